@@ -1,0 +1,28 @@
+//! Atomics: std's, or loom's under `cfg(loom)`, so that loom drives the shipped code.
+//!
+//! Type aliases rather than re-exports, so that the lint against std's atomics elsewhere stays quiet here only.
+
+#[cfg(not(loom))]
+mod imp {
+    #![expect(clippy::disallowed_types, reason = "this module is where std's atomics enter the crate")]
+
+    pub(crate) type AtomicU8 = std::sync::atomic::AtomicU8;
+    pub(crate) type AtomicU32 = std::sync::atomic::AtomicU32;
+    pub(crate) type AtomicU64 = std::sync::atomic::AtomicU64;
+    pub(crate) type AtomicBool = std::sync::atomic::AtomicBool;
+    pub(crate) use std::hint::spin_loop;
+    pub(crate) use std::sync::atomic::fence;
+}
+
+#[cfg(loom)]
+mod imp {
+    pub(crate) type AtomicU8 = loom::sync::atomic::AtomicU8;
+    pub(crate) type AtomicU32 = loom::sync::atomic::AtomicU32;
+    pub(crate) type AtomicU64 = loom::sync::atomic::AtomicU64;
+    pub(crate) type AtomicBool = loom::sync::atomic::AtomicBool;
+    pub(crate) use loom::hint::spin_loop;
+    pub(crate) use loom::sync::atomic::fence;
+}
+
+pub(crate) use imp::*;
+pub(crate) use std::sync::atomic::Ordering;
