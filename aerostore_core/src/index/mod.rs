@@ -1,1 +1,3 @@
 //! The `index` layer.
+
+pub mod key;

@@ -1,1 +1,31 @@
-//! The `row` layer.
+//! Values, schemas and row images: what a row is, apart from who can see it.
+//!
+//! A *schema* is a runtime object, from a table definition or from `#[speedtable]` on a Rust struct; either way a row
+//! is stored as one *image* of the same layout. This layer turns values into images and back, compares images, and
+//! writes the changed columns of one as a delta for the log. It knows nothing of tables, transactions or memory.
+
+mod bytes;
+mod catalog;
+mod coerce;
+pub mod delta;
+mod error;
+mod fixed;
+mod image;
+mod kind;
+mod mask;
+mod schema;
+pub mod text;
+mod value;
+mod view;
+
+pub use error::RowError;
+pub use fixed::FixedString;
+pub use image::RowImage;
+pub use kind::{ColumnType, IndexKind, Layout, MAX_COLUMNS, MAX_IMAGE_BYTES, MAX_KEY_BYTES, NullRule};
+pub use mask::{DirtyMask, NullMask};
+pub use schema::{Column, Schema, SchemaBuilder};
+pub use value::{OwnedValue, Value};
+pub use view::RowView;
+
+#[cfg(test)]
+pub(crate) mod arbitrary;

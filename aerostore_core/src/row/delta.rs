@@ -1,0 +1,186 @@
+//! Changed columns of a row as compact bytes: what the log holds.
+//!
+//! Format      mask of the columns held (variable-length), mask of those that are null (variable-length), then the other
+//!             values in column order: numbers little-endian at their width, a string as its length (variable-length) and
+//!             bytes, an address as 4 or 6 and its octets.
+//! Use         an insert holds all columns, an update the changed ones and the key, a delete the key alone.
+//! Hostile     decoding checks everything and sets values through [`RowImage::set`], the same door as any caller's.
+#![forbid(unsafe_code)]
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::bytes::{Reader, array_at, put_varint};
+use super::error::RowError;
+use super::image::RowImage;
+use super::kind::ColumnType;
+use super::mask::{DirtyMask, NullMask};
+use super::schema::{Schema, Slot};
+use super::value::Value;
+use super::view::RowView;
+
+/// The columns in which `new` differs from `old`, two rows of one schema.
+pub fn changed(schema: &Schema, old: RowView<'_>, new: RowView<'_>) -> DirtyMask {
+    let mut mask = DirtyMask::EMPTY;
+    if old.bytes() == new.bytes() {
+        return mask;
+    }
+    for index in 0..schema.columns().len() {
+        mask.set(index, differs(schema.slot(index), index, old, new));
+    }
+    mask
+}
+
+/// Equal values have equal bytes, so there is no need to know the type, except where the bytes are elsewhere.
+fn differs(slot: Slot, index: usize, old: RowView<'_>, new: RowView<'_>) -> bool {
+    if old.is_null(index) || new.is_null(index) {
+        return old.is_null(index) != new.is_null(index);
+    }
+    if matches!(slot.kind, ColumnType::String(_)) {
+        return old.string_bytes(index) != new.string_bytes(index);
+    }
+    let at = slot.offset as usize;
+    let range = at..at + slot.kind.fixed_bytes() as usize;
+    old.bytes()[range.clone()] != new.bytes()[range]
+}
+
+/// Every column of a table: the mask of a whole row.
+pub fn all_columns(schema: &Schema) -> DirtyMask {
+    DirtyMask::first(schema.columns().len())
+}
+
+/// Appends the columns of `row` in `mask` to `out`. Columns that the schema does not have are left out.
+pub fn encode(schema: &Schema, row: RowView<'_>, mask: DirtyMask, out: &mut Vec<u8>) {
+    let mask = DirtyMask(mask.0 & all_columns(schema).0);
+    let nulls = NullMask(row.nulls().0 & mask.0);
+    put_varint(mask.0, out);
+    put_varint(nulls.0, out);
+    for index in DirtyMask(mask.0 & !nulls.0).columns() {
+        put_value(row, index, out);
+    }
+}
+
+/// Appends the key of `row` alone to `out`: a delete.
+pub fn encode_key(schema: &Schema, row: RowView<'_>, out: &mut Vec<u8>) {
+    encode(schema, row, DirtyMask::of(schema.key_index()), out);
+}
+
+fn put_value(row: RowView<'_>, index: usize, out: &mut Vec<u8>) {
+    if let Some(text) = row.string_bytes(index) {
+        put_varint(text.len() as u64, out);
+        out.extend_from_slice(text);
+        return;
+    }
+    let Slot { kind, offset } = row.schema().slot(index);
+    let at = offset as usize;
+    let width = match kind {
+        ColumnType::Inet if row.bytes()[at] == 4 => 5,
+        _ => kind.fixed_bytes() as usize,
+    };
+    out.extend_from_slice(&row.bytes()[at..at + width]);
+}
+
+/// The columns that the delta at the start of `bytes` holds.
+///
+/// # Errors
+/// [`RowError::Truncated`] or [`RowError::Corrupt`].
+pub fn mask(bytes: &[u8]) -> Result<DirtyMask, RowError> {
+    Reader::new("delta", bytes).varint().map(DirtyMask)
+}
+
+/// The key in the delta at the start of `bytes`; `None` when it holds none.
+///
+/// # Errors
+/// [`RowError::Truncated`] or [`RowError::Corrupt`].
+pub fn key<'a>(schema: &Schema, bytes: &'a [u8]) -> Result<Option<Value<'a>>, RowError> {
+    let mut values = Values::new(schema, bytes)?;
+    while let Some((index, value)) = values.next()? {
+        if index == schema.key_index() {
+            return Ok(Some(value));
+        }
+    }
+    Ok(None)
+}
+
+/// Puts the columns of the delta at the start of `bytes` into `image`, and returns how many bytes it took.
+///
+/// # Errors
+/// [`RowError::Truncated`] or [`RowError::Corrupt`] for bytes that are no delta, and what [`RowImage::set`] reports for
+/// values that the columns do not take. Columns before the bad one are set then.
+pub fn decode_into(schema: &Schema, bytes: &[u8], image: &mut RowImage) -> Result<usize, RowError> {
+    let mut values = Values::new(schema, bytes)?;
+    while let Some((index, value)) = values.next()? {
+        image.set(schema, index, value)?;
+    }
+    Ok(values.reader.at())
+}
+
+/// The columns and values of a delta.
+struct Values<'s, 'a> {
+    schema: &'s Schema,
+    reader: Reader<'a>,
+    rest: DirtyMask,
+    nulls: NullMask,
+}
+
+impl<'s, 'a> Values<'s, 'a> {
+    fn new(schema: &'s Schema, bytes: &'a [u8]) -> Result<Self, RowError> {
+        let mut reader = Reader::new("delta", bytes);
+        let rest = DirtyMask(reader.varint()?);
+        if rest.0 & !schema.all().0 != 0 {
+            return Err(reader.corrupt("a column that the table does not have"));
+        }
+        let nulls = NullMask(reader.varint()?);
+        if nulls.0 & !rest.0 != 0 {
+            return Err(reader.corrupt("null in a column that is not there"));
+        }
+        Ok(Self { schema, reader, rest, nulls })
+    }
+
+    fn next(&mut self) -> Result<Option<(usize, Value<'a>)>, RowError> {
+        let Some(index) = self.rest.columns().next() else { return Ok(None) };
+        self.rest = self.rest.without(index);
+        if self.nulls.contains(index) {
+            return Ok(Some((index, Value::Null)));
+        }
+        let value = take_value(&mut self.reader, self.schema.slot(index).kind)?;
+        Ok(Some((index, value)))
+    }
+}
+
+fn take_value<'a>(reader: &mut Reader<'a>, kind: ColumnType) -> Result<Value<'a>, RowError> {
+    Ok(match kind {
+        ColumnType::Bool => match reader.array()? {
+            [byte @ (0 | 1)] => Value::Bool(byte == 1),
+            _ => return Err(reader.corrupt("neither true nor false")),
+        },
+        ColumnType::I16 => Value::I16(i16::from_le_bytes(reader.array()?)),
+        ColumnType::I32 => Value::I32(i32::from_le_bytes(reader.array()?)),
+        ColumnType::I64 => Value::I64(i64::from_le_bytes(reader.array()?)),
+        ColumnType::F32 => Value::F32(f32::from_le_bytes(reader.array()?)),
+        ColumnType::F64 => Value::F64(f64::from_le_bytes(reader.array()?)),
+        ColumnType::Timestamp => Value::Timestamp(i64::from_le_bytes(reader.array()?)),
+        ColumnType::TimestampMicros => Value::TimestampMicros(i64::from_le_bytes(reader.array()?)),
+        ColumnType::Mac => Value::Mac(reader.array()?),
+        ColumnType::Char => match char::from_u32(u32::from_le_bytes(reader.array()?)) {
+            Some(letter) => Value::Char(letter),
+            None => return Err(reader.corrupt("not a character")),
+        },
+        ColumnType::Inet => Value::Inet(take_inet(reader)?),
+        ColumnType::FixedString(_) | ColumnType::String(_) => {
+            let length = usize::try_from(reader.varint()?).unwrap_or(usize::MAX);
+            let text = reader.take(length)?;
+            Value::Str(std::str::from_utf8(text).map_err(|_| reader.corrupt("text that is no UTF-8"))?)
+        }
+    })
+}
+
+fn take_inet(reader: &mut Reader<'_>) -> Result<IpAddr, RowError> {
+    match reader.array()? {
+        [4] => Ok(IpAddr::V4(Ipv4Addr::from(reader.array::<4>()?))),
+        [6] => Ok(IpAddr::V6(Ipv6Addr::from(array_at::<16>(reader.take(16)?, 0)))),
+        _ => Err(reader.corrupt("not an address")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

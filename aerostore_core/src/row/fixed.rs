@@ -1,0 +1,175 @@
+//! A string held in place: the Rust type of a fixed-string column.
+#![forbid(unsafe_code)]
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
+use std::str::FromStr;
+
+use super::error::RowError;
+use super::kind::ColumnType;
+
+/// UTF-8 without NUL of at most `N` bytes; the bytes behind it are zero, so that it lies in a row image as it is.
+///
+/// ```
+/// use aerostore_core::row::FixedString;
+///
+/// let flight: FixedString<8> = "BEL3881".parse()?;
+/// assert_eq!(flight, "BEL3881");
+/// assert!("a longer one".parse::<FixedString<8>>().is_err());
+/// # Ok::<(), aerostore_core::row::RowError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct FixedString<const N: usize>([u8; N]);
+
+/// The part of `bytes` before the first NUL.
+#[inline]
+pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
+    memchr::memchr(0, bytes).map_or(bytes, |end| &bytes[..end])
+}
+
+/// The text in `bytes`, or as much of it as is UTF-8.
+#[inline]
+pub(crate) fn valid_text(bytes: &[u8]) -> &str {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
+    }
+}
+
+impl<const N: usize> FixedString<N> {
+    /// The empty string.
+    pub const EMPTY: Self = Self([0; N]);
+
+    /// The string in an image's bytes. What follows a NUL is dropped; bytes that are no UTF-8 are kept, and the
+    /// string reads as what stands before them.
+    pub fn from_padded(bytes: [u8; N]) -> Self {
+        let mut padded = bytes;
+        padded[trim(&bytes).len()..].fill(0);
+        Self(padded)
+    }
+
+    /// The bytes, with the zeros behind the text.
+    pub const fn padded(&self) -> &[u8; N] {
+        &self.0
+    }
+
+    /// The text.
+    #[inline]
+    pub fn as_str(&self) -> &str {
+        valid_text(trim(&self.0))
+    }
+}
+
+impl<const N: usize> TryFrom<&str> for FixedString<N> {
+    type Error = RowError;
+
+    fn try_from(text: &str) -> Result<Self, RowError> {
+        let column = || ColumnType::FixedString(u16::try_from(N).unwrap_or(u16::MAX)).to_string();
+        if let Some(offset) = memchr::memchr(0, text.as_bytes()) {
+            return Err(RowError::Nul { column: column(), offset });
+        }
+        let mut padded = [0; N];
+        let Some(room) = padded.get_mut(..text.len()) else {
+            let max_bytes = u32::try_from(N).unwrap_or(u32::MAX);
+            return Err(RowError::TooLong { column: column(), max_bytes, found_bytes: text.len() as u64 });
+        };
+        room.copy_from_slice(text.as_bytes());
+        Ok(Self(padded))
+    }
+}
+
+impl<const N: usize> FromStr for FixedString<N> {
+    type Err = RowError;
+
+    fn from_str(text: &str) -> Result<Self, RowError> {
+        text.try_into()
+    }
+}
+
+impl<const N: usize> Default for FixedString<N> {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+impl<const N: usize> Deref for FixedString<N> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl<const N: usize> PartialEq<str> for FixedString<N> {
+    fn eq(&self, other: &str) -> bool {
+        self.as_str() == other
+    }
+}
+
+impl<const N: usize> PartialEq<&str> for FixedString<N> {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_str() == *other
+    }
+}
+
+impl<const N: usize> PartialOrd for FixedString<N> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<const N: usize> Ord for FixedString<N> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.cmp(&other.0)
+    }
+}
+
+impl<const N: usize> Hash for FixedString<N> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl<const N: usize> fmt::Display for FixedString<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self)
+    }
+}
+
+impl<const N: usize> fmt::Debug for FixedString<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_what_does_not_fit() {
+        assert_eq!(FixedString::<4>::try_from("abcd").map(|text| text.len()), Ok(4));
+        assert!(matches!(
+            FixedString::<4>::try_from("abcde"),
+            Err(RowError::TooLong { max_bytes: 4, found_bytes: 5, .. })
+        ));
+        assert!(matches!(FixedString::<4>::try_from("a\0"), Err(RowError::Nul { offset: 1, .. })));
+    }
+
+    #[test]
+    fn orders_as_text_does() {
+        let parse = |text: &str| FixedString::<6>::try_from(text).unwrap();
+        let mut sorted = [parse("b"), parse("ab"), parse("a"), parse(""), parse("\u{e9}")];
+        sorted.sort();
+        assert_eq!(sorted.map(|text| text.to_string()), ["", "a", "ab", "b", "\u{e9}"]);
+    }
+
+    #[test]
+    fn reads_damaged_bytes_as_far_as_they_go() {
+        assert_eq!(FixedString::from_padded([b'a', 0, b'b', 0]).padded(), &[b'a', 0, 0, 0]);
+        assert_eq!(FixedString::from_padded([b'a', 0xff, b'b', 0]).as_str(), "a");
+    }
+}

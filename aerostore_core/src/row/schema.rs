@@ -1,0 +1,468 @@
+//! A table's definition: its columns, their layout, its key.
+//!
+//! A schema is immutable once built and checked completely by [`SchemaBuilder::build`], whether it comes from a caller,
+//! from `#[speedtable]` or from stored bytes; what the rest of the engine relies on is established here:
+//!
+//! S1  1 to 64 columns, names and aliases unique within the table.
+//! S2  Exactly one key column, not null; a string key has at most [`MAX_KEY_BYTES`].
+//! S3  Every slot lies within the fixed part; the fixed part fits into [`MAX_IMAGE_BYTES`].
+//! S4  Defaults are values of their column's type.
+#![forbid(unsafe_code)]
+
+use serde::{Deserialize, Serialize};
+
+use super::catalog;
+use super::coerce::coerce;
+use super::error::RowError;
+use super::kind::{ColumnType, IndexKind, Layout, MAX_COLUMNS, MAX_IMAGE_BYTES, MAX_KEY_BYTES, NullRule};
+use super::mask::NullMask;
+use super::value::{OwnedValue, Value};
+
+const MAX_NAME_BYTES: usize = 64;
+
+/// The definition of one column.
+///
+/// ```
+/// use aerostore_core::row::{Column, ColumnType};
+///
+/// let lat = Column::new("lat", ColumnType::F64).alias("latitude").nullable().ordered();
+/// assert!(lat.is_nullable());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    name: Box<str>,
+    aliases: Vec<Box<str>>,
+    kind: ColumnType,
+    nullable: bool,
+    index: IndexKind,
+    unique: bool,
+    default: Option<OwnedValue>,
+}
+
+impl Column {
+    /// A column that must not be null, has no index and no default.
+    pub fn new(name: &str, kind: ColumnType) -> Self {
+        Self {
+            name: name.into(),
+            aliases: Vec::new(),
+            kind,
+            nullable: false,
+            index: IndexKind::None,
+            unique: false,
+            default: None,
+        }
+    }
+
+    /// Lets the column be found by another name too.
+    #[must_use]
+    pub fn alias(mut self, name: &str) -> Self {
+        self.aliases.push(name.into());
+        self
+    }
+
+    /// Allows nulls.
+    #[must_use]
+    pub fn nullable(mut self) -> Self {
+        self.nullable = true;
+        self
+    }
+
+    /// Wants this index.
+    #[must_use]
+    pub fn index(mut self, kind: IndexKind) -> Self {
+        self.index = kind;
+        self
+    }
+
+    /// Wants an ordered index.
+    #[must_use]
+    pub fn ordered(self) -> Self {
+        self.index(IndexKind::Ordered)
+    }
+
+    /// Refuses a value that another row has.
+    #[must_use]
+    pub fn unique(mut self) -> Self {
+        self.unique = true;
+        self
+    }
+
+    /// The value of rows that are inserted without one.
+    #[must_use]
+    pub fn default<'v>(mut self, value: impl Into<Value<'v>>) -> Self {
+        self.default = Some(value.into().to_owned());
+        self
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its other names.
+    pub fn aliases(&self) -> impl Iterator<Item = &str> {
+        self.aliases.iter().map(|alias| &**alias)
+    }
+
+    /// The type of its values.
+    pub fn column_type(&self) -> ColumnType {
+        self.kind
+    }
+
+    /// Whether it may be null.
+    pub fn is_nullable(&self) -> bool {
+        self.nullable
+    }
+
+    /// Its index; a key column has at least a hash.
+    pub fn index_kind(&self) -> IndexKind {
+        self.index
+    }
+
+    /// Whether no two rows may share a value; always so for the key.
+    pub fn is_unique(&self) -> bool {
+        self.unique
+    }
+
+    /// The value of rows that are inserted without one.
+    pub fn default_value(&self) -> Option<Value<'_>> {
+        self.default.as_ref().map(OwnedValue::as_value)
+    }
+}
+
+/// What reading a value needs, apart from the names: two to a cache line's quarter instead of one to several lines.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Slot {
+    pub(crate) kind: ColumnType,
+    pub(crate) offset: u32,
+}
+
+/// A table's definition.
+///
+/// ```
+/// use aerostore_core::row::{Column, ColumnType, Schema};
+///
+/// let schema = Schema::builder("Fix")
+///     .column(Column::new("ident", ColumnType::FixedString(8)))
+///     .column(Column::new("alt", ColumnType::I32).alias("altitude").nullable().ordered())
+///     .key("ident")
+///     .build()?;
+/// assert_eq!(schema.find("altitude"), Some(1));
+/// # Ok::<(), aerostore_core::row::RowError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Schema {
+    name: Box<str>,
+    columns: Box<[Column]>,
+    slots: Box<[Slot]>,
+    /// Names and aliases, sorted, with their columns.
+    names: Box<[(Box<str>, usize)]>,
+    key: usize,
+    nulls: NullRule,
+    fixed_bytes: u32,
+    required: NullMask,
+    texts: NullMask,
+    layout_hash: u64,
+}
+
+impl Schema {
+    /// Starts a definition.
+    pub fn builder(name: &str) -> SchemaBuilder {
+        SchemaBuilder::new(name)
+    }
+
+    /// The table's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The columns, in the order of their indexes.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// Column `index`.
+    ///
+    /// # Panics
+    /// When there is no such column.
+    pub fn column(&self, index: usize) -> &Column {
+        &self.columns[index]
+    }
+
+    /// The index of the key column.
+    #[inline]
+    pub fn key_index(&self) -> usize {
+        self.key
+    }
+
+    /// The key column.
+    pub fn key_column(&self) -> &Column {
+        &self.columns[self.key]
+    }
+
+    /// How comparisons treat nulls.
+    pub fn null_rule(&self) -> NullRule {
+        self.nulls
+    }
+
+    /// The column with this name or alias.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        let place = self.names.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?;
+        Some(self.names[place].1)
+    }
+
+    /// The column with this name or alias.
+    ///
+    /// # Errors
+    /// [`RowError::UnknownColumn`].
+    pub fn require(&self, name: &str) -> Result<usize, RowError> {
+        self.find(name)
+            .ok_or_else(|| RowError::UnknownColumn { name: name.to_owned(), table: self.name().to_owned() })
+    }
+
+    /// Bytes of the fixed part of an image: the least that a row has.
+    pub fn fixed_bytes(&self) -> usize {
+        self.fixed_bytes as usize
+    }
+
+    /// Bytes from the start of an image to column `index`.
+    ///
+    /// # Panics
+    /// When there is no such column.
+    pub fn offset(&self, index: usize) -> usize {
+        self.slots[index].offset as usize
+    }
+
+    /// A hash of names, types and nullability, in order: equal when images can be exchanged.
+    #[inline]
+    pub fn layout_hash(&self) -> u64 {
+        self.layout_hash
+    }
+
+    /// `value` as column `index` stores it: integers and floats widened or narrowed without loss.
+    ///
+    /// # Errors
+    /// What [`RowImage::set`](super::RowImage::set) reports.
+    ///
+    /// # Panics
+    /// When there is no such column.
+    pub fn coerce<'v>(&self, index: usize, value: Value<'v>) -> Result<Value<'v>, RowError> {
+        coerce(self.column(index), value)
+    }
+
+    /// The definition as bytes that [`from_bytes`](Self::from_bytes) reads.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        catalog::encode(self)
+    }
+
+    /// The definition in `bytes`, checked as if it were built anew.
+    ///
+    /// # Errors
+    /// [`RowError::Truncated`] or [`RowError::Corrupt`] for bytes that were damaged or are something else; what
+    /// [`SchemaBuilder::build`] reports for a definition that no table can have.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, RowError> {
+        catalog::decode(bytes)
+    }
+
+    #[inline]
+    pub(crate) fn slot(&self, index: usize) -> Slot {
+        self.slots[index]
+    }
+
+    /// All columns.
+    pub(crate) fn all(&self) -> NullMask {
+        NullMask::first(self.columns.len())
+    }
+
+    /// The columns that must not be null.
+    #[inline]
+    pub(crate) fn required(&self) -> NullMask {
+        self.required
+    }
+
+    /// The columns whose text lies in the tail.
+    #[inline]
+    pub(crate) fn texts(&self) -> NullMask {
+        self.texts
+    }
+}
+
+/// Whether the definitions are the same; layout follows from them.
+impl PartialEq for Schema {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.columns == other.columns
+            && self.key == other.key
+            && self.nulls == other.nulls
+    }
+}
+
+impl Eq for Schema {}
+
+/// Collects a definition for [`build`](Self::build) to check.
+#[derive(Debug, Clone)]
+pub struct SchemaBuilder {
+    name: String,
+    columns: Vec<Column>,
+    key: Option<String>,
+    nulls: NullRule,
+}
+
+impl SchemaBuilder {
+    /// A table of this name without columns.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), columns: Vec::new(), key: None, nulls: NullRule::default() }
+    }
+
+    /// Appends a column.
+    #[must_use]
+    pub fn column(mut self, column: Column) -> Self {
+        self.columns.push(column);
+        self
+    }
+
+    /// Makes the column of this name the key.
+    #[must_use]
+    pub fn key(mut self, name: &str) -> Self {
+        self.key = Some(name.to_owned());
+        self
+    }
+
+    /// Sets how comparisons treat nulls.
+    #[must_use]
+    pub fn nulls(mut self, rule: NullRule) -> Self {
+        self.nulls = rule;
+        self
+    }
+
+    /// Checks the definition and lays out the row.
+    ///
+    /// # Errors
+    /// [`RowError::Name`], [`RowError::DuplicateName`], [`RowError::UnknownColumn`] for the key,
+    /// [`RowError::Definition`], and for defaults what [`RowImage::set`](super::RowImage::set) reports.
+    pub fn build(self) -> Result<Schema, RowError> {
+        check_name(&self.name, |byte| matches!(byte, b':' | b'.' | b'-'))?;
+        let bad = |reason: String| RowError::Definition { table: self.name.clone(), reason };
+        if self.columns.is_empty() {
+            return Err(bad("no columns".into()));
+        }
+        if self.columns.len() > MAX_COLUMNS {
+            return Err(bad(format!("{} columns exceed the limit of {MAX_COLUMNS}", self.columns.len())));
+        }
+        let names = collect_names(&self.columns)?;
+        let mut columns = self.columns;
+        let key_name = self.key.ok_or_else(|| bad("no key column".into()))?;
+        let key = columns
+            .iter()
+            .position(|column| *column.name == *key_name)
+            .ok_or_else(|| RowError::UnknownColumn { name: key_name, table: self.name.clone() })?;
+        for column in &mut columns {
+            check_width(&self.name, column)?;
+            if let Some(value) = column.default.take() {
+                column.default = Some(coerce(column, value.as_value())?.to_owned());
+            }
+        }
+        let column = &mut columns[key];
+        check_key(&self.name, column)?;
+        column.unique = true;
+        if column.index == IndexKind::None {
+            column.index = IndexKind::Hash;
+        }
+        lay_out(self.name, columns, names, key, self.nulls)
+    }
+}
+
+fn lay_out(
+    name: String,
+    columns: Vec<Column>,
+    names: Vec<(Box<str>, usize)>,
+    key: usize,
+    nulls: NullRule,
+) -> Result<Schema, RowError> {
+    let kinds: Vec<ColumnType> = columns.iter().map(|column| column.kind).collect();
+    let layout = Layout::of(&kinds);
+    if layout.fixed_bytes() > MAX_IMAGE_BYTES {
+        let reason =
+            format!("a row of {} bytes exceeds the limit of {MAX_IMAGE_BYTES}", layout.fixed_bytes());
+        return Err(RowError::Definition { table: name, reason });
+    }
+    let slots =
+        kinds.iter().enumerate().map(|(index, &kind)| Slot { kind, offset: layout.offset(index) }).collect();
+    let mut required = NullMask::EMPTY;
+    let mut texts = NullMask::EMPTY;
+    for (index, column) in columns.iter().enumerate() {
+        required.set(index, !column.nullable);
+        texts.set(index, matches!(column.kind, ColumnType::String(_)));
+    }
+    Ok(Schema {
+        layout_hash: catalog::layout_hash(&columns),
+        name: name.into(),
+        columns: columns.into(),
+        slots,
+        names: names.into(),
+        key,
+        nulls,
+        fixed_bytes: layout.fixed_bytes(),
+        required,
+        texts,
+    })
+}
+
+fn check_name(name: &str, also: impl Fn(u8) -> bool) -> Result<(), RowError> {
+    let reason = match name.as_bytes() {
+        [] => "empty",
+        bytes if bytes.len() > MAX_NAME_BYTES => "longer than 64 bytes",
+        [first, ..] if first.is_ascii_digit() => "starts with a digit",
+        bytes if bytes.iter().all(|&byte| byte.is_ascii_alphanumeric() || byte == b'_' || also(byte)) => {
+            return Ok(());
+        }
+        _ => "only letters, digits and _ are allowed",
+    };
+    Err(RowError::Name { name: name.to_owned(), reason })
+}
+
+fn collect_names(columns: &[Column]) -> Result<Vec<(Box<str>, usize)>, RowError> {
+    let mut names: Vec<(Box<str>, usize)> = Vec::new();
+    for (index, column) in columns.iter().enumerate() {
+        for name in std::iter::once(column.name()).chain(column.aliases()) {
+            check_name(name, |_| false)?;
+            names.push((name.into(), index));
+        }
+    }
+    names.sort();
+    match names.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        Some(pair) => Err(RowError::DuplicateName { name: pair[0].0.to_string() }),
+        None => Ok(names),
+    }
+}
+
+fn check_width(table: &str, column: &Column) -> Result<(), RowError> {
+    let reason = match column.kind.max_bytes() {
+        Some(0) => "needs a length of at least 1",
+        Some(bytes) if bytes > MAX_IMAGE_BYTES => "is longer than a row can be",
+        _ => return Ok(()),
+    };
+    Err(RowError::Definition {
+        table: table.to_owned(),
+        reason: format!("column \"{}\" {reason}", column.name),
+    })
+}
+
+fn check_key(table: &str, column: &Column) -> Result<(), RowError> {
+    let reason = if column.nullable {
+        "must not be nullable".to_owned()
+    } else if column.default.is_some() {
+        "must not have a default".to_owned()
+    } else if column.kind.max_bytes().is_some_and(|bytes| bytes > MAX_KEY_BYTES) {
+        format!("must not be longer than {MAX_KEY_BYTES} bytes")
+    } else {
+        return Ok(());
+    };
+    Err(RowError::Definition {
+        table: table.to_owned(),
+        reason: format!("the key \"{}\" {reason}", column.name),
+    })
+}
+
+#[cfg(test)]
+mod tests;
