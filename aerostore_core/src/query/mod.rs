@@ -1,1 +1,34 @@
-//! The `query` layer.
+//! Queries: what rows to look for, how to reach them, and the run.
+//!
+//! A front end builds a [`Query`], a syntax tree of names and literals; [`Plan::new`] binds it to a schema, or says what
+//! is wrong with it, and decides how rows are reached; [`Plan::run`] and [`Plan::count`] take rows from a [`RowSource`].
+
+mod bind;
+mod builder;
+pub mod compare;
+mod error;
+mod executor;
+mod field;
+mod glob;
+mod interval;
+mod operand;
+mod operator;
+mod plan;
+mod planner;
+mod predicate;
+mod sort;
+mod syntax;
+
+pub use builder::{ColumnValue, TextValue, TypedColumn};
+pub use error::QueryError;
+pub use executor::{Outcome, RowSource};
+pub use glob::Glob;
+pub use operator::Operator;
+pub use plan::{AccessPath, Plan};
+pub use predicate::Predicate;
+pub use syntax::{Compare, Expr, Literal, Query, SortKey};
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;

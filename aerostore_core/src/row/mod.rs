@@ -15,6 +15,7 @@ mod kind;
 mod mask;
 mod schema;
 pub mod text;
+pub mod tsv;
 mod value;
 mod view;
 

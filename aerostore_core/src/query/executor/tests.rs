@@ -1,0 +1,64 @@
+use std::ops::ControlFlow;
+
+use crate::query::fixture::Table;
+use crate::query::{Outcome, Query, SortKey, TypedColumn};
+use crate::row::OwnedValue;
+
+const FLIGHT_ID: TypedColumn<String> = TypedColumn::new("flight_id");
+const ALTITUDE: TypedColumn<Option<i32>> = TypedColumn::new("altitude");
+
+fn sorted(keys: &[&str]) -> Query {
+    keys.iter().fold(Query::all(), |query, key| query.sort_by(SortKey::parse(key)))
+}
+
+#[test]
+fn a_stream_stops_at_its_limit() {
+    let (keys, outcome) = Table::flights().run(Query::filtered(ALTITUDE.gt(0)).limit(1).offset(1));
+    assert_eq!(keys, ["DLH3"]);
+    assert_eq!(outcome, Outcome { rows_examined: 3, rows_matched: 2, rows_returned: 1 });
+    let (keys, outcome) = Table::flights().run(Query::all().limit(0));
+    assert_eq!((keys.len(), outcome), (0, Outcome::default()));
+}
+
+#[test]
+fn a_visitor_can_stop() {
+    let mut table = Table::flights();
+    for query in [Query::all(), sorted(&["altitude"]), sorted(&["altitude"]).limit(4)] {
+        let plan = table.plan(query);
+        let mut seen = 0;
+        let Ok(outcome) = plan.run(&mut table, &mut |_| {
+            seen += 1;
+            if seen == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert_eq!((seen, outcome.rows_returned), (2, 2));
+    }
+}
+
+#[test]
+fn keys_are_asked_for_once_each_and_not_beyond_the_limit() {
+    let mut table = Table::flights();
+    let plan = table.plan(Query::filtered(FLIGHT_ID.in_values(["UAL2", "NONE", "UAL2", "DLH3"])).limit(2));
+    let Ok(outcome) = plan.run(&mut table, &mut |_| ControlFlow::Continue(()));
+    assert_eq!(outcome.rows_returned, 2);
+    assert_eq!(table.points, ["DLH3", "NONE", "UAL2"].map(|key| OwnedValue::Str(key.into())));
+}
+
+#[test]
+fn sorting_is_stable_with_nulls_last_when_ascending() {
+    let mut table = Table::flights();
+    assert_eq!(table.run(sorted(&["altitude"])).0, ["SWR5", "UAL2", "BAW4", "UAL1", "DLH3", "GHOST"]);
+    assert_eq!(table.run(sorted(&["-altitude"])).0, ["GHOST", "UAL1", "DLH3", "BAW4", "UAL2", "SWR5"]);
+    assert_eq!(table.run(sorted(&["-alt", "-lat"])).0, ["GHOST", "DLH3", "UAL1", "BAW4", "UAL2", "SWR5"]);
+    assert_eq!(table.run(sorted(&["origin", "ident"])).0, ["BAW4", "UAL1", "UAL2", "DLH3", "SWR5", "GHOST"]);
+}
+
+#[test]
+fn limit_and_offset_apply_after_the_sort() {
+    let mut table = Table::flights();
+    assert_eq!(table.run(sorted(&["altitude"]).limit(2)).0, ["SWR5", "UAL2"]);
+    assert_eq!(table.run(sorted(&["altitude"]).limit(2).offset(2)).0, ["BAW4", "UAL1"]);
+    assert_eq!(table.run(sorted(&["altitude"]).offset(4)).0, ["DLH3", "GHOST"]);
+    assert_eq!(table.run(sorted(&["altitude"]).limit(9).offset(9)).0, [""; 0]);
+    assert_eq!(table.run(sorted(&["altitude"]).limit(u64::MAX).offset(5)).0, ["GHOST"]);
+    assert_eq!(table.run(sorted(&["altitude"]).limit(0)).1, Outcome::default());
+}

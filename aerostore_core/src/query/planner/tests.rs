@@ -1,0 +1,88 @@
+use crate::query::fixture::Table;
+use crate::query::{AccessPath, Expr, Plan, Query, SortKey, TypedColumn, compare};
+use crate::row::OwnedValue;
+
+const FLIGHT_ID: TypedColumn<String> = TypedColumn::new("flight_id");
+const ALTITUDE: TypedColumn<Option<i32>> = TypedColumn::new("altitude");
+
+fn plan(filter: Expr) -> Plan {
+    Table::flights().plan(Query::filtered(filter))
+}
+
+fn text(text: &str) -> OwnedValue {
+    OwnedValue::Str(text.into())
+}
+
+#[test]
+fn a_key_is_a_point_and_needs_no_filter() {
+    let plan = plan(FLIGHT_ID.eq("UAL1"));
+    assert_eq!(plan.access_path(), &AccessPath::Point(text("UAL1")));
+    assert!(plan.residual().is_none());
+}
+
+#[test]
+fn several_keys_are_points_without_duplicates() {
+    let plan = plan(FLIGHT_ID.in_values(["UAL2", "UAL1", "UAL2"]).and(ALTITUDE.gt(5)));
+    assert_eq!(plan.access_path(), &AccessPath::Points(vec![text("UAL1"), text("UAL2")]));
+    assert_eq!(plan.residual().map(ToString::to_string).as_deref(), Some("{> altitude 5}"));
+}
+
+#[test]
+fn conditions_on_the_key_intersect() {
+    let both = FLIGHT_ID.in_values(["UAL2", "UAL1"]).and(FLIGHT_ID.eq("UAL1"));
+    assert_eq!(plan(both).access_path(), &AccessPath::Point(text("UAL1")));
+    let contradiction = FLIGHT_ID.eq("UAL2").and(FLIGHT_ID.eq("UAL1"));
+    assert_eq!(plan(contradiction).access_path(), &AccessPath::Nothing);
+}
+
+#[test]
+fn alternatives_on_the_key_unite() {
+    let either = FLIGHT_ID.eq("UAL2").or(FLIGHT_ID.eq("DLH3").and(ALTITUDE.gt(5)));
+    let plan = plan(either);
+    assert_eq!(plan.access_path(), &AccessPath::Points(vec![text("DLH3"), text("UAL2")]));
+    assert!(plan.residual().is_some(), "the altitude is still to be asked");
+}
+
+#[test]
+fn everything_else_is_a_scan() {
+    assert_eq!(plan(ALTITUDE.eq(5)).access_path(), &AccessPath::Scan);
+    assert_eq!(plan(FLIGHT_ID.eq("UAL1").negate()).access_path(), &AccessPath::Scan);
+    assert_eq!(plan(FLIGHT_ID.eq("UAL1").or(ALTITUDE.gt(5))).access_path(), &AccessPath::Scan);
+    assert_eq!(plan(FLIGHT_ID.prefix("UAL")).access_path(), &AccessPath::Scan);
+}
+
+#[test]
+fn keys_that_cannot_be_are_not_looked_up() {
+    assert_eq!(plan(FLIGHT_ID.eq("TOOLONGFORIT")).access_path(), &AccessPath::Nothing);
+    assert_eq!(plan(FLIGHT_ID.eq("")).access_path(), &AccessPath::Nothing);
+    assert_eq!(plan(FLIGHT_ID.in_values(["", "UAL1"])).access_path(), &AccessPath::Point(text("UAL1")));
+    assert_eq!(plan(FLIGHT_ID.is_null()).access_path(), &AccessPath::Nothing);
+    assert_eq!(plan(ALTITUDE.between(5, 4)).access_path(), &AccessPath::Nothing);
+}
+
+#[test]
+fn cheap_questions_come_first() {
+    let origin: TypedColumn<Option<String>> = TypedColumn::new("origin");
+    let plan = plan(origin.matches("z*").and(ALTITUDE.gt(5)));
+    assert_eq!(
+        plan.residual().map(ToString::to_string).as_deref(),
+        Some("{> altitude 5} and {match origin z*}")
+    );
+}
+
+#[test]
+fn a_plan_prints_its_steps() {
+    let table = Table::flights();
+    let filter =
+        compare::all(&table.schema, &[vec![">", "alt", "5"], vec!["in", "origin", "San Francisco", "x"]]);
+    let query = Query::filtered(filter.expect("sound terms"));
+    let query = query.and(ALTITUDE.eq(3).negate().or(FLIGHT_ID.is_not_null()));
+    let query =
+        query.sort_by(SortKey::parse("-altitude")).sort_by(SortKey::parse("ident")).limit(10).offset(5);
+    assert_eq!(
+        table.plan(query).to_string(),
+        "limit 10 offset 5\n  top 15 by altitude descending, flight_id\n    filter {> alt 5} and (not {= altitude 3} or \
+         {notnull flight_id}) and {in origin {{San Francisco} x}}\n      scan of Flight"
+    );
+    assert_eq!(plan(FLIGHT_ID.eq("UAL1")).to_string(), "point of Flight: flight_id = UAL1");
+}

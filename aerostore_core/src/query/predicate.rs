@@ -1,0 +1,182 @@
+//! Predicates: a condition bound to a schema, ready to be asked of row images.
+//!
+//! Shape       a tree of `all` and `any` over leaves; negations have moved into the leaves, where each knows what becomes
+//!             of a null. A leaf is one column and one test of its kind.
+//! Nulls       N1: under `Unknown`, a null passes `null` only, also when a comparison is negated. N2: under `High` a null
+//!             is above every value and equal to itself; it is no text and neither true nor false. N3: a null operand
+//!             equals no value; under `Unknown` a comparison of order with it holds for no row, nor does its negation.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+use super::bind;
+use super::error::QueryError;
+use super::field::Field;
+use super::glob::Glob;
+use super::interval::Interval;
+use super::syntax::{Compare, Expr};
+use crate::row::{ColumnType, NullRule, RowView, Schema};
+
+/// A condition on the rows of one schema.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Predicate(pub(super) Node);
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Node {
+    All(Vec<Node>),
+    Any(Vec<Node>),
+    Leaf(Leaf),
+}
+
+/// One column's test.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Leaf {
+    pub(super) field: Field,
+    pub(super) test: Test,
+    /// Whether a value passes when the test fails.
+    pub(super) negated: bool,
+    pub(super) null_passes: bool,
+    /// Whether the term stands under a negation, for display.
+    pub(super) inverted: bool,
+    pub(super) source: Compare,
+}
+
+/// A test of a value that is not null.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Test {
+    /// No value passes.
+    Never,
+    Within(Interval),
+    /// Sorted, each once.
+    Ints(Box<[i64]>),
+    /// Sorted, each once.
+    Floats(Box<[f64]>),
+    /// Sorted, each once.
+    Strings(Box<[Box<[u8]>]>),
+    Glob(Box<Glob>),
+}
+
+impl Predicate {
+    /// Binds `filter` to `schema`.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`] with the term that is wrong.
+    pub fn new(schema: &Schema, filter: Expr, nulls: NullRule) -> Result<Self, QueryError> {
+        bind::bind(schema, filter, nulls).map(Self)
+    }
+
+    /// Whether the condition holds for `row`, which must be of the predicate's schema.
+    #[inline]
+    pub fn matches(&self, row: RowView<'_>) -> bool {
+        self.0.matches(row)
+    }
+}
+
+impl Node {
+    #[inline]
+    fn matches(&self, row: RowView<'_>) -> bool {
+        match self {
+            Self::Leaf(leaf) => leaf.matches(row),
+            Self::All(nodes) => nodes.iter().all(|node| node.matches(row)),
+            Self::Any(nodes) => nodes.iter().any(|node| node.matches(row)),
+        }
+    }
+
+    /// Roughly what asking costs, so that cheap questions can be asked first.
+    pub(super) fn cost(&self) -> u32 {
+        match self {
+            Self::Leaf(leaf) => leaf.test.cost(),
+            Self::All(nodes) | Self::Any(nodes) => nodes.iter().map(Self::cost).sum::<u32>() + 1,
+        }
+    }
+}
+
+impl Leaf {
+    #[inline]
+    fn matches(&self, row: RowView<'_>) -> bool {
+        if self.field.is_null(row) {
+            self.null_passes
+        } else {
+            self.test.passes(self.field, row) != self.negated
+        }
+    }
+}
+
+impl Test {
+    #[inline]
+    fn passes(&self, field: Field, row: RowView<'_>) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Within(Interval::Int { low, high }) => (*low..=*high).contains(&field.int(row)),
+            Self::Within(Interval::Float { low, high }) => (*low..=*high).contains(&field.float(row)),
+            Self::Within(Interval::Bytes { low, high }) => {
+                Interval::has_bytes(low, high.as_deref(), field.bytes(row))
+            }
+            Self::Ints(set) => set.binary_search(&field.int(row)).is_ok(),
+            Self::Floats(set) => {
+                let value = field.float(row);
+                set.binary_search_by(|member| member.total_cmp(&value)).is_ok()
+            }
+            Self::Strings(set) => {
+                let value = field.bytes(row);
+                set.binary_search_by(|member| (**member).cmp(value)).is_ok()
+            }
+            Self::Glob(glob) => match field.column_type() {
+                ColumnType::Char => {
+                    let letter = u32::try_from(field.int(row)).ok().and_then(char::from_u32);
+                    letter.is_some_and(|letter| glob.matches(letter.encode_utf8(&mut [0; 4])))
+                }
+                _ => std::str::from_utf8(field.bytes(row)).is_ok_and(|text| glob.matches(text)),
+            },
+        }
+    }
+
+    fn cost(&self) -> u32 {
+        match self {
+            Self::Never => 0,
+            Self::Within(Interval::Int { .. } | Interval::Float { .. }) => 1,
+            Self::Within(Interval::Bytes { .. }) | Self::Ints(_) | Self::Floats(_) => 4,
+            Self::Strings(_) => 16,
+            Self::Glob(_) => 32,
+        }
+    }
+}
+
+/// As in a compare list, with words for the tree around its terms.
+impl fmt::Display for Predicate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (nodes, between, none) = match self {
+            Self::Leaf(leaf) => return leaf.fmt(f),
+            Self::All(nodes) => (nodes, " and ", "true"),
+            Self::Any(nodes) => (nodes, " or ", "false"),
+        };
+        if nodes.is_empty() {
+            return f.write_str(none);
+        }
+        for (index, node) in nodes.iter().enumerate() {
+            f.write_str(if index == 0 { "" } else { between })?;
+            match node {
+                Self::Leaf(leaf) => leaf.fmt(f)?,
+                tree => write!(f, "({tree})")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Leaf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{{{}}}", if self.inverted { "not " } else { "" }, self.source)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,306 @@
+//! Whole queries against a naive evaluation of the same syntax tree.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::fixture::Table;
+use super::{Compare, Expr, Glob, Literal, Operator, Query, SortKey};
+use crate::row::{Column, ColumnType, NullRule, OwnedValue, Schema, Value};
+
+/// Columns of every kind, each with few values, so that rows tie and operands hit.
+fn pool() -> Vec<(ColumnType, Vec<OwnedValue>)> {
+    let text = |words: &[&str]| words.iter().map(|word| OwnedValue::Str((*word).into())).collect::<Vec<_>>();
+    let inet = |text: &str| OwnedValue::Inet(text.parse::<IpAddr>().expect("an address"));
+    vec![
+        (ColumnType::String(9), text(&["a", "ab", "abc", "b", "B", "é"])),
+        (
+            ColumnType::I32,
+            vec![OwnedValue::I32(-1), OwnedValue::I32(0), OwnedValue::I32(7), OwnedValue::I32(i32::MAX)],
+        ),
+        (
+            ColumnType::F64,
+            vec![OwnedValue::F64(-1.5), OwnedValue::F64(0.0), OwnedValue::F64(7.0), OwnedValue::F64(1e300)],
+        ),
+        (ColumnType::F32, vec![OwnedValue::F32(0.1), OwnedValue::F32(-2.5), OwnedValue::F32(3e38)]),
+        (ColumnType::FixedString(4), text(&["", "a", "ab", "abcd", "zz"])),
+        (ColumnType::String(40), text(&["", "a", "abcdefghi", "abcdefghj", "abcdefghijk"])),
+        (ColumnType::Bool, vec![OwnedValue::Bool(false), OwnedValue::Bool(true)]),
+        (ColumnType::Char, vec![OwnedValue::Char('a'), OwnedValue::Char('Z'), OwnedValue::Char('\u{1f6e9}')]),
+        (ColumnType::Timestamp, vec![OwnedValue::Timestamp(i64::MIN), OwnedValue::Timestamp(5)]),
+        (ColumnType::I16, vec![OwnedValue::I16(i16::MIN), OwnedValue::I16(5)]),
+        (ColumnType::I64, vec![OwnedValue::I64(i64::MAX), OwnedValue::I64(5)]),
+        (ColumnType::Inet, vec![inet("10.0.0.1"), inet("10.0.0.2"), inet("::1"), inet("fe80::2")]),
+        (ColumnType::Mac, vec![OwnedValue::Mac([0, 1, 2, 3, 4, 5]), OwnedValue::Mac([255; 6])]),
+    ]
+}
+
+fn schema(key: usize) -> Schema {
+    let mut builder = Schema::builder("Pool");
+    for (index, (kind, _)) in pool().into_iter().enumerate() {
+        let column = Column::new(&format!("c{index}"), kind);
+        builder = builder.column(if index == key { column } else { column.nullable() });
+    }
+    builder.key(&format!("c{key}")).build().expect("a sound definition")
+}
+
+/// Rows in the order of their keys, so that a scan and a walk over keys give the same order.
+fn rows(key: usize) -> impl Strategy<Value = Vec<Vec<OwnedValue>>> {
+    let row: Vec<BoxedStrategy<OwnedValue>> = pool()
+        .into_iter()
+        .enumerate()
+        .map(|(index, (_, values))| {
+            if index == key {
+                select(values).prop_filter("empty key", |value| value.as_value() != Value::Str("")).boxed()
+            } else {
+                prop_oneof![5 => select(values), 1 => Just(OwnedValue::Null)].boxed()
+            }
+        })
+        .collect();
+    vec(row, 0..12).prop_map(move |rows| {
+        rows.into_iter()
+            .map(|row| (row[key].clone(), row))
+            .collect::<BTreeMap<_, _>>()
+            .into_values()
+            .collect()
+    })
+}
+
+fn literal(value: &OwnedValue) -> Literal {
+    match value {
+        OwnedValue::Null => Literal::Null,
+        OwnedValue::Bool(flag) => Literal::Bool(*flag),
+        OwnedValue::I16(number) => Literal::Int(i64::from(*number)),
+        OwnedValue::I32(number) => Literal::Int(i64::from(*number)),
+        OwnedValue::I64(number) | OwnedValue::Timestamp(number) | OwnedValue::TimestampMicros(number) => {
+            Literal::Int(*number)
+        }
+        OwnedValue::F32(number) => Literal::Float(f64::from(*number)),
+        OwnedValue::F64(number) => Literal::Float(*number),
+        OwnedValue::Char(letter) => Literal::Text(letter.to_string()),
+        OwnedValue::Str(text) => Literal::Text(text.to_string()),
+        OwnedValue::Inet(address) => Literal::Inet(*address),
+        OwnedValue::Mac(octets) => Literal::Mac(*octets),
+    }
+}
+
+/// An operand, as the naive evaluation takes it and as the query does: typed, or as the text that a script would give.
+fn operand(column: usize) -> impl Strategy<Value = (OwnedValue, Literal)> {
+    let (kind, mut values) = pool().swap_remove(column);
+    values.push(OwnedValue::Null);
+    match kind {
+        ColumnType::I32 | ColumnType::I16 | ColumnType::I64 => {
+            values.extend([
+                OwnedValue::F64(6.5),
+                OwnedValue::F64(-1e20),
+                OwnedValue::I64(1 << 40),
+                OwnedValue::F64(5.0),
+            ]);
+        }
+        ColumnType::F64 => values.extend([OwnedValue::I64(7), OwnedValue::F64(-1e308)]),
+        ColumnType::String(_) | ColumnType::FixedString(_) => {
+            values.extend(["abcdefghijklmnop", "aa", "\u{10ffff}"].map(|text| OwnedValue::Str(text.into())));
+        }
+        _ => {}
+    }
+    (select(values), any::<bool>()).prop_map(|(value, as_text)| {
+        let typed = literal(&value);
+        let literal =
+            if as_text && typed != Literal::Null { Literal::Text(value.to_string()) } else { typed };
+        (value, literal)
+    })
+}
+
+/// A tree whose leaves carry their operands twice.
+#[derive(Clone, Debug)]
+enum Tree {
+    All(Vec<Tree>),
+    Any(Vec<Tree>),
+    Not(Box<Tree>),
+    Leaf(usize, Operator, Vec<(OwnedValue, Literal)>),
+}
+
+fn leaf() -> impl Strategy<Value = Tree> {
+    use Operator as O;
+    let is_text = |kind: ColumnType| kind.is_string() || kind == ColumnType::Char;
+    let operators = [
+        vec![O::Equal, O::NotEqual, O::Less, O::LessOrEqual, O::Greater, O::GreaterOrEqual],
+        vec![O::Range, O::Between, O::In, O::NotIn, O::Null, O::NotNull, O::True, O::False],
+        vec![O::Match, O::NotMatch, O::MatchCase, O::NotMatchCase, O::Prefix],
+    ];
+    let takes = move |kind: ColumnType, operator: Operator| match operator {
+        O::True | O::False => kind.is_number() || kind == ColumnType::Bool,
+        O::Prefix => kind.is_string(),
+        O::Match | O::NotMatch | O::MatchCase | O::NotMatchCase => is_text(kind),
+        _ => true,
+    };
+    (0..pool().len(), select(operators.concat()))
+        .prop_filter("operator for the type", move |(column, operator)| takes(pool()[*column].0, *operator))
+        .prop_flat_map(|(column, operator)| {
+            let operands = match (operator, operator.operand_count()) {
+                (O::Match | O::NotMatch | O::MatchCase | O::NotMatchCase | O::Prefix, _) => {
+                    let patterns = vec!["", "a", "A*", "?", "*b*", "[a-c]*", "*c", "abcdefgh?"];
+                    let pair = |text: &str| (OwnedValue::Str(text.into()), Literal::Text(text.to_owned()));
+                    vec(select(patterns).prop_map(pair), 1).boxed()
+                }
+                (_, Some(count)) => vec(operand(column), count).boxed(),
+                (_, None) => vec(operand(column), 0..4).boxed(),
+            };
+            operands.prop_map(move |operands| Tree::Leaf(column, operator, operands))
+        })
+}
+
+fn tree() -> impl Strategy<Value = Tree> {
+    leaf().prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            3 => vec(inner.clone(), 0..4).prop_map(Tree::All),
+            2 => vec(inner.clone(), 0..4).prop_map(Tree::Any),
+            1 => inner.prop_map(|tree| Tree::Not(Box::new(tree))),
+        ]
+    })
+}
+
+impl Tree {
+    fn expr(&self) -> Expr {
+        match self {
+            Self::All(trees) => Expr::All(trees.iter().map(Self::expr).collect()),
+            Self::Any(trees) => Expr::Any(trees.iter().map(Self::expr).collect()),
+            Self::Not(tree) => tree.expr().negate(),
+            Self::Leaf(column, operator, operands) => {
+                let operands = operands.iter().map(|(_, literal)| literal.clone()).collect();
+                Expr::Compare(Compare::new(format!("c{column}"), *operator, operands))
+            }
+        }
+    }
+
+    /// Three-valued logic, by definition.
+    fn holds(&self, row: &[OwnedValue], nulls: NullRule) -> Option<bool> {
+        match self {
+            Self::All(trees) => {
+                let parts: Vec<_> = trees.iter().map(|tree| tree.holds(row, nulls)).collect();
+                if parts.contains(&Some(false)) {
+                    Some(false)
+                } else {
+                    (!parts.contains(&None)).then_some(true)
+                }
+            }
+            Self::Any(trees) => {
+                let parts: Vec<_> = trees.iter().map(|tree| tree.holds(row, nulls)).collect();
+                if parts.contains(&Some(true)) {
+                    Some(true)
+                } else {
+                    (!parts.contains(&None)).then_some(false)
+                }
+            }
+            Self::Not(tree) => tree.holds(row, nulls).map(|holds| !holds),
+            Self::Leaf(column, operator, operands) => {
+                let operands: Vec<Value<'_>> = operands.iter().map(|(value, _)| value.as_value()).collect();
+                compare(row[*column].as_value(), *operator, &operands, nulls)
+            }
+        }
+    }
+}
+
+fn compare(value: Value<'_>, operator: Operator, operands: &[Value<'_>], nulls: NullRule) -> Option<bool> {
+    use Operator as O;
+    let unknown = nulls == NullRule::Unknown;
+    if matches!(operator, O::Null | O::NotNull) {
+        return Some(value.is_null() == (operator == O::Null));
+    }
+    if unknown && value.is_null() {
+        return None;
+    }
+    let by_order = !matches!(operator, O::Equal | O::NotEqual | O::In | O::NotIn);
+    if unknown && by_order && operands.iter().any(Value::is_null) {
+        return None;
+    }
+    let text = value.to_string();
+    let fits = |fold_case| {
+        !value.is_null() && Glob::new(operands[0].as_str().expect("a pattern"), fold_case).matches(&text)
+    };
+    let zero = value.as_f64() == Some(0.0) || value == Value::Bool(false);
+    Some(match operator {
+        O::Equal => value == operands[0],
+        O::NotEqual => value != operands[0],
+        O::Less => value < operands[0],
+        O::LessOrEqual => value <= operands[0],
+        O::Greater => value > operands[0],
+        O::GreaterOrEqual => value >= operands[0],
+        O::Range => operands[0] <= value && value < operands[1],
+        O::Between => operands[0] <= value && value <= operands[1],
+        O::In => operands.contains(&value),
+        O::NotIn => !operands.contains(&value),
+        O::Match => fits(true),
+        O::NotMatch => !fits(true),
+        O::MatchCase => fits(false),
+        O::NotMatchCase => !fits(false),
+        O::Prefix => !value.is_null() && text.starts_with(operands[0].as_str().expect("a prefix")),
+        O::True => !value.is_null() && !zero,
+        O::False => !value.is_null() && zero,
+        O::Null | O::NotNull => unreachable!("handled above"),
+    })
+}
+
+fn order(keys: &[(usize, bool)], a: &[OwnedValue], b: &[OwnedValue]) -> Ordering {
+    keys.iter().fold(Ordering::Equal, |order, &(column, descending)| {
+        let next = a[column].cmp(&b[column]);
+        order.then(if descending { next.reverse() } else { next })
+    })
+}
+
+fn cases() -> impl Strategy<Value = (usize, Vec<Vec<OwnedValue>>)> {
+    (0..pool().len()).prop_flat_map(|key| (Just(key), rows(key)))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn queries_agree_with_naive_evaluation(
+        (key, rows) in cases(),
+        tree in tree(),
+        keys in vec((0..pool().len(), any::<bool>()), 0..3),
+        limit in proptest::option::of(0..9_u64),
+        offset in 0..4_u64,
+        high: bool,
+    ) {
+        let nulls = if high { NullRule::High } else { NullRule::Unknown };
+        let mut query = Query::filtered(tree.expr()).nulls(nulls).offset(offset);
+        for &(column, descending) in &keys {
+            let name = format!("c{column}");
+            query = query.sort_by(if descending { SortKey::descending(name) } else { SortKey::ascending(name) });
+        }
+        if let Some(limit) = limit {
+            query = query.limit(limit);
+        }
+
+        let mut expected: Vec<&Vec<OwnedValue>> =
+            rows.iter().filter(|row| tree.holds(row, nulls) == Some(true)).collect();
+        expected.sort_by(|a, b| order(&keys, a, b));
+        let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).expect("small"));
+        let expected: Vec<String> = expected
+            .into_iter()
+            .skip(usize::try_from(offset).expect("small"))
+            .take(limit)
+            .map(|row| row[key].to_string())
+            .collect();
+
+        let mut table = Table::new(schema(key), &rows);
+        let shown = table.plan(query.clone()).to_string();
+        let (found, outcome) = table.run(query);
+        prop_assert_eq!(&found, &expected, "{}", shown);
+        prop_assert_eq!(outcome.rows_returned, found.len() as u64);
+    }
+
+    #[test]
+    fn any_words_are_a_term_or_an_error(words in vec("[a-z0-9<>=!{} \\\\*é-]{0,9}", 0..5)) {
+        let table = Table::flights();
+        if let Ok(filter) = super::compare::term(&table.schema, &words) {
+            let _ = super::Plan::new(&table.schema, Query::filtered(filter));
+        }
+    }
+}
