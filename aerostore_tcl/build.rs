@@ -123,13 +123,19 @@ fn declare(tcl: &Tcl) {
         .clang_arg("-DUSE_TCL_STUBS")
         .allowlist_type("TclStubs|Tcl_(Interp|Obj|ObjType|Command|Channel|Var)")
         .allowlist_function("Tcl_InitStubs")
-        .allowlist_var("tclStubsPtr|TCL_(OK|ERROR|RETURN|BREAK|CONTINUE|STUB_MAGIC|LEAVE_ERR_MSG|EVAL_DIRECT|READABLE)")
-        .allowlist_var("TCL_(EVAL_GLOBAL|GLOBAL_ONLY|UNLOAD_DETACH_FROM_PROCESS|UNLOAD_DETACH_FROM_INTERPRETER)")
+        .allowlist_var(
+            "tclStubsPtr|TCL_(OK|ERROR|RETURN|BREAK|CONTINUE|STUB_MAGIC|LEAVE_ERR_MSG|EVAL_DIRECT|READABLE)",
+        )
+        .allowlist_var(
+            "TCL_(EVAL_GLOBAL|GLOBAL_ONLY|UNLOAD_DETACH_FROM_PROCESS|UNLOAD_DETACH_FROM_INTERPRETER)",
+        )
         .generate_comments(false)
         .layout_tests(false)
         .generate();
     let written = match bindings {
-        Ok(bindings) => bindings.write_to_file(PathBuf::from(out).join("bindings.rs")).map_err(|e| e.to_string()),
+        Ok(bindings) => {
+            bindings.write_to_file(PathBuf::from(out).join("bindings.rs")).map_err(|e| e.to_string())
+        }
         Err(reason) => Err(reason.to_string()),
     };
     if let Err(reason) = written {

@@ -1,1 +1,13 @@
-//! The Tcl package.
+//! The Tcl package `aerostore`: shared tables as Tcl commands.
+//!
+//! The library is a stubs-enabled extension: it links no libtcl and loads into any tclsh 8.6, safe interpreters too.
+//! `docs/tcl.md` is the reference of what scripts see.
+//!
+//! - `ffi` declares Tcl's C interface and holds all unsafe code, behind safe handles for values and interpreters.
+//! - `package` puts the commands into an interpreter and takes them out again.
+//! - `error` turns failures into Tcl errors with an `errorCode`.
+
+mod error;
+mod ffi;
+mod package;
+mod words;

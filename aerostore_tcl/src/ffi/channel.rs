@@ -64,7 +64,8 @@ impl Channel {
 
     fn set_option(&self, interp: &Interp, option: &CStr, value: &CStr) -> Result<(), Raised> {
         // SAFETY: our channel, a live interpreter and C strings.
-        let code = unsafe { stub!(tcl_SetChannelOption(interp.raw(), self.raw, option.as_ptr(), value.as_ptr())) };
+        let code =
+            unsafe { stub!(tcl_SetChannelOption(interp.raw(), self.raw, option.as_ptr(), value.as_ptr())) };
         if code == ok() { Ok(()) } else { Err(Raised) }
     }
 
@@ -77,7 +78,9 @@ impl Channel {
             CStr::from_ptr(stub!(tcl_GetChannelName(self.raw)))
         };
         let name = Obj::string(&name.to_string_lossy());
-        let done = interp.call(&["::zlib", "push", "gunzip"].map(Obj::from).iter().chain([&name]).cloned().collect::<Vec<_>>());
+        let done = interp.call(
+            &["::zlib", "push", "gunzip"].map(Obj::from).iter().chain([&name]).cloned().collect::<Vec<_>>(),
+        );
         // The transformation is now the top of the channel's stack; all handles reach it.
         // SAFETY: registered above; our own reference stays.
         unsafe { stub!(tcl_UnregisterChannel(interp.raw(), self.raw)) };
@@ -95,7 +98,12 @@ impl Channel {
     }
 
     /// Appends up to about `count` characters or bytes to `buffer`.
-    pub(crate) fn read(&mut self, interp: &Interp, count: usize, buffer: &mut Vec<u8>) -> Result<ReadChunk, Raised> {
+    pub(crate) fn read(
+        &mut self,
+        interp: &Interp,
+        count: usize,
+        buffer: &mut Vec<u8>,
+    ) -> Result<ReadChunk, Raised> {
         let chunk = Obj::empty();
         // SAFETY: our channel; a value that only we hold, as the function demands.
         let read = unsafe { stub!(tcl_ReadChars(self.raw, chunk.raw(), length(count), 0)) };

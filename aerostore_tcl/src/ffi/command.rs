@@ -25,7 +25,9 @@ impl Command {
     pub(crate) fn create(self, interp: &Interp, name: &CStr) {
         let data: ClientData = Box::into_raw(Box::new(self)).cast();
         // SAFETY: a live interpreter and a C string; `forget` takes back just what is given here.
-        unsafe { stub!(tcl_CreateObjCommand(interp.raw(), name.as_ptr(), Some(dispatch), data, Some(forget))) };
+        unsafe {
+            stub!(tcl_CreateObjCommand(interp.raw(), name.as_ptr(), Some(dispatch), data, Some(forget)))
+        };
     }
 }
 

@@ -1,5 +1,7 @@
 //! The functions that Tcl's `load` and `unload` look for in the library.
 
+#![expect(unreachable_pub, reason = "Tcl finds these functions by name, in the library's symbols")]
+
 use std::ffi::c_int;
 
 use super::bindings::{TCL_UNLOAD_DETACH_FROM_PROCESS, Tcl_InitStubs, Tcl_Interp};

@@ -121,7 +121,13 @@ impl Interp {
         let element = element.map_or(ptr::null_mut(), Obj::raw);
         // SAFETY: all live or null where null means "no element"; the variable counts its own reference.
         let set = unsafe {
-            stub!(tcl_ObjSetVar2(self.raw(), name.raw(), element, value.raw(), TCL_LEAVE_ERR_MSG.cast_signed()))
+            stub!(tcl_ObjSetVar2(
+                self.raw(),
+                name.raw(),
+                element,
+                value.raw(),
+                TCL_LEAVE_ERR_MSG.cast_signed()
+            ))
         };
         if set.is_null() { Err(Raised) } else { Ok(()) }
     }

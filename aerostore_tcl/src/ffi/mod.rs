@@ -18,7 +18,7 @@ mod words;
 
 pub(crate) use channel::{Channel, ReadChunk};
 pub(crate) use command::Command;
-pub(crate) use interp::{Completion, Interp};
+pub(crate) use interp::{Completion, Interp, Raised};
 pub(crate) use obj::{Integer, Obj};
 pub(crate) use text::TextError;
 pub(crate) use words::{Word, Words};

@@ -162,7 +162,9 @@ impl Obj {
         let mut count: c_int = 0;
         let mut items: *mut *mut Tcl_Obj = ptr::null_mut();
         // SAFETY: a live value and two places for the answer.
-        let code = unsafe { stub!(tcl_ListObjGetElements(ptr::null_mut(), self.raw(), &raw mut count, &raw mut items)) };
+        let code = unsafe {
+            stub!(tcl_ListObjGetElements(ptr::null_mut(), self.raw(), &raw mut count, &raw mut items))
+        };
         if code != ok() {
             return None;
         }

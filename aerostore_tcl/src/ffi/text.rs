@@ -100,8 +100,15 @@ fn decode(bytes: &[u8]) -> Result<String, TextError> {
 
 /// The character whose two surrogates, of three bytes each, `bytes` starts with.
 fn surrogate_pair(bytes: &[u8]) -> Option<char> {
-    let &[0xED, high @ 0xA0..=0xAF, high_low @ 0x80..=0xBF, 0xED, low @ 0xB0..=0xBF, low_low @ 0x80..=0xBF, ..] =
-        bytes
+    let &[
+        0xED,
+        high @ 0xA0..=0xAF,
+        high_low @ 0x80..=0xBF,
+        0xED,
+        low @ 0xB0..=0xBF,
+        low_low @ 0x80..=0xBF,
+        ..,
+    ] = bytes
     else {
         return None;
     };
@@ -154,7 +161,10 @@ mod tests {
 
     #[test]
     fn data_keeps_what_its_reader_must_see() {
-        assert_eq!(data_from_tcl(&[b"a\t", FACE, b"\xC0\x80\xED"].concat()).as_ref(), "a\t\u{1F600}\0".as_bytes().iter().copied().chain([0xED]).collect::<Vec<_>>());
+        assert_eq!(
+            data_from_tcl(&[b"a\t", FACE, b"\xC0\x80\xED"].concat()).as_ref(),
+            "a\t\u{1F600}\0".as_bytes().iter().copied().chain([0xED]).collect::<Vec<_>>()
+        );
         assert!(matches!(data_from_tcl(b"a\tb"), Cow::Borrowed(_)));
     }
 }

@@ -59,7 +59,11 @@ impl Words {
                 &raw mut index,
             ))
         };
-        if code == TCL_OK.cast_signed() { Ok(usize::try_from(index).unwrap_or(0)) } else { Err(interp.take_message()) }
+        if code == TCL_OK.cast_signed() {
+            Ok(usize::try_from(index).unwrap_or(0))
+        } else {
+            Err(interp.take_message())
+        }
     }
 }
 
