@@ -1,1 +1,22 @@
-//! The `sys` layer.
+//! The operating system: mappings, liveness of processes, fork detection, futexes, clocks.
+//!
+//! Layout      one file per facility; nothing here knows what the mapped bytes mean.
+//! Invariants  a lock descriptor is never mapped and never outlives its process, not even in a forked child.
+
+mod clock;
+mod error;
+mod fork;
+mod futex;
+mod liveness;
+mod mapping;
+mod regular;
+mod width;
+
+pub use clock::{boot_id, monotonic_ns, random_uuid, unix_seconds};
+pub use error::SysError;
+pub use fork::{fork_generation, is_forked_child};
+pub use futex::{WaitResult, wait, wake};
+pub use liveness::{LockFile, Probe};
+pub use mapping::{Mapping, filesystem_bytes};
+pub use regular::{Create, anonymous_file, open_regular};
+pub use width::{u64_of, usize_of};

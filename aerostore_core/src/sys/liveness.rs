@@ -1,0 +1,285 @@
+//! Is a process alive? Open-file-description locks, one byte of the mapping file per process.
+//!
+//! Layout      byte numbers are the caller's; they are names and need not lie inside the file.
+//! Invariants  L1: the kernel drops a lock when the last copy of its description is gone, so a lock descriptor is never
+//!             mapped, closed on exec, and closed in forked children. L2: a description never conflicts with itself, so
+//!             asking goes through another one. A stopped process keeps its locks.
+//! Source      fcntl(2), "Open file description locks". We do not use process ids: they repeat, and differ per namespace.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::fork::ParentOnly;
+use super::{Create, SysError, monotonic_ns, open_regular};
+
+/// Longest pause between two tries of a lock that is waited for.
+const RETRY_US_MAX: u64 = 5_000;
+
+/// The descriptor through which this process holds its locks; dropping it drops them.
+///
+/// Two handles on one path are two descriptions, which exclude each other also within a process; one handle does not
+/// exclude itself.
+#[derive(Debug)]
+pub struct LockFile {
+    descriptor: ParentOnly,
+    path: PathBuf,
+}
+
+impl LockFile {
+    /// Opens `path`, which has to exist.
+    ///
+    /// # Errors
+    /// As [`open_regular`]; `TooManyLockFiles` when the process has no room for another.
+    pub fn open(path: &Path) -> Result<Self, SysError> {
+        Self::open_with(path, Create::Never)
+    }
+
+    /// Opens `path`, making an empty file of mode 0600 if it is missing.
+    ///
+    /// # Errors
+    /// As [`LockFile::open`].
+    pub fn open_or_create(path: &Path) -> Result<Self, SysError> {
+        Self::open_with(path, Create::IfMissing)
+    }
+
+    fn open_with(path: &Path, create: Create) -> Result<Self, SysError> {
+        let descriptor = ParentOnly::open(|| Ok(open_regular(path, create)?.into_raw_fd()))?;
+        Ok(Self { descriptor, path: path.to_path_buf() })
+    }
+
+    /// Locks `byte` unless another description holds it; true when it is ours now.
+    ///
+    /// # Errors
+    /// `Forked` in a child of the process that opened the handle; `Io` when the kernel refuses.
+    pub fn try_lock(&self, byte: u64) -> Result<bool, SysError> {
+        let mut request = lock_request(libc::F_WRLCK, byte..byte + 1);
+        match control(self.descriptor.number()?, libc::F_OFD_SETLK, &mut request, &self.path) {
+            Ok(()) => Ok(true),
+            Err(SysError::Io { source, .. })
+                if matches!(source.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Locks `byte`, waiting up to `timeout` for its holder; true when it is ours now.
+    ///
+    /// # Errors
+    /// As [`LockFile::try_lock`].
+    pub fn lock_wait(&self, byte: u64, timeout: Duration) -> Result<bool, SysError> {
+        let start = monotonic_ns();
+        let mut pause_us = 50;
+        // Tries with pauses rather than F_OFD_SETLKW, which knows no time-out and which a stopped holder blocks for ever.
+        while !self.try_lock(byte)? {
+            if u128::from(monotonic_ns() - start) >= timeout.as_nanos() {
+                return Ok(false);
+            }
+            std::thread::sleep(Duration::from_micros(pause_us));
+            pause_us = (pause_us * 2).min(RETRY_US_MAX);
+        }
+        Ok(true)
+    }
+
+    /// Gives `byte` up; no effect when it is not held.
+    ///
+    /// # Errors
+    /// As [`LockFile::try_lock`].
+    pub fn unlock(&self, byte: u64) -> Result<(), SysError> {
+        let mut request = lock_request(libc::F_UNLCK, byte..byte + 1);
+        control(self.descriptor.number()?, libc::F_OFD_SETLK, &mut request, &self.path)
+    }
+
+    /// Whether the path still names the file that is open here, rather than nothing or a successor.
+    ///
+    /// # Errors
+    /// `Forked` as in [`LockFile::try_lock`]; `Io` when the file cannot be asked.
+    pub fn is_current(&self) -> Result<bool, SysError> {
+        let number = self.descriptor.number()?;
+        // SAFETY: all-zero is a valid `stat`, a struct of integers.
+        let mut opened: libc::stat64 = unsafe { std::mem::zeroed() };
+        // SAFETY: `opened` is a valid place for the result.
+        if unsafe { libc::fstat64(number, &raw mut opened) } != 0 {
+            return Err(SysError::last("fstat", &self.path));
+        }
+        match std::fs::symlink_metadata(&self.path) {
+            Ok(named) => Ok(named.dev() == opened.st_dev && named.ino() == opened.st_ino),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(SysError::io("stat", &self.path, error)),
+        }
+    }
+}
+
+/// The descriptor through which this process asks about locks; it never holds one.
+#[derive(Debug)]
+pub struct Probe {
+    file: File,
+    path: PathBuf,
+}
+
+impl Probe {
+    /// Opens `path`, which has to exist.
+    ///
+    /// # Errors
+    /// As [`open_regular`].
+    pub fn open(path: &Path) -> Result<Self, SysError> {
+        Ok(Self { file: open_regular(path, Create::Never)?, path: path.to_path_buf() })
+    }
+
+    /// Whether any [`LockFile`], also one of this process, holds `byte`.
+    ///
+    /// # Errors
+    /// `Io` when the kernel refuses.
+    pub fn is_locked(&self, byte: u64) -> Result<bool, SysError> {
+        self.any_locked(byte..byte + 1)
+    }
+
+    /// Whether any [`LockFile`] holds a byte of the range. An empty range holds none.
+    ///
+    /// # Errors
+    /// `Io` when the kernel refuses.
+    pub fn any_locked(&self, bytes: Range<u64>) -> Result<bool, SysError> {
+        if bytes.is_empty() {
+            return Ok(false); // to the kernel, length 0 would mean: to the end of all files
+        }
+        let mut request = lock_request(libc::F_WRLCK, bytes);
+        control(self.file.as_raw_fd(), libc::F_OFD_GETLK, &mut request, &self.path)?;
+        Ok(i32::from(request.l_type) != libc::F_UNLCK)
+    }
+}
+
+fn lock_request(kind: libc::c_int, bytes: Range<u64>) -> libc::flock64 {
+    // SAFETY: all-zero is a valid `flock64`, a struct of integers; `l_pid` has to be 0 for these locks.
+    let mut request: libc::flock64 = unsafe { std::mem::zeroed() };
+    request.l_type = i16::try_from(kind).unwrap_or(i16::MAX);
+    request.l_whence = 0; // SEEK_SET
+    request.l_start = bytes.start.cast_signed();
+    request.l_len = (bytes.end - bytes.start).cast_signed();
+    request
+}
+
+fn control(
+    descriptor: RawFd,
+    command: libc::c_int,
+    request: &mut libc::flock64,
+    path: &Path,
+) -> Result<(), SysError> {
+    loop {
+        // SAFETY: `request` is a valid lock request, which the kernel reads and, for F_OFD_GETLK, overwrites.
+        if unsafe { libc::fcntl(descriptor, command, ptr_of(request)) } == 0 {
+            return Ok(());
+        }
+        let error = SysError::last("fcntl", path);
+        if !matches!(&error, SysError::Io { source, .. } if source.raw_os_error() == Some(libc::EINTR)) {
+            return Err(error);
+        }
+    }
+}
+
+fn ptr_of(request: &mut libc::flock64) -> *mut libc::flock64 {
+    request
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path = PathBuf::from(format!("/dev/shm/aerostore-liveness-{}-{name}", std::process::id()));
+            Self(path)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    #[test]
+    fn descriptions_exclude_each_other_and_the_probe_sees_them() {
+        let scratch = Scratch::new("exclude");
+        let first = LockFile::open_or_create(&scratch.0).unwrap();
+        let second = LockFile::open(&scratch.0).unwrap();
+        let probe = Probe::open(&scratch.0).unwrap();
+        assert!(!probe.is_locked(7).unwrap());
+        assert!(first.try_lock(7).unwrap());
+        assert!(first.try_lock(7).unwrap(), "a description never conflicts with itself");
+        assert!(!second.try_lock(7).unwrap());
+        assert!(second.try_lock(8).unwrap());
+        assert!(probe.is_locked(7).unwrap());
+        assert!(probe.any_locked(0..100).unwrap());
+        assert!(!probe.any_locked(9..100).unwrap());
+        assert!(!probe.any_locked(Range { start: 7, end: 7 }).unwrap());
+        first.unlock(7).unwrap();
+        assert!(!probe.is_locked(7).unwrap());
+        assert!(second.lock_wait(7, Duration::ZERO).unwrap());
+        assert!(!first.lock_wait(7, Duration::from_millis(3)).unwrap());
+        drop(second);
+        assert!(!probe.any_locked(0..100).unwrap());
+    }
+
+    #[test]
+    fn replaced_file_is_noticed() {
+        let scratch = Scratch::new("replaced");
+        let lock = LockFile::open_or_create(&scratch.0).unwrap();
+        assert!(lock.is_current().unwrap());
+        std::fs::remove_file(&scratch.0).unwrap();
+        assert!(!lock.is_current().unwrap());
+        let _successor = LockFile::open_or_create(&scratch.0).unwrap();
+        assert!(!lock.is_current().unwrap());
+    }
+
+    #[test]
+    fn forked_child_loses_the_handle_and_does_not_keep_the_lock() {
+        let scratch = Scratch::new("fork");
+        let lock = LockFile::open_or_create(&scratch.0).unwrap();
+        assert!(lock.try_lock(1).unwrap());
+        let opened_at = crate::sys::fork_generation();
+        let probe = Probe::open(&scratch.0).unwrap();
+        // SAFETY: the child calls only what is allowed after a fork of many threads (no allocation on these paths), then
+        // waits for its parent's signal.
+        #[expect(clippy::disallowed_methods, reason = "what a fork does is what is tested")]
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let forked = crate::sys::is_forked_child(opened_at);
+            let refused = matches!(lock.try_lock(2), Err(SysError::Forked));
+            let code = if forked && refused { libc::SIGSTOP } else { libc::SIGABRT };
+            // SAFETY: ends or stops this child only.
+            unsafe {
+                libc::raise(code);
+                libc::_exit(0);
+            }
+        }
+        let mut status = 0;
+        // SAFETY: waits for the child made above.
+        unsafe { libc::waitpid(child, &raw mut status, libc::WUNTRACED) };
+        assert!(libc::WIFSTOPPED(status), "the child found its handles usable");
+        assert!(probe.is_locked(1).unwrap(), "the child's copy must not release the parent's lock");
+        drop(lock);
+        assert!(!probe.is_locked(1).unwrap(), "the child must not hold the lock after the parent");
+        // SAFETY: ends and collects the child made above.
+        unsafe {
+            libc::kill(child, libc::SIGKILL);
+            libc::waitpid(child, &raw mut status, 0);
+        }
+    }
+
+    #[test]
+    fn links_and_directories_are_refused() {
+        let scratch = Scratch::new("link");
+        std::os::unix::fs::symlink("/dev/null", &scratch.0).unwrap();
+        assert!(matches!(LockFile::open_or_create(&scratch.0), Err(SysError::Symlink { .. })));
+        assert!(matches!(Probe::open(Path::new("/dev/shm")), Err(SysError::NotRegularFile { .. })));
+        assert!(matches!(Probe::open(Path::new("/dev/null")), Err(SysError::NotRegularFile { .. })));
+        assert!(Probe::open(Path::new("/dev/shm/aerostore-missing")).unwrap_err().is_not_found());
+    }
+}
