@@ -1,0 +1,74 @@
+//! What a dead session leaves behind in the allocator, and how others get it back.
+//!
+//! Invariants  P1: every function can be stopped anywhere and run again, by several at a time: each step is a CAS from what only
+//!             the dead can have left. P2: a reserved block is freed only if its slab is still the dead session's *after* the
+//!             state was read; an heir hands the block out under another generation.
+#![forbid(unsafe_code)]
+
+use super::slab::{SlabOwner, SlabRef, SlabUse};
+use super::trim::release;
+use super::{Arena, BlockRef, BlockState, OwnerId};
+use crate::sync::Ordering;
+
+/// Frees the blocks that `owner` had reserved and gives its slabs up; tells how many slabs. `owner` is dead, or calls itself.
+pub fn release_slabs_of(arena: &Arena, owner: OwnerId) -> usize {
+    let mut released = 0;
+    for slab in arena.slabs().filter(|slab| slab.word().is_owned_by(owner)) {
+        match slab.word().usage() {
+            SlabUse::Tail if covering_head(arena, slab.index()) => continue,
+            SlabUse::Tail | SlabUse::Forming => release(arena, slab.index(), slab.word()),
+            SlabUse::Blocks(_) | SlabUse::Large(_) => orphan(arena, slab),
+        }
+        released += 1;
+    }
+    let header = arena.header();
+    // Release: pairs with the Acquires of those who look for orphans and for lost hints. Counted in any case: an earlier
+    // run may have died before it came here.
+    header.orphan_events.fetch_add(1, Ordering::Release);
+    header.death_events.fetch_add(1, Ordering::Release);
+    released
+}
+
+fn orphan(arena: &Arena, slab: SlabRef) {
+    let Some(header) = arena.slab_header(slab.index()) else { return };
+    let mut any_free = false;
+    for (offset, word) in slab.blocks(arena) {
+        any_free |= word.state() == BlockState::Free;
+        if word.state() == BlockState::Reserved && header.load() == slab.word() {
+            any_free |= arena.mark_reserved_free(BlockRef { offset, generation: word.generation() }); // P2
+        }
+    }
+    if any_free {
+        header.raise_hint();
+    }
+    header.replace(slab.word(), slab.word().orphaned());
+}
+
+/// Whether `tail` belongs to a complete run; if not, its claimer died while forming it.
+fn covering_head(arena: &Arena, tail: u32) -> bool {
+    let mut before = (0..tail).rev().map_while(|index| arena.slab_ref(index));
+    let head = before.find(|slab| slab.word().usage() != SlabUse::Tail);
+    head.is_some_and(|head| match head.word().usage() {
+        SlabUse::Large(count) => u64::from(head.index()) + count > u64::from(tail),
+        _ => false,
+    })
+}
+
+/// Makes `to` the retirer of every block that the dead slot `dead` retired; they are for `to` to free.
+///
+/// Reads the states of the whole arena. Blocks that a concurrent call adopts are in its answer and not in this one.
+pub fn adopt_retired(arena: &Arena, dead: u16, to: u16) -> Vec<BlockRef> {
+    let mut adopted = Vec::new();
+    for slab in arena.slabs().filter(|slab| slab.word().owner() != SlabOwner::Free) {
+        for (offset, word) in slab.blocks(arena) {
+            // A slab that is taken for other blocks meanwhile shows payload where states were.
+            if word.state() == BlockState::Retired && word.retirer() == dead && slab.is_unchanged(arena) {
+                let block = BlockRef { offset, generation: word.generation() };
+                if arena.replace_retirer(block, dead, to) {
+                    adopted.push(block);
+                }
+            }
+        }
+    }
+    adopted
+}

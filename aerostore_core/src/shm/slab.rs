@@ -1,0 +1,420 @@
+//! Slabs: 64 KiB of blocks of one size, owned by one session at a time.
+//!
+//! Layout      the headers of an extent's 32 slabs lie together in the second half of its first page, so that a scan of
+//!             owners touches one page per extent, and a block may be as large as its slab. The first slab of an extent is
+//!             shorter by that page.
+//! Invariants  S1: owner, use and run length are one word, changed by CAS only: what a stalled process does late, fails. S2: a
+//!             slab that is owned but still forming hands out nothing, so it can be freed when its owner dies. S3: a tagged
+//!             slab is on its list before its first block is handed out, and stays there. S4: `generation` is at least that
+//!             of every block the slab ever held, and 0 only if its memory was never used.
+//! Ordering    the word is moved with `AcqRel`, so an owner sees what the last owner left in the header.
+
+use super::block::{BLOCK_HEADER_BYTES, BlockWord};
+use super::class::{CLASS_COUNT, LARGE_SLABS_MAX, block_bytes};
+use super::{Arena, RelPtr, Shared, ShmError};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// Bytes of a slab.
+pub const SLAB_BYTES: u64 = 64 << 10;
+/// Bytes by which the file grows.
+pub const EXTENT_BYTES: u64 = 2 << 20;
+
+/// Slabs of an extent.
+pub(super) const SLABS_PER_EXTENT: u64 = EXTENT_BYTES / SLAB_BYTES;
+/// Bytes at the start of an extent that are not for blocks.
+pub(super) const PAGE_BYTES: u64 = 4096;
+/// Where in that page the slab headers begin.
+pub(super) const SLAB_TABLE_OFFSET: u64 = 2048;
+
+/// The tag of slabs that are on no list.
+pub(super) const NO_TAG: u32 = 0;
+
+/// A session: the slot it sits in, and which of the slot's users it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OwnerId {
+    /// Index in the table of slots.
+    pub slot: u16,
+    /// How often the slot was taken before; tells a dead user from its successor.
+    pub incarnation: u32,
+}
+
+/// Whose a slab is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SlabOwner {
+    Free,
+    Owned(OwnerId),
+    Orphan,
+}
+
+/// What a slab is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SlabUse {
+    /// Claimed, not yet usable.
+    Forming,
+    /// Blocks of one class.
+    Blocks(u8),
+    /// The first slab of a run that is one block.
+    Large(u64),
+    /// A later slab of a run.
+    Tail,
+}
+
+/// owner kind:2 | unused:1 | run length:5 | use:8 | incarnation:32 | slot:16; 0 is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SlabWord(u64);
+
+const KIND_OWNED: u64 = 1 << 62;
+const KIND_ORPHAN: u64 = 2 << 62;
+const KIND_MASK: u64 = 3 << 62;
+const USE_SHIFT: u32 = 48;
+const RUN_SHIFT: u32 = 56;
+const USE_MASK: u64 = 0x1fff << USE_SHIFT;
+const USE_LARGE: u64 = 0xfe;
+const USE_TAIL: u64 = 0xff;
+
+impl SlabWord {
+    pub(super) const FREE: Self = Self(0);
+
+    #[inline]
+    pub(super) fn owned(owner: OwnerId, usage: SlabUse) -> Self {
+        let owner = u64::from(owner.incarnation) << 16 | u64::from(owner.slot);
+        Self(KIND_OWNED | usage_bits(usage) | owner)
+    }
+
+    /// The same use, without an owner.
+    #[inline]
+    pub(super) fn orphaned(self) -> Self {
+        Self(KIND_ORPHAN | self.0 & USE_MASK)
+    }
+
+    /// The same use, owned by `owner`.
+    #[inline]
+    pub(super) fn adopted(self, owner: OwnerId) -> Self {
+        Self(self.0 & USE_MASK | Self::owned(owner, SlabUse::Forming).0)
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "takes the bits of the fields")]
+    pub(super) fn owner(self) -> SlabOwner {
+        match self.0 & KIND_MASK {
+            KIND_OWNED => {
+                SlabOwner::Owned(OwnerId { slot: self.0 as u16, incarnation: (self.0 >> 16) as u32 })
+            }
+            KIND_ORPHAN => SlabOwner::Orphan,
+            _ => SlabOwner::Free,
+        }
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the value was just seen to be small")]
+    pub(super) fn usage(self) -> SlabUse {
+        match self.0 >> USE_SHIFT & 0xff {
+            USE_LARGE => SlabUse::Large(self.0 >> RUN_SHIFT & 0x1f),
+            USE_TAIL => SlabUse::Tail,
+            class if class != 0 && class <= CLASS_COUNT as u64 => SlabUse::Blocks((class - 1) as u8),
+            _ => SlabUse::Forming,
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_owned_by(self, owner: OwnerId) -> bool {
+        self.owner() == SlabOwner::Owned(owner)
+    }
+}
+
+#[inline]
+fn usage_bits(usage: SlabUse) -> u64 {
+    match usage {
+        SlabUse::Forming => 0,
+        SlabUse::Blocks(class) => (u64::from(class) + 1) << USE_SHIFT,
+        SlabUse::Large(run) => run << RUN_SHIFT | USE_LARGE << USE_SHIFT,
+        SlabUse::Tail => USE_TAIL << USE_SHIFT,
+    }
+}
+
+const _: () = assert!((CLASS_COUNT as u64) < USE_LARGE && LARGE_SLABS_MAX <= 0x1f);
+
+/// One slab's header; all zero while the slab was never used.
+#[repr(C)]
+pub(super) struct SlabHeader {
+    word: AtomicU64,
+    /// Offset of the header of the next slab of the same tag; 0 at the end.
+    pub(super) next: AtomicU64,
+    /// The table, or whatever else the blocks belong to; [`NO_TAG`] for none.
+    pub(super) tag: AtomicU32,
+    /// See S4.
+    pub(super) generation: AtomicU32,
+    /// 1 when a block may have become free without the owner's knowledge.
+    pub(super) hint: AtomicU32,
+    /// 1 once the slab is on the list of its tag.
+    pub(super) listed: AtomicU32,
+    pad: [u64; 4],
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<SlabHeader>() as u64 == SLAB_HEADER_BYTES);
+const SLAB_HEADER_BYTES: u64 = 64;
+
+// SAFETY: repr(C); atomics and unused integers; any bits are valid.
+unsafe impl Shared for SlabHeader {}
+
+impl SlabHeader {
+    #[inline]
+    pub(super) fn load(&self) -> SlabWord {
+        // Acquire: pairs with the Release of `replace`; header and block states of the last owner are seen.
+        SlabWord(self.word.load(Ordering::Acquire))
+    }
+
+    /// Moves the word from `current` to `new`; false when it is something else by now. S1.
+    #[inline]
+    pub(super) fn replace(&self, current: SlabWord, new: SlabWord) -> bool {
+        // AcqRel: pairs with itself and with `load`: owners follow each other in order. Acquire on failure is not needed.
+        self.word.compare_exchange(current.0, new.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Notes that a block became free behind the owner's back; true when the note is new.
+    #[inline]
+    pub(super) fn raise_hint(&self) -> bool {
+        // SeqCst, like the CAS that freed the block before and the swap in `take_hint`: either we see the hint lowered and
+        // raise it, or its taker scans after our CAS and finds the block.
+        self.hint.load(Ordering::SeqCst) == 0 && self.hint.swap(1, Ordering::SeqCst) == 0
+    }
+
+    /// Whether there was a note; takes it. The caller scans the states afterwards.
+    #[inline]
+    pub(super) fn take_hint(&self) -> bool {
+        // Relaxed look first: most slabs have no hint, and a note missed now is found at the next look.
+        self.hint.load(Ordering::Relaxed) != 0 && self.hint.swap(0, Ordering::SeqCst) != 0
+    }
+}
+
+/// Offset of the header of slab `index`.
+pub(super) fn slab_header_offset(index: u32) -> u64 {
+    let index = u64::from(index);
+    index / SLABS_PER_EXTENT * EXTENT_BYTES + SLAB_TABLE_OFFSET + index % SLABS_PER_EXTENT * SLAB_HEADER_BYTES
+}
+
+/// The slab whose header is at `offset`, if one can be there.
+fn slab_index_of_header(offset: u64) -> Option<u32> {
+    let place = (offset % EXTENT_BYTES).checked_sub(SLAB_TABLE_OFFSET)?;
+    let index = offset / EXTENT_BYTES * SLABS_PER_EXTENT + place / SLAB_HEADER_BYTES;
+    let sound = place < SLABS_PER_EXTENT * SLAB_HEADER_BYTES && place.is_multiple_of(SLAB_HEADER_BYTES);
+    if sound { u32::try_from(index).ok() } else { None }
+}
+
+/// The slab that holds the byte at `offset`.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "an arena has less than 2^48 bytes, checked at creation")]
+pub(super) const fn slab_of(offset: u64) -> u32 {
+    (offset / SLAB_BYTES) as u32
+}
+
+/// Where the blocks of a slab begin.
+#[inline]
+pub(super) fn slab_start(index: u32) -> u64 {
+    let start = u64::from(index) * SLAB_BYTES;
+    if is_first_of_extent(index) { start + PAGE_BYTES } else { start }
+}
+
+/// Whether the slab shares its memory with the slab headers.
+#[inline]
+pub(super) fn is_first_of_extent(index: u32) -> bool {
+    u64::from(index).is_multiple_of(SLABS_PER_EXTENT)
+}
+
+/// How many blocks of `class` slab `index` holds; 0 when none fits beside the slab headers.
+#[inline]
+pub(super) fn block_count(index: u32, class: u8) -> u64 {
+    let bytes = if is_first_of_extent(index) { SLAB_BYTES - PAGE_BYTES } else { SLAB_BYTES };
+    bytes / block_bytes(class)
+}
+
+/// A slab as it was at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlabRef {
+    index: u32,
+    word: SlabWord,
+    generation: u32,
+}
+
+impl SlabRef {
+    pub(super) fn index(self) -> u32 {
+        self.index
+    }
+
+    pub(super) fn word(self) -> SlabWord {
+        self.word
+    }
+
+    /// Offset of the slab's first byte; slabs sort by it.
+    pub fn offset(self) -> u64 {
+        u64::from(self.index) * SLAB_BYTES
+    }
+
+    /// Payload bytes of each block; 0 for a slab that holds none.
+    pub fn payload_bytes(self) -> u64 {
+        self.layout().map_or(0, |(_, _, bytes)| bytes - BLOCK_HEADER_BYTES)
+    }
+
+    /// Every block of the slab in address order: the payload's offset and the state word, each read when its turn comes.
+    /// Free blocks are included.
+    pub fn blocks(self, arena: &Arena) -> impl Iterator<Item = (u64, BlockWord)> + '_ {
+        self.offsets().map_while(move |offset| Some((offset, arena.block_word(offset).ok()?)))
+    }
+
+    /// The payload offsets of the slab's blocks.
+    pub(super) fn offsets(self) -> impl Iterator<Item = u64> {
+        let (start, count, bytes) = self.layout().unwrap_or((0, 0, 0));
+        (0..count).map(move |block| start + block * bytes + BLOCK_HEADER_BYTES)
+    }
+
+    /// Whether the slab still is used for the same blocks, whoever owns it.
+    pub(super) fn is_unchanged(self, arena: &Arena) -> bool {
+        arena.slab_ref(self.index).is_some_and(|now| {
+            now.word.usage() == self.word.usage()
+                && (now.word == SlabWord::FREE) == (self.word == SlabWord::FREE)
+                && now.generation == self.generation
+        })
+    }
+
+    /// Payload bytes of the block whose payload begins at `offset`, if one does.
+    pub(super) fn capacity_at(self, offset: u64) -> Option<u64> {
+        let (start, count, bytes) = self.layout()?;
+        let place = offset.checked_sub(start + BLOCK_HEADER_BYTES)?;
+        (place.is_multiple_of(bytes) && place / bytes < count).then_some(bytes - BLOCK_HEADER_BYTES)
+    }
+
+    /// First block, number of blocks, bytes of each.
+    fn layout(self) -> Option<(u64, u64, u64)> {
+        if self.word.owner() == SlabOwner::Free {
+            return None;
+        }
+        match self.word.usage() {
+            SlabUse::Blocks(class) => {
+                Some((slab_start(self.index), block_count(self.index, class), block_bytes(class)))
+            }
+            SlabUse::Large(run) => Some((slab_start(self.index), 1, run * SLAB_BYTES)),
+            SlabUse::Forming | SlabUse::Tail => None,
+        }
+    }
+}
+
+impl Arena {
+    /// The header of slab `index`, which has to lie in an extent that exists.
+    #[inline]
+    pub(super) fn slab_header(&self, index: u32) -> Option<&SlabHeader> {
+        if u64::from(index) < self.first_slab() {
+            return None;
+        }
+        self.resolve(RelPtr::new(slab_header_offset(index))).ok()
+    }
+
+    /// Slab `index` as it is now.
+    pub(super) fn slab_ref(&self, index: u32) -> Option<SlabRef> {
+        let header = self.slab_header(index)?;
+        let word = header.load();
+        // Relaxed: ordered by the Acquire load above.
+        Some(SlabRef { index, word, generation: header.generation.load(Ordering::Relaxed) })
+    }
+
+    /// All slabs that are not for fixed tables, in address order, each as it is when its turn comes.
+    pub(super) fn slabs(&self) -> impl Iterator<Item = SlabRef> + '_ {
+        (slab_of(self.first_slab() * SLAB_BYTES)..self.slab_end()).filter_map(|index| self.slab_ref(index))
+    }
+}
+
+/// Puts slab `index` on `list`. Its header's tag is set, its blocks are not handed out yet.
+pub(super) fn push_listed(arena: &Arena, index: u32, list: &AtomicU64) {
+    let Some(header) = arena.slab_header(index) else { return };
+    let offset = slab_header_offset(index);
+    // Acquire: pairs with the Release of other pushes; their `next` is seen.
+    let mut head = list.load(Ordering::Acquire);
+    loop {
+        // Relaxed: the CAS below publishes it.
+        header.next.store(head, Ordering::Relaxed);
+        // AcqRel: publishes the header's fields to who walks the list; S3.
+        match list.compare_exchange(head, offset, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => break,
+            Err(found) => head = found,
+        }
+    }
+    // Relaxed: only this slab's owners read it, and they follow each other by the slab's word.
+    header.listed.store(1, Ordering::Relaxed);
+}
+
+/// Whether slab `index` is on `list`: what an adopter asks when its predecessor died between pushing and noting so.
+pub(super) fn is_on_list(arena: &Arena, index: u32, list: &AtomicU64) -> Result<bool, ShmError> {
+    let mut found = false;
+    walk(arena, list, |slab| found |= slab.index == index)?;
+    Ok(found)
+}
+
+/// The slabs on `list`, which `Heap::alloc_tagged` fills, sorted by address.
+///
+/// # Errors
+/// `Corrupt` when the list leads to something that is no slab, or round in a circle.
+pub fn tagged_slabs(arena: &Arena, list: &AtomicU64) -> Result<Vec<SlabRef>, ShmError> {
+    let mut slabs = Vec::new();
+    walk(arena, list, |slab| slabs.push(slab))?;
+    slabs.sort_unstable_by_key(|slab| slab.index);
+    Ok(slabs)
+}
+
+fn walk(arena: &Arena, list: &AtomicU64, mut visit: impl FnMut(SlabRef)) -> Result<(), ShmError> {
+    // Acquire: pairs with the Release in `push_listed`.
+    let mut offset = list.load(Ordering::Acquire);
+    let mut steps = 0;
+    while offset != 0 {
+        let slab = slab_index_of_header(offset).and_then(|index| arena.slab_ref(index));
+        let Some(slab) = slab else {
+            return Err(ShmError::Corrupt { offset, what: "a list of slabs leads to something else" });
+        };
+        steps += 1;
+        if steps > arena.slab_end() {
+            return Err(ShmError::Corrupt { offset, what: "a list of slabs goes round in a circle" });
+        }
+        visit(slab);
+        let header = arena.slab_header(slab.index).map(|header| header.next.load(Ordering::Acquire));
+        offset = header.unwrap_or(0);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWNER: OwnerId = OwnerId { slot: 0xfffe, incarnation: u32::MAX };
+
+    #[test]
+    fn words_keep_owner_and_use() {
+        let uses = [
+            SlabUse::Forming,
+            SlabUse::Blocks(0),
+            SlabUse::Blocks(u8::try_from(CLASS_COUNT).unwrap() - 1),
+            SlabUse::Large(LARGE_SLABS_MAX),
+            SlabUse::Large(1),
+            SlabUse::Tail,
+        ];
+        for usage in uses {
+            let word = SlabWord::owned(OWNER, usage);
+            assert_eq!(word.owner(), SlabOwner::Owned(OWNER));
+            assert_eq!(word.usage(), usage);
+            assert_eq!(word.orphaned().owner(), SlabOwner::Orphan);
+            assert_eq!(word.orphaned().usage(), usage);
+            let heir = OwnerId { slot: 3, incarnation: 1 };
+            assert_eq!(word.orphaned().adopted(heir), SlabWord::owned(heir, usage));
+        }
+        assert_eq!(SlabWord::FREE.owner(), SlabOwner::Free);
+    }
+
+    #[test]
+    fn header_offsets_lead_back_to_their_slab() {
+        for index in [0, 1, 31, 32, 33, 1_000_000] {
+            assert_eq!(slab_index_of_header(slab_header_offset(index)), Some(index));
+        }
+        assert_eq!(slab_index_of_header(0), None);
+        assert_eq!(slab_index_of_header(SLAB_TABLE_OFFSET + 8), None);
+        assert_eq!(slab_index_of_header(PAGE_BYTES), None);
+    }
+}
