@@ -302,7 +302,9 @@ fn a_heap_that_grew_and_shrank_gives_all_memory_back() {
     let empty = arena.used_bytes();
     for bytes in [30_usize, 900, 20_000, 2_000_000] {
         let blocks: Vec<_> = (0..20).map(|_| alloc(&mut heap, bytes).unwrap()).collect();
-        blocks.into_iter().for_each(|block| assert!(heap.free(block)));
+        for block in blocks {
+            assert!(heap.free(block));
+        }
     }
     heap.trim();
     assert_eq!(arena.used_bytes(), empty);
