@@ -1,0 +1,276 @@
+//! Files of the data directory: positioned reads and writes, sync, exclusive create, atomic rename.
+//!
+//! Shape       `FileSystem` names files, `LogFile` is one open file; `OsFileSystem` is the real implementation.
+//! Rules       F1: nothing here buffers: what `write_at` accepted is in the page cache, and survives the process.
+//!             F2: only `sync_data` that returned `Ok` promises survival of power loss; after an error nothing is
+//!             known about bytes written since the last good sync, and a later `Ok` on the same file proves nothing.
+//!             F3: a new or renamed name survives power loss after `sync_dir`.
+//! Traits, so that a test can drop, tear and flip writes, or let the n-th sync fail.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::Path;
+
+/// One open file of the data directory.
+pub trait LogFile: Send + fmt::Debug {
+    /// Writes all of `bytes` at `offset`, extending the file where needed.
+    ///
+    /// # Errors
+    /// The operating system's error; a part of the bytes may have been written.
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Reads at `offset` into `into` until it is full or the file ends; the count read.
+    ///
+    /// # Errors
+    /// The operating system's error.
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize>;
+
+    /// Makes every byte written so far survive power loss (F2).
+    ///
+    /// # Errors
+    /// The operating system's error; see F2 for what is then known: nothing.
+    fn sync_data(&mut self) -> io::Result<()>;
+
+    /// Reserves disk space for the first `length` bytes and makes the file at least that long, reading as zero.
+    ///
+    /// # Errors
+    /// `StorageFull` when the disk has no such room.
+    fn preallocate(&mut self, length: u64) -> io::Result<()>;
+
+    /// Cuts or extends the file.
+    ///
+    /// # Errors
+    /// The operating system's error.
+    fn set_len(&mut self, length: u64) -> io::Result<()>;
+
+    /// The file's length in bytes.
+    ///
+    /// # Errors
+    /// The operating system's error.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether the file holds no byte.
+    ///
+    /// # Errors
+    /// The operating system's error.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+}
+
+/// The names of a data directory.
+pub trait FileSystem: Send + Sync + fmt::Debug {
+    /// Creates a file that must not exist yet, for reading and writing, mode 0600.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when the name is taken, by whatever kind of file.
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn LogFile>>;
+
+    /// Opens an existing regular file for reading and writing; symbolic links are not followed.
+    ///
+    /// # Errors
+    /// `NotFound`, or `InvalidInput` for what is no regular file.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn LogFile>>;
+
+    /// Opens an existing regular file for reading only; symbolic links are not followed.
+    ///
+    /// # Errors
+    /// As [`FileSystem::open`].
+    fn open_read(&self, path: &Path) -> io::Result<Box<dyn LogFile>>;
+
+    /// The names in a directory, in no order.
+    ///
+    /// # Errors
+    /// `NotFound`, or the operating system's error.
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
+
+    /// Renames within a directory, replacing what has the new name.
+    ///
+    /// # Errors
+    /// The operating system's error.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// `NotFound`, or the operating system's error.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Creates a directory, mode 0700, and those above it; one that exists is fine.
+    ///
+    /// # Errors
+    /// The operating system's error.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Makes the names in `dir` survive power loss (F3).
+    ///
+    /// # Errors
+    /// The operating system's error.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+}
+
+/// The operating system's files.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct OsFileSystem;
+
+#[derive(Debug)]
+struct OsFile {
+    file: File,
+}
+
+impl OsFileSystem {
+    fn open_with(path: &Path, writable: bool) -> io::Result<Box<dyn LogFile>> {
+        // O_NONBLOCK: a fifo under the name must be refused, not waited for.
+        let file = OpenOptions::new()
+            .read(true)
+            .write(writable)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK)
+            .open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(Box::new(OsFile { file }))
+    }
+}
+
+impl FileSystem for OsFileSystem {
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+            .open(path)?;
+        Ok(Box::new(OsFile { file }))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
+        Self::open_with(path, true)
+    }
+
+    fn open_read(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
+        Self::open_with(path, false)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        std::fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+}
+
+impl LogFile for OsFile {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < into.len() {
+            match self.file.read_at(&mut into[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn sync_data(&mut self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn preallocate(&mut self, length: u64) -> io::Result<()> {
+        let length_signed = i64::try_from(length).map_err(|_| io::Error::from(ErrorKind::InvalidInput))?;
+        loop {
+            // SAFETY: `fallocate` takes no pointer; the descriptor is ours and open for as long as `self.file` lives.
+            if unsafe { libc::fallocate(self.file.as_raw_fd(), 0, 0, length_signed) } == 0 {
+                return Ok(());
+            }
+            let error = io::Error::last_os_error();
+            match error.raw_os_error() {
+                Some(libc::EINTR) => {}
+                // Some file systems cannot reserve; there a full disk shows as an error of `write_at` instead.
+                Some(libc::EOPNOTSUPP | libc::ENOSYS) => {
+                    return if self.len()? < length { self.set_len(length) } else { Ok(()) };
+                }
+                _ => return Err(error),
+            }
+        }
+    }
+
+    fn set_len(&mut self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod memory;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch(name: &str) -> std::path::PathBuf {
+        let dir = std::env::temp_dir().join(format!("aerostore-file-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        OsFileSystem.create_dir(&dir).unwrap();
+        dir
+    }
+
+    #[test]
+    fn writes_reads_and_preallocates() {
+        let dir = scratch("rw");
+        let path = dir.join("a");
+        let mut file = OsFileSystem.create_new(&path).unwrap();
+        assert!(file.is_empty().unwrap());
+        file.preallocate(8192).unwrap();
+        assert_eq!(file.len().unwrap(), 8192);
+        file.write_at(8190, b"abcd").unwrap();
+        file.sync_data().unwrap();
+        OsFileSystem.sync_dir(&dir).unwrap();
+        let mut bytes = [9; 8];
+        assert_eq!(OsFileSystem.open_read(&path).unwrap().read_at(8188, &mut bytes).unwrap(), 6);
+        assert_eq!(&bytes, b"\0\0abcd\x09\x09");
+        assert_eq!(OsFileSystem.create_new(&path).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        OsFileSystem.rename(&path, &dir.join("b")).unwrap();
+        assert_eq!(OsFileSystem.list(&dir).unwrap(), ["b"]);
+        OsFileSystem.remove(&dir.join("b")).unwrap();
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn refuses_links_and_directories() {
+        let dir = scratch("kind");
+        std::fs::write(dir.join("real"), b"x").unwrap();
+        std::os::unix::fs::symlink(dir.join("real"), dir.join("link")).unwrap();
+        assert!(OsFileSystem.open(&dir.join("link")).is_err());
+        assert!(OsFileSystem.open_read(&dir.join("link")).is_err());
+        assert_eq!(OsFileSystem.open_read(&dir).unwrap_err().kind(), ErrorKind::InvalidInput);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+}

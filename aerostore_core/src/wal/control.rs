@@ -1,0 +1,337 @@
+//! The log's shared words: how far it is durable, who writes it, who waits.
+//!
+//! Layout      `LogControl`, one per arena; all-zero is the log of an empty database that nobody has written yet.
+//! Invariants  L1: `durable` holds timestamp and term in one word (timestamp << 12 | term's low 12 bits). It changes by
+//!             CAS only: a writer raises the timestamp under its own term, a take-over replaces the term. So a deposed
+//!             writer cannot publish, at whatever point it goes on.
+//!             L2: everything with C <= durable timestamp has survived a sync, in the chain of segments, below a length
+//!             no successor cuts.
+//!             L3: terms grow with every take-over that succeeds: a new term is drawn after the old one was seen, and
+//!             put in by a CAS over the old one only.
+//! Ordering    the CAS of `durable` is Release: a writer's reads of the rings come before it; producers load it with
+//!             Acquire before they overwrite. `durable_seq` is bumped after it: a waiter reads `durable_seq`, then
+//!             `durable`, then sleeps on `durable_seq`. A writer killed between CAS and wake costs a waiter its time-out.
+
+#![forbid(unsafe_code)]
+
+use super::error::WalError;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+const TERM_BITS: u32 = 12;
+
+/// The greatest timestamp the log can publish.
+pub const LOG_TIMESTAMP_MAX: u64 = u64::MAX >> TERM_BITS;
+
+/// The shared state of the log.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct LogControl {
+    /// Durable timestamp << 12 | low bits of the term (L1).
+    durable: AtomicU64,
+    /// The last term drawn, whether its take-over succeeded or not.
+    term: AtomicU64,
+    /// Timestamp up to which records are in files, synced or not.
+    written_ts: AtomicU64,
+    /// Published end of the log: low 24 bits of the segment number << 40 | bytes. A hint: a deposed writer may set it
+    /// back, never ahead.
+    published: AtomicU64,
+    /// `CLOCK_MONOTONIC` nanoseconds of the log writer's last sign of life; 0 before the first.
+    heartbeat_ns: AtomicU64,
+    /// The last number given to a ring.
+    ring_count: AtomicU64,
+    /// Bumped when a producer wants the log writer's attention; the log writer sleeps on it.
+    work_seq: AtomicU32,
+    /// 1 while the log writer sleeps on `work_seq`.
+    writer_sleeps: AtomicU32,
+    /// Bumped after `durable` moved or a fault came or went; sync committers sleep on it.
+    durable_seq: AtomicU32,
+    /// The log writer's process; 0 before the first.
+    holder: AtomicU32,
+    /// 1 when syncing failed too often: commits are refused.
+    read_only: AtomicU32,
+    /// The error number of the last drain, where it failed; 0 after a good one.
+    fault: AtomicU32,
+    /// The current segment's number.
+    segment: AtomicU64,
+    batch_count: AtomicU64,
+    record_count: AtomicU64,
+    written_bytes: AtomicU64,
+    sync_count: AtomicU64,
+    takeover_count: AtomicU64,
+}
+
+/// Figures of the log, since the arena was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogStats {
+    /// Everything up to this commit timestamp survives power loss.
+    pub durable_ts: u64,
+    /// Everything up to this commit timestamp is in files.
+    pub written_ts: u64,
+    /// The number of the segment being written.
+    pub segment: u64,
+    /// Batches written.
+    pub batch_count: u64,
+    /// Records written.
+    pub record_count: u64,
+    /// Bytes written, headers included.
+    pub written_bytes: u64,
+    /// Syncs of batches.
+    pub sync_count: u64,
+    /// How often a log writer took office.
+    pub takeover_count: u64,
+    /// The last drain's error number; 0 when it was good.
+    pub fault: i32,
+    /// Whether commits are refused.
+    pub read_only: bool,
+}
+
+/// How a wait for durability ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// The timestamp is durable.
+    Durable,
+    /// Not yet; the time is up.
+    TimedOut,
+    /// The log writer reports this error number; it will try again.
+    Fault(i32),
+    /// The log refuses commits.
+    ReadOnly,
+}
+
+/// What the low bits of `durable` say of a term.
+fn low(term: u64) -> u64 {
+    term & ((1 << TERM_BITS) - 1)
+}
+
+impl LogControl {
+    /// Sets where the log of a recovered database goes on; before anybody else uses it.
+    ///
+    /// # Panics
+    /// When `durable_ts` exceeds [`LOG_TIMESTAMP_MAX`].
+    pub fn start_at(&self, durable_ts: u64) {
+        assert!(durable_ts <= LOG_TIMESTAMP_MAX, "a timestamp the log can publish");
+        self.durable.store(durable_ts << TERM_BITS, Ordering::Release);
+        self.written_ts.store(durable_ts, Ordering::Relaxed);
+    }
+
+    /// Everything with C <= this survives power loss.
+    #[inline]
+    pub fn durable_ts(&self) -> u64 {
+        // Acquire: pairs with the Release in LogControl::publish; what the writer read in the rings may be overwritten.
+        self.durable.load(Ordering::Acquire) >> TERM_BITS
+    }
+
+    /// A number for a new ring.
+    pub fn next_ring_id(&self) -> u64 {
+        self.ring_count.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Records that the log writer is alive at `now_ns` of the monotonic clock.
+    pub fn beat(&self, now_ns: u64) {
+        self.heartbeat_ns.store(now_ns, Ordering::Relaxed);
+    }
+
+    /// The log writer's last sign of life; 0 before the first.
+    pub fn heartbeat_ns(&self) -> u64 {
+        self.heartbeat_ns.load(Ordering::Relaxed)
+    }
+
+    /// The process that last took over as log writer; 0 before the first.
+    pub fn holder(&self) -> u32 {
+        self.holder.load(Ordering::Relaxed)
+    }
+
+    /// Whether the log refuses commits.
+    #[inline]
+    pub fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Relaxed) != 0
+    }
+
+    /// Allows commits again, once whatever made syncing fail has been dealt with.
+    pub fn clear_read_only(&self) {
+        self.read_only.store(0, Ordering::Relaxed);
+        self.set_fault(0);
+    }
+
+    /// The error number of the last drain; 0 after a good one.
+    pub fn fault(&self) -> i32 {
+        self.fault.load(Ordering::Relaxed).cast_signed()
+    }
+
+    /// The log's figures.
+    pub fn stats(&self) -> LogStats {
+        LogStats {
+            durable_ts: self.durable_ts(),
+            written_ts: self.written_ts.load(Ordering::Relaxed),
+            segment: self.segment.load(Ordering::Relaxed),
+            batch_count: self.batch_count.load(Ordering::Relaxed),
+            record_count: self.record_count.load(Ordering::Relaxed),
+            written_bytes: self.written_bytes.load(Ordering::Relaxed),
+            sync_count: self.sync_count.load(Ordering::Relaxed),
+            takeover_count: self.takeover_count.load(Ordering::Relaxed),
+            fault: self.fault(),
+            read_only: self.is_read_only(),
+        }
+    }
+
+    /// Asks for the log writer's attention, after publishing an entry that someone will wait for. `wake` wakes one
+    /// sleeper on the word; it is called only when the log writer sleeps.
+    #[inline]
+    pub fn notify_work(&self, wake: impl FnOnce(&AtomicU32)) {
+        // SeqCst on both sides: either this sees `writer_sleeps`, or the log writer sees the new `work_seq`.
+        self.work_seq.fetch_add(1, Ordering::SeqCst);
+        if self.writer_sleeps.load(Ordering::SeqCst) != 0 {
+            wake(&self.work_seq);
+        }
+    }
+
+    /// What to pass to [`LogControl::wait_work`]; read it before looking for work.
+    pub fn work_seq(&self) -> u32 {
+        self.work_seq.load(Ordering::SeqCst)
+    }
+
+    /// Sleeps until [`LogControl::notify_work`] was called since `seen` was read. `wait` sleeps while the word has the
+    /// value given, and has its own time-out. A log writer killed here leaves producers one needless call per commit.
+    pub fn wait_work(&self, seen: u32, wait: impl FnOnce(&AtomicU32, u32)) {
+        self.writer_sleeps.store(1, Ordering::SeqCst);
+        if self.work_seq.load(Ordering::SeqCst) == seen {
+            wait(&self.work_seq, seen);
+        }
+        self.writer_sleeps.store(0, Ordering::SeqCst);
+    }
+
+    /// Waits once, at most `timeout`, for `c` to become durable. `wait` sleeps on the word while it has the value given.
+    ///
+    /// The caller loops, and looks between calls whether the log writer still lives: one that was killed between
+    /// publishing and waking costs a time-out, nothing else.
+    pub fn wait_durable(
+        &self,
+        c: u64,
+        timeout: Duration,
+        wait: impl FnOnce(&AtomicU32, u32, Duration),
+    ) -> Durability {
+        // Acquire: pairs with the Release bump after the CAS of `durable`, which comes first.
+        let seen = self.durable_seq.load(Ordering::Acquire);
+        let first = self.durability(c);
+        if first != Durability::TimedOut {
+            return first;
+        }
+        wait(&self.durable_seq, seen, timeout);
+        self.durability(c)
+    }
+
+    fn durability(&self, c: u64) -> Durability {
+        if self.durable_ts() >= c {
+            return Durability::Durable;
+        }
+        if self.is_read_only() {
+            return Durability::ReadOnly;
+        }
+        match self.fault() {
+            0 => Durability::TimedOut,
+            fault => Durability::Fault(fault),
+        }
+    }
+
+    /// The word that sync committers sleep on.
+    pub(super) fn durable_seq(&self) -> &AtomicU32 {
+        &self.durable_seq
+    }
+
+    /// Takes office: the durable timestamp, now fixed until this writer moves it, and the new term (L3). `last_term` is
+    /// the greatest term the log's files show.
+    pub(super) fn depose(&self, last_term: u64) -> Result<(u64, u64), WalError> {
+        let mut current = self.durable.load(Ordering::Acquire);
+        // An arena made anew does not know the terms of the log it continues.
+        self.term.fetch_max(last_term, Ordering::AcqRel);
+        let mut term = self.term.fetch_add(1, Ordering::AcqRel) + 1;
+        if low(term) == low(current) {
+            // 4096 terms were drawn in vain since: the words of the two would not differ.
+            term = self.term.fetch_add(1, Ordering::AcqRel) + 1;
+        }
+        loop {
+            let durable_ts = current >> TERM_BITS;
+            let new = durable_ts << TERM_BITS | low(term);
+            // AcqRel: acquires what the writer before published, releases nothing yet.
+            match self.durable.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok((durable_ts, term)),
+                // The old writer published once more.
+                Err(found) if low(found) == low(current) => current = found,
+                Err(_) => return Err(WalError::Deposed { term }),
+            }
+        }
+    }
+
+    /// Whether `term` is in office.
+    pub(super) fn check_term(&self, term: u64) -> Result<(), WalError> {
+        if low(self.durable.load(Ordering::Acquire)) == low(term) {
+            Ok(())
+        } else {
+            Err(WalError::Deposed { term })
+        }
+    }
+
+    /// Moves the durable timestamp from `from` to `to`, as the writer of `term` (L1).
+    pub(super) fn publish(&self, term: u64, from: u64, to: u64) -> Result<(), WalError> {
+        assert!(from <= to && to <= LOG_TIMESTAMP_MAX, "the durable timestamp only grows");
+        let current = from << TERM_BITS | low(term);
+        let new = to << TERM_BITS | low(term);
+        // Release: pairs with the Acquire in LogControl::durable_ts.
+        match self.durable.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(WalError::Deposed { term }),
+        }
+    }
+
+    /// Notes where the published log ends.
+    pub(super) fn set_published(&self, segment: u64, bytes: u64) {
+        self.published.store((segment & 0xff_ffff) << 40 | (bytes & 0xff_ffff_ffff), Ordering::Relaxed);
+    }
+
+    /// Whether `bytes` of `segment` hold all that was published there, as far as is known.
+    pub(super) fn holds_published(&self, segment: u64, bytes: u64) -> bool {
+        let published = self.published.load(Ordering::Relaxed);
+        published >> 40 != segment & 0xff_ffff || bytes >= published & 0xff_ffff_ffff
+    }
+
+    /// Notes the segment and the process that write the log from now on.
+    pub(super) fn set_office(&self, segment: u64, process: u32) {
+        self.segment.fetch_max(segment, Ordering::Relaxed);
+        self.holder.store(process, Ordering::Relaxed);
+        self.takeover_count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_segment(&self, segment: u64) {
+        self.segment.fetch_max(segment, Ordering::Relaxed);
+    }
+
+    pub(super) fn segment(&self) -> u64 {
+        self.segment.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_fault(&self, fault: i32) {
+        self.fault.store(fault.cast_unsigned(), Ordering::Relaxed);
+    }
+
+    pub(super) fn set_read_only(&self) {
+        self.read_only.store(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_batch(&self, records: u64, bytes: u64, written_ts: u64) {
+        self.batch_count.fetch_add(1, Ordering::Relaxed);
+        self.record_count.fetch_add(records, Ordering::Relaxed);
+        self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.written_ts.store(written_ts, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_sync(&self) {
+        self.sync_count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Bumps `durable_seq`, on which the caller then wakes everybody.
+    pub(super) fn bump_durable_seq(&self) {
+        // Release: comes after the CAS of `durable` for whoever reads the new value.
+        self.durable_seq.fetch_add(1, Ordering::Release);
+    }
+}

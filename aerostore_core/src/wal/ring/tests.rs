@@ -1,0 +1,226 @@
+use super::*;
+
+struct Heap {
+    header: RingHeader,
+    words: Vec<AtomicU64>,
+}
+
+impl Heap {
+    fn new(words: usize) -> Self {
+        Self { header: RingHeader::default(), words: (0..words).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    fn ring(&self) -> Ring<'_> {
+        Ring::new(&self.header, &self.words)
+    }
+}
+
+#[cfg(not(loom))]
+mod plain {
+    use super::*;
+
+    fn entries(ring: &Ring<'_>) -> Vec<(u64, Vec<u8>)> {
+        let tail = ring.tail();
+        let mut position = ring.head();
+        let mut all = Vec::new();
+        while let Some(entry) = ring.next(position, tail).unwrap() {
+            let mut redo = Vec::new();
+            ring.copy_inline(&entry, &mut redo);
+            assert_eq!(record_checksum(redo_checksum(0, &redo), entry.c), entry.checksum);
+            assert_eq!(redo.len(), entry.redo_bytes as usize);
+            all.push((entry.c, redo));
+            position = entry.end();
+        }
+        all
+    }
+
+    fn publish(ring: &Ring<'_>, redo: &[u8], c: u64, durable_ts: u64) -> Result<(), RingError> {
+        ring.publish(ring.stage(EntryBody::Inline(redo), durable_ts)?, c * 10, c);
+        Ok(())
+    }
+
+    #[test]
+    fn entries_come_back_in_order_over_many_rounds() {
+        let heap = Heap::new(64);
+        let ring = heap.ring();
+        let mut durable = 0;
+        for c in 1..2000_u64 {
+            let redo = vec![u8::try_from(c % 251).unwrap(); usize::try_from(c * 7 % 90).unwrap()];
+            while let Err(error) = publish(&ring, &redo, c, durable) {
+                assert!(matches!(error, RingError::Full { .. }), "{error}");
+                assert!(durable + 1 < c, "an empty ring has room");
+                durable += 1;
+            }
+            let all = entries(&ring);
+            assert_eq!(all.last().unwrap(), &(c, redo));
+            assert!(all.iter().any(|entry| entry.0 == durable + 1), "{durable} {c}");
+        }
+        assert!(!ring.is_drained(1998).unwrap());
+        assert!(ring.is_drained(1999).unwrap());
+        assert_eq!(ring.totals().0, 1999);
+    }
+
+    #[test]
+    fn a_dropped_staging_leaves_no_trace() {
+        let heap = Heap::new(32);
+        let ring = heap.ring();
+        publish(&ring, b"one", 1, 0).unwrap();
+        drop(ring.stage(EntryBody::Inline(b"never published"), 0).unwrap());
+        publish(&ring, b"two", 2, 0).unwrap();
+        assert_eq!(entries(&ring), [(1, b"one".to_vec()), (2, b"two".to_vec())]);
+    }
+
+    #[test]
+    fn full_and_too_large_are_told_apart() {
+        let heap = Heap::new(32);
+        let ring = heap.ring();
+        let limit = ring.payload_bytes_max();
+        let large = vec![0; usize::try_from(limit).unwrap() + 1];
+        assert_eq!(
+            ring.stage(EntryBody::Inline(&large), 0).unwrap_err(),
+            RingError::TooLarge { bytes: limit + 1, limit }
+        );
+        let mut c = 0;
+        let error = loop {
+            c += 1;
+            if let Err(error) = publish(&ring, &large[1..], c, 0) {
+                break error;
+            }
+        };
+        assert_eq!((c, error), (5, RingError::Full { needed: 64, free: 0 }));
+        publish(&ring, b"x", c, 1).unwrap();
+    }
+
+    #[test]
+    fn out_of_line_pieces_round_trip() {
+        let heap = Heap::new(64);
+        let ring = heap.ring();
+        let pieces = [(4096, 100), (8192, 7)];
+        ring.publish(ring.stage(EntryBody::OutOfLine { pieces: &pieces, checksum: 9 }, 0).unwrap(), 5, 6);
+        let entry = ring.next(0, ring.tail()).unwrap().unwrap();
+        assert!(!entry.inline);
+        assert_eq!((entry.record, entry.c, entry.redo_bytes), (5, 6, 107));
+        assert_eq!(ring.pieces(&entry).collect::<Vec<_>>(), pieces);
+    }
+
+    #[test]
+    fn nonsense_in_shared_memory_is_an_error() {
+        for (at, word) in [(0, 99_u64 << 32), (0, join(5000, INLINE)), (0, join(3, PAD))] {
+            let heap = Heap::new(32);
+            let ring = heap.ring();
+            ring.prepare(4);
+            publish(&ring, b"abc", 1, 0).unwrap();
+            heap.words[at].store(word, Ordering::Relaxed);
+            assert_eq!(ring.next(0, ring.tail()).unwrap_err().ring, 4);
+            assert!(ring.is_drained(7).is_err());
+        }
+        let heap = Heap::new(32);
+        heap.header.head.store(9, Ordering::Relaxed);
+        assert!(matches!(heap.ring().stage(EntryBody::Inline(b"x"), 0), Err(RingError::Damaged(_))));
+    }
+
+    #[test]
+    #[should_panic(expected = "grow")]
+    fn a_smaller_timestamp_is_refused() {
+        let heap = Heap::new(32);
+        let _ = publish(&heap.ring(), b"a", 5, 0);
+        let _ = publish(&heap.ring(), b"b", 4, 0);
+    }
+
+    /// A reader without a position of its own (a fresh log writer) against a producer that frees and overwrites.
+    #[test]
+    fn a_reader_from_head_sees_only_genuine_entries() {
+        let heap = Heap::new(64);
+        let durable = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let ring = heap.ring();
+                for c in 1..200_000_u64 {
+                    let redo = [u8::try_from(c % 256).unwrap(); 40];
+                    while publish(
+                        &ring,
+                        &redo[..usize::try_from(c % 40).unwrap()],
+                        c,
+                        durable.load(Ordering::Acquire),
+                    )
+                    .is_err()
+                    {
+                        std::thread::yield_now();
+                    }
+                }
+            });
+            let ring = heap.ring();
+            let mut redo = Vec::new();
+            let mut last = 0;
+            while last < 199_999 {
+                let tail = ring.tail();
+                let mut position = ring.head();
+                let before = last;
+                while let Some(entry) = ring.next(position, tail).unwrap() {
+                    if entry.c > last {
+                        assert_eq!(entry.c, last + 1, "no undurable entry is skipped");
+                        redo.clear();
+                        ring.copy_inline(&entry, &mut redo);
+                        assert_eq!(record_checksum(redo_checksum(0, &redo), entry.c), entry.checksum);
+                        last = entry.c;
+                    }
+                    position = entry.end();
+                }
+                durable.store(last, Ordering::Release);
+                if last == before {
+                    std::thread::yield_now();
+                }
+            }
+        });
+    }
+}
+
+#[cfg(loom)]
+mod loomed {
+    use super::*;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    /// One producer that goes twice round a small ring, one log writer that reads and makes durable.
+    #[test]
+    fn loom_publish_and_consume() {
+        loom::model(|| {
+            let shared = Arc::new((Heap::new(32), AtomicU64::new(0)));
+            let producer = thread::spawn({
+                let shared = Arc::clone(&shared);
+                move || {
+                    let ring = shared.0.ring();
+                    for c in 1..=5 {
+                        let redo = [u8::try_from(c).unwrap(); 17];
+                        // Acquire: pairs with the Release below, as `LogControl::durable_ts` with its CAS.
+                        let Ok(staged) =
+                            ring.stage(EntryBody::Inline(&redo), shared.1.load(Ordering::Acquire))
+                        else {
+                            return;
+                        };
+                        ring.publish(staged, c, c);
+                    }
+                }
+            });
+            let ring = shared.0.ring();
+            let mut last = 0;
+            for _ in 0..2 {
+                let tail = ring.tail();
+                let mut position = ring.head();
+                let mut redo = Vec::new();
+                while let Some(entry) = ring.next(position, tail).unwrap() {
+                    if entry.c > last {
+                        assert_eq!(entry.c, last + 1);
+                        redo.clear();
+                        ring.copy_inline(&entry, &mut redo);
+                        assert_eq!(record_checksum(redo_checksum(0, &redo), entry.c), entry.checksum);
+                        last = entry.c;
+                    }
+                    position = entry.end();
+                }
+                shared.1.store(last, Ordering::Release);
+            }
+            producer.join().unwrap();
+        });
+    }
+}

@@ -1,0 +1,278 @@
+//! Reading one segment, batch by batch, and deciding what its end means.
+//!
+//! Rules       T1: a batch that is not intact ends the segment. It is *torn*, a write that power loss or a kill cut off,
+//!             unless something intact says it had been durable: then it is *damage*. Evidence is a later segment (the
+//!             bytes a successor names were synced first), or a later batch of the same segment whose `synced_bytes`
+//!             reaches beyond the place (W2). An intact later batch without that claim is none: batches written since
+//!             the last sync reach the disk in any order.
+//!             T2: an intact batch header out of sequence, or a payload with the right checksum and records that make no
+//!             sense, is damage: it was written like that.
+//!             T3: nothing but zeros up to the allocated length is the clean end of a log that was not closed.
+
+#![forbid(unsafe_code)]
+
+use super::error::WalError;
+use super::frame::{self, BATCH_HEADER_BYTES, BatchHeader, BatchKind, FIRST_BATCH, SegmentHeader};
+use super::lsn::Lsn;
+use super::segment::{Link, Tail, io_error, segment_path};
+use super::takeover::Extent;
+use crate::sys::{FileSystem, LogFile};
+use std::path::{Path, PathBuf};
+
+/// Bytes cut off the end of the log: written, but never durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TornTail {
+    /// Where the intact log ends.
+    pub at: Lsn,
+    /// Bytes after that, up to the last one that is not zero.
+    pub cut_bytes: u64,
+    /// What is wrong with the first of them.
+    pub reason: &'static str,
+}
+
+/// Where reading a segment stops.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End {
+    /// At the sealed length, at the timestamp limit, or where the file is still empty.
+    Complete,
+    /// At the mark of a writer that closed the log.
+    Closed,
+    /// At the mark that names the next segment.
+    Continued(u64),
+    /// At a torn batch.
+    Torn(TornTail),
+}
+
+/// What one step found.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// An intact batch of records; [`Walk::records`] gives them.
+    Batch,
+    /// Nothing more.
+    End(End),
+}
+
+/// A reader of one segment of the chain.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    file: Box<dyn LogFile>,
+    path: PathBuf,
+    header: SegmentHeader,
+    seed: u32,
+    sealed_bytes: Option<u64>,
+    file_bytes: u64,
+    offset: u64,
+    batch_number: u64,
+    record_batches: u64,
+    last_ts: u64,
+    window: Window,
+    /// Where the payload of the last batch lies.
+    payload: (u64, usize),
+}
+
+/// A piece of the file in memory.
+#[derive(Debug, Default)]
+struct Window {
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window {
+    const BYTES: usize = 1 << 20;
+
+    /// The file's bytes at `offset`, fewer than `count` only at its end.
+    fn get(&mut self, file: &dyn LogFile, offset: u64, count: usize) -> std::io::Result<&[u8]> {
+        let cached = |window: &Self| {
+            let skip = usize::try_from(offset.checked_sub(window.start)?).ok()?;
+            (skip + count <= window.bytes.len()).then_some(skip)
+        };
+        let skip = if let Some(skip) = cached(self) {
+            skip
+        } else {
+            self.bytes.resize(count.max(Self::BYTES), 0);
+            self.start = offset;
+            let read = file.read_at(offset, &mut self.bytes)?;
+            self.bytes.truncate(read);
+            0
+        };
+        let end = self.bytes.len().min(skip + count);
+        Ok(&self.bytes[skip..end])
+    }
+}
+
+impl Walk {
+    /// Opens a segment of the chain.
+    ///
+    /// # Errors
+    /// `Io`; `Corrupt` when the file is shorter than its successor says.
+    pub(crate) fn open(fs: &dyn FileSystem, dir: &Path, link: &Link) -> Result<Self, WalError> {
+        let path = segment_path(dir, link.header.number);
+        let file = fs.open_read(&path).map_err(io_error("open", &path))?;
+        let file_bytes = file.len().map_err(io_error("read", &path))?;
+        if let Some(sealed) = link.sealed_bytes
+            && (sealed > file_bytes || sealed < FIRST_BATCH)
+        {
+            let reason = "the segment is shorter than the next one says";
+            return Err(WalError::Corrupt { path, offset: file_bytes, reason });
+        }
+        Ok(Self {
+            file,
+            path,
+            seed: frame::seed(&link.header.uuid, link.header.number),
+            sealed_bytes: link.sealed_bytes,
+            file_bytes,
+            offset: FIRST_BATCH,
+            batch_number: 0,
+            record_batches: 0,
+            last_ts: link.header.start_ts,
+            window: Window::default(),
+            payload: (0, 0),
+            header: link.header.clone(),
+        })
+    }
+
+    /// The position after the last intact batch.
+    pub(crate) fn position(&self) -> Lsn {
+        Lsn { segment: self.header.number, offset: self.offset }
+    }
+
+    /// The `end_ts` of the last intact batch, or the segment's `start_ts`.
+    pub(crate) fn last_ts(&self) -> u64 {
+        self.last_ts
+    }
+
+    /// The end of the last intact batch.
+    pub(super) fn extent(&self) -> Extent {
+        Extent { bytes: self.offset, batches: self.batch_number, ts: self.last_ts }
+    }
+
+    /// Intact batches with records so far.
+    pub(super) fn record_batches(&self) -> u64 {
+        self.record_batches
+    }
+
+    /// The segment's file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn corrupt(&self, reason: &'static str) -> WalError {
+        WalError::Corrupt { path: self.path.clone(), offset: self.offset, reason }
+    }
+
+    /// Reads the next batch whose `end_ts` is at most `limit_ts`.
+    ///
+    /// # Errors
+    /// `Io`; `Corrupt` by T1 and T2.
+    pub(crate) fn step(&mut self, limit_ts: u64) -> Result<Step, WalError> {
+        loop {
+            if self.sealed_bytes == Some(self.offset) {
+                return Ok(Step::End(End::Complete));
+            }
+            let header = {
+                let bytes = self
+                    .window
+                    .get(self.file.as_ref(), self.offset, BATCH_HEADER_BYTES)
+                    .map_err(io_error("read", &self.path))?;
+                BatchHeader::decode(bytes, self.seed)
+            };
+            let Some(header) = header else { return self.stop("no intact batch header").map(Step::End) };
+            if header.end_ts > limit_ts {
+                return Ok(Step::End(End::Complete));
+            }
+            self.check_sequence(&header)?;
+            let start = self.offset + BATCH_HEADER_BYTES as u64;
+            let limit = self.sealed_bytes.unwrap_or(self.file_bytes);
+            let end = start.saturating_add(header.payload_bytes);
+            let Some(length) = usize::try_from(header.payload_bytes).ok().filter(|_| end <= limit) else {
+                return self.stop("a batch longer than its segment").map(Step::End);
+            };
+            let payload =
+                self.window.get(self.file.as_ref(), start, length).map_err(io_error("read", &self.path))?;
+            if payload.len() < length || crc32c::crc32c_append(self.seed, payload) != header.payload_checksum
+            {
+                return self.stop("a batch's checksum is wrong").map(Step::End);
+            }
+            let continued = <[u8; 8]>::try_from(payload).map_or(0, u64::from_le_bytes);
+            if header.kind == BatchKind::Continued && self.sealed_bytes.is_none() {
+                return Ok(Step::End(End::Continued(continued)));
+            }
+            self.offset = end;
+            self.batch_number += 1;
+            self.last_ts = header.end_ts;
+            self.payload = (start, length);
+            match header.kind {
+                BatchKind::Records => {
+                    self.record_batches += 1;
+                    self.check_records(&header)?;
+                    return Ok(Step::Batch);
+                }
+                BatchKind::Closed if self.sealed_bytes.is_none() => return Ok(Step::End(End::Closed)),
+                BatchKind::Closed | BatchKind::Continued => {}
+            }
+        }
+    }
+
+    /// T2, for a header that is intact.
+    fn check_sequence(&self, header: &BatchHeader) -> Result<(), WalError> {
+        let advances = match header.kind {
+            BatchKind::Records => header.end_ts > header.previous_ts,
+            BatchKind::Closed | BatchKind::Continued => header.end_ts == header.previous_ts,
+        };
+        if header.number != self.batch_number || header.previous_ts != self.last_ts || !advances {
+            return Err(self.corrupt("a batch out of sequence"));
+        }
+        if header.synced_bytes > self.offset || !header.payload_bytes.is_multiple_of(8) {
+            return Err(self.corrupt("a batch header that contradicts itself"));
+        }
+        Ok(())
+    }
+
+    /// T2, for a payload that is intact.
+    fn check_records(&self, header: &BatchHeader) -> Result<(), WalError> {
+        let mut last_ts = header.previous_ts + 1;
+        let mut count = 0;
+        for record in self.payload_records() {
+            let record = record.map_err(|reason| self.corrupt(reason))?;
+            if record.c < last_ts || record.c > header.end_ts {
+                return Err(self.corrupt("a record outside its batch's timestamps"));
+            }
+            last_ts = record.c;
+            count += 1;
+        }
+        if count == header.record_count {
+            Ok(())
+        } else {
+            Err(self.corrupt("a batch with another count of records"))
+        }
+    }
+
+    fn payload_records(&self) -> impl Iterator<Item = Result<frame::Record<'_>, &'static str>> {
+        let (start, length) = self.payload;
+        let skip = usize::try_from(start.saturating_sub(self.window.start)).unwrap_or(usize::MAX);
+        frame::records(self.window.bytes.get(skip..skip.saturating_add(length)).unwrap_or_default())
+    }
+
+    /// C and redo bytes of the records of the batch just read, in order.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        self.payload_records().map_while(Result::ok).map(|record| (record.c, record.redo))
+    }
+
+    /// Decides what it means that no batch can be read here (T1, T3).
+    fn stop(&self, reason: &'static str) -> Result<End, WalError> {
+        if self.sealed_bytes.is_some() {
+            return Err(self.corrupt(reason));
+        }
+        let tail = Tail::search(self.file.as_ref(), self.seed, self.offset, self.offset)
+            .map_err(io_error("read", &self.path))?;
+        if tail.was_durable {
+            return Err(self.corrupt(reason));
+        }
+        let short = self.file_bytes < self.header.allocated_bytes;
+        if tail.used_bytes == 0 && !short {
+            return Ok(End::Complete);
+        }
+        let reason = if tail.used_bytes == 0 { "the file is shorter than it was allocated" } else { reason };
+        Ok(End::Torn(TornTail { at: self.position(), cut_bytes: tail.used_bytes, reason }))
+    }
+}
