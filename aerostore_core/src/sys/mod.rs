@@ -5,6 +5,7 @@
 
 mod clock;
 mod error;
+mod file;
 mod fork;
 mod futex;
 mod liveness;
@@ -14,9 +15,13 @@ mod width;
 
 pub use clock::{boot_id, monotonic_ns, random_uuid, unix_seconds};
 pub use error::SysError;
+pub use file::{FileSystem, LogFile, OsFileSystem};
 pub use fork::{fork_generation, is_forked_child};
 pub use futex::{WaitResult, wait, wake};
 pub use liveness::{LockFile, Probe};
 pub use mapping::{Mapping, filesystem_bytes};
 pub use regular::{Create, anonymous_file, open_regular};
 pub use width::{u64_of, usize_of};
+
+#[cfg(test)]
+pub(crate) use file::memory::MemoryFileSystem;

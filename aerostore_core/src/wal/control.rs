@@ -12,9 +12,8 @@
 //!             Acquire before they overwrite. `durable_seq` is bumped after it: a waiter reads `durable_seq`, then
 //!             `durable`, then sleeps on `durable_seq`. A writer killed between CAS and wake costs a waiter its time-out.
 
-#![forbid(unsafe_code)]
-
 use super::error::WalError;
+use crate::shm::Shared;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -60,6 +59,12 @@ pub struct LogControl {
     sync_count: AtomicU64,
     takeover_count: AtomicU64,
 }
+
+// SAFETY: `repr(C)`, atomics only, any bits are valid.
+unsafe impl Shared for LogControl {}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<LogControl>() == 120 && align_of::<LogControl>() == 8);
 
 /// Figures of the log, since the arena was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

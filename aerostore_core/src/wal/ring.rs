@@ -16,6 +16,7 @@
 //!             The entries with durable < C cannot be overwritten while the one reader that may move the durable
 //!             timestamp reads them; a deposed one may copy garbage, notices by checksum or fails in its CAS.
 
+use crate::shm::Shared;
 use crate::sync::{AtomicU64, Ordering, fence};
 use std::{error, fmt};
 
@@ -50,6 +51,9 @@ pub struct RingHeader {
 
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<RingHeader>() == 64 && align_of::<RingHeader>() == 8);
+
+// SAFETY: `repr(C)`, atomics only, any bits are valid.
+unsafe impl Shared for RingHeader {}
 
 /// Where a ring holds what no producer writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -329,6 +333,7 @@ impl<'a> Ring<'a> {
     /// When another entry was published since `staged` was staged, which would tear both; when `c` is smaller than that of
     /// an earlier entry (G4): a log writer that stops at the earlier one would miss this one.
     #[inline]
+    #[expect(clippy::needless_pass_by_value, reason = "an entry is published once")]
     pub fn publish(&self, staged: Staged, record: u64, c: u64) {
         let Staged { start, end, kind, payload_bytes, redo_bytes, checksum } = staged;
         let tail = self.header.tail.load(Ordering::Relaxed);
