@@ -1,1 +1,13 @@
-//! The `epoch` layer.
+//! Who is alive, what each may still read, and when memory may be used again.
+//!
+//! A process holds one kernel lock for as long as it lives; each of its sessions holds a slot. A slot publishes two
+//! things: the snapshot it reads at (which versions must stay in their chains) and, for the length of one operation,
+//! the interval of epochs it may hold pointers from (which unlinked blocks must stay allocated).
+
+mod error;
+mod interval;
+mod registry;
+
+pub use error::EpochError;
+pub use interval::{Guard, Limbo, Participant};
+pub use registry::{NO_SNAPSHOT, ProcessEntry, ProcessId, Registry, RegistryHeader, Slot, SlotId, SlotState};

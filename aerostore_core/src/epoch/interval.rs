@@ -1,0 +1,244 @@
+//! Interval-based reclamation: a block unlinked from every structure is used again only when no running operation can
+//! still hold a pointer to it.
+//!
+//! Rules   I1: a block is born at the epoch of its allocation and retired at the epoch of its unlinking, after which no
+//!         new reader can reach it. I2: an operation reserves [low, high]; it only follows pointers it has loaded while
+//!         `high` was the current epoch. I3: a retired block is freed when no reservation meets [birth, retire].
+//! Cost    one store and one fence per operation, one load per pointer followed. A process stopped inside an operation
+//!         holds back what was live then, and nothing that was born later.
+//! Source  2GE-IBR: Wen et al., "Interval-Based Memory Reclamation", PPoPP 2018.
+
+use crate::epoch::{EpochError, Registry, Slot, SlotId};
+use crate::shm::{Arena, BlockRef, Heap, OwnerId, RelPtr, Shared, ShmError};
+use crate::sync::{AtomicU64, Ordering, fence};
+use std::cell::Cell;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// Retirements of one session between two advances of the epoch.
+const RETIRES_PER_EPOCH: u32 = 64;
+/// Retired blocks a session lets pile up before it looks for those it may free.
+const COLLECT_BATCH: usize = 128;
+
+/// One session's place in the registry, from which it pins operations.
+pub struct Participant {
+    arena: Arena,
+    registry: Arc<Registry>,
+    owner: OwnerId,
+    slot: NonNull<Slot>,
+    epoch: NonNull<AtomicU64>,
+    pins: Cell<u32>,
+    high: Cell<u64>,
+}
+
+// SAFETY: the pointers lead into the shared mapping, whose words are atomics; `arena` keeps it mapped in every thread.
+unsafe impl Send for Participant {}
+
+impl Participant {
+    /// Claims a slot.
+    ///
+    /// # Errors
+    /// `TooManySessions`.
+    pub fn new(arena: Arena, registry: Arc<Registry>) -> Result<Self, EpochError> {
+        let owner = registry.claim_slot()?;
+        let slot = NonNull::from(registry.slot(SlotId(owner.slot))?);
+        let epoch = NonNull::from(registry.epoch()?);
+        Ok(Self { arena, registry, owner, slot, epoch, pins: Cell::new(0), high: Cell::new(0) })
+    }
+
+    /// Slot and incarnation.
+    pub fn owner(&self) -> OwnerId {
+        self.owner
+    }
+
+    /// The arena.
+    pub fn arena(&self) -> &Arena {
+        &self.arena
+    }
+
+    /// The registry.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// This session's slot.
+    #[inline]
+    pub fn slot(&self) -> &Slot {
+        // SAFETY: `new` resolved the slot within the arena that `self` keeps mapped; slots never move.
+        unsafe { self.slot.as_ref() }
+    }
+
+    #[inline]
+    fn epoch_word(&self) -> &AtomicU64 {
+        // SAFETY: as for `slot`.
+        unsafe { self.epoch.as_ref() }
+    }
+
+    /// The current epoch: the birth epoch of a block allocated now.
+    #[inline]
+    pub fn epoch(&self) -> u64 {
+        self.epoch_word().load(Ordering::Acquire)
+    }
+
+    /// Begins an operation: until the guard is dropped, what it loads stays allocated. Guards nest.
+    #[inline]
+    pub fn pin(&self) -> Guard<'_> {
+        let pins = self.pins.get();
+        self.pins.set(pins + 1);
+        if pins == 0 {
+            let epoch = self.epoch();
+            self.high.set(epoch);
+            self.slot().publish_interval(epoch, epoch);
+            // I2: the reservation is visible before the operation's first load; pairs with the fence in `intervals`.
+            fence(Ordering::SeqCst);
+        }
+        Guard { participant: self }
+    }
+}
+
+/// A running operation; see [`Participant::pin`].
+pub struct Guard<'a> {
+    participant: &'a Participant,
+}
+
+impl<'a> Guard<'a> {
+    /// Loads a word that holds the address of a block, so that the block stays allocated while the guard lives.
+    #[inline]
+    pub fn protect(&self, word: &AtomicU64) -> u64 {
+        loop {
+            // Acquire: pairs with the Release CAS that linked the block.
+            let value = word.load(Ordering::Acquire);
+            let epoch = self.participant.epoch();
+            if epoch == self.participant.high.get() {
+                return value;
+            }
+            self.participant.high.set(epoch);
+            self.participant.slot().raise_interval(epoch);
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    /// The object at an offset that came out of [`Guard::protect`].
+    ///
+    /// # Errors
+    /// When the offset lies outside the arena or is not aligned: the mapping is damaged.
+    #[inline]
+    pub fn resolve<T: Shared>(&self, offset: u64) -> Result<&'a T, ShmError> {
+        self.participant.arena.resolve(RelPtr::new(offset))
+    }
+
+    /// The arena.
+    pub fn arena(&self) -> &'a Arena {
+        &self.participant.arena
+    }
+
+    /// The session this operation belongs to.
+    pub fn participant(&self) -> &'a Participant {
+        self.participant
+    }
+}
+
+impl Drop for Guard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let pins = self.participant.pins.get() - 1;
+        self.participant.pins.set(pins);
+        if pins == 0 {
+            self.participant.slot().clear_interval();
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Retired {
+    block: BlockRef,
+    birth: u64,
+    epoch: u64,
+}
+
+/// Blocks one session has retired and may not free yet. Private to the process: the blocks' states are the truth.
+#[derive(Default)]
+pub struct Limbo {
+    retired: Vec<Retired>,
+    since_advance: u32,
+    next_collect: usize,
+    intervals: Vec<(u64, u64)>,
+}
+
+impl Limbo {
+    /// Retires a block that no structure refers to any more; false when someone else has done so.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    pub fn retire(&mut self, participant: &Participant, block: BlockRef) -> Result<bool, ShmError> {
+        let arena = participant.arena();
+        if !arena.retire(block, participant.owner().slot) {
+            return Ok(false);
+        }
+        self.push(participant, block)?;
+        Ok(true)
+    }
+
+    /// Takes over a block that is already RETIRED in this session's name.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    pub fn push(&mut self, participant: &Participant, block: BlockRef) -> Result<(), ShmError> {
+        let birth = participant.arena().block_birth(block.offset);
+        self.since_advance += 1;
+        if self.since_advance >= RETIRES_PER_EPOCH {
+            self.since_advance = 0;
+            participant.epoch_word().fetch_add(1, Ordering::AcqRel);
+        }
+        self.retired.push(Retired { block, birth, epoch: participant.epoch() });
+        participant.slot().retired_count.store(self.retired.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Frees what no running operation can reach, when enough has piled up.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    #[inline]
+    pub fn collect(&mut self, participant: &Participant, heap: &mut Heap) -> Result<(), ShmError> {
+        if self.retired.len() >= self.next_collect.max(COLLECT_BATCH) {
+            self.collect_now(participant, heap)?;
+        }
+        Ok(())
+    }
+
+    /// Frees what no running operation can reach.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    pub fn collect_now(&mut self, participant: &Participant, heap: &mut Heap) -> Result<(), ShmError> {
+        participant.registry().intervals(&mut self.intervals)?;
+        let intervals = &self.intervals;
+        self.retired.retain(|retired| {
+            let held = intervals.iter().any(|(low, high)| retired.birth <= *high && *low <= retired.epoch);
+            if !held {
+                heap.free(retired.block);
+            }
+            held
+        });
+        // What is held back now is looked at again only after it has grown by half.
+        self.next_collect = self.retired.len() + self.retired.len() / 2 + COLLECT_BATCH;
+        participant.slot().retired_count.store(self.retired.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Blocks waiting.
+    pub fn len(&self) -> usize {
+        self.retired.len()
+    }
+
+    /// Is nothing waiting?
+    pub fn is_empty(&self) -> bool {
+        self.retired.is_empty()
+    }
+
+    /// Takes the waiting blocks out, for another session to adopt.
+    pub fn drain(&mut self) -> impl Iterator<Item = BlockRef> + '_ {
+        self.retired.drain(..).map(|retired| retired.block)
+    }
+}
