@@ -1,0 +1,127 @@
+//! Table roots and the catalog: what tables there are, and where their rows and their key index hang.
+//!
+//! Invariants  C1: the catalog is a list that only grows at its head, by CAS. C2: a table's definition is written before
+//!             the table is linked and never changes. C3: every row of a table lies in a slab on its `rows` list.
+
+use crate::epoch::Guard;
+use crate::shm::{Shared, ShmError};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use std::mem::size_of;
+
+/// Whether a table may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableState {
+    /// In use.
+    Live,
+    /// Dropped.
+    Dropped,
+}
+
+/// The shared root of a table.
+#[repr(C)]
+pub struct TableRoot {
+    next: AtomicU64,
+    /// Number of the table in log records; 1 and up.
+    pub id: AtomicU32,
+    state: AtomicU32,
+    /// Offset of the schema bytes.
+    pub schema: AtomicU64,
+    /// Length of the schema bytes.
+    pub schema_bytes: AtomicU64,
+    /// Newest slab of rows; 0 while the table has none.
+    pub rows: AtomicU64,
+    /// Current key hash table.
+    pub primary: AtomicU64,
+    /// Rows that are not deleted; maintained after commits, so a death in between leaves it off by that commit.
+    pub row_count: AtomicU64,
+    _reserved: [u64; 1],
+}
+
+const _: () = assert!(size_of::<TableRoot>() == 64);
+
+// SAFETY: repr(C), atomics and padding only; written before it is linked.
+unsafe impl Shared for TableRoot {}
+
+impl TableRoot {
+    /// Is the table in use?
+    pub fn state(&self) -> TableState {
+        if self.state.load(Ordering::Acquire) == 0 { TableState::Live } else { TableState::Dropped }
+    }
+
+    /// Offsets of the blocks that a table is made with: its schema and its first key hash table.
+    pub fn parts(&self) -> [u64; 2] {
+        [self.schema.load(Ordering::Relaxed), self.primary.load(Ordering::Acquire)]
+    }
+
+    /// Is the table at `offset` on the list that begins at `head`?
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    pub fn is_listed(guard: &Guard<'_>, head: &AtomicU64, offset: u64) -> Result<bool, ShmError> {
+        let mut at = head.load(Ordering::Acquire);
+        while at != 0 && at != offset {
+            at = guard.resolve::<Self>(at)?.next.load(Ordering::Acquire);
+        }
+        Ok(at == offset)
+    }
+
+    /// Makes a zeroed, unlinked block a table.
+    pub fn init(&self, id: u32, schema: u64, schema_bytes: u64, primary: u64) {
+        self.id.store(id, Ordering::Relaxed);
+        self.schema.store(schema, Ordering::Relaxed);
+        self.schema_bytes.store(schema_bytes, Ordering::Relaxed);
+        self.primary.store(primary, Ordering::Release);
+    }
+}
+
+/// The list of tables.
+#[repr(C)]
+pub struct Catalog {
+    head: AtomicU64,
+    next_id: AtomicU32,
+    _pad: u32,
+    _reserved: [u64; 6],
+}
+
+const _: () = assert!(size_of::<Catalog>() == 64);
+
+// SAFETY: repr(C), atomics and padding only; all-zero is an empty catalog.
+unsafe impl Shared for Catalog {}
+
+impl Catalog {
+    /// A table number nobody has.
+    pub fn take_id(&self) -> u32 {
+        self.next_id.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Table numbers up to `id` are taken.
+    pub fn reserve_id(&self, id: u32) {
+        self.next_id.fetch_max(id, Ordering::AcqRel);
+    }
+
+    /// The word that a new table is linked to.
+    pub fn head(&self) -> &AtomicU64 {
+        &self.head
+    }
+
+    /// Links `table` before `seen`, the head that the caller has searched from; false when the list has grown since.
+    pub fn link(&self, seen: u64, root: &TableRoot, table: u64) -> bool {
+        root.next.store(seen, Ordering::Relaxed);
+        self.head.compare_exchange(seen, table, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Every table from `head` on, newest first, as offset and root.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    pub fn tables<'g>(&self, guard: &Guard<'g>) -> Result<Vec<(u64, &'g TableRoot)>, ShmError> {
+        let mut tables = Vec::new();
+        let mut offset = self.head.load(Ordering::Acquire);
+        while offset != 0 {
+            let root: &TableRoot = guard.resolve(offset)?;
+            tables.push((offset, root));
+            offset = root.next.load(Ordering::Acquire);
+        }
+        Ok(tables)
+    }
+}

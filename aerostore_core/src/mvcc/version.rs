@@ -1,0 +1,167 @@
+//! Versions: one immutable image of a row, and when it counts.
+//!
+//! Layout      32-byte header, then the row image.
+//! Invariants  V1: a linked payload never changes. V2: `begin` changes once: from the record's address to the commit
+//!             timestamp, or to `NEVER`. V3: chains run newest first; below the newest committed version there are only
+//!             committed ones, except that the last of a chain may be a `NEVER` that holds the key.
+//! Ordering    linking is a Release CAS of `RowHeader::head`; every reader loads it with Acquire.
+
+use crate::epoch::Guard;
+use crate::shm::{RelPtr, Shared, ShmError};
+use crate::sync::{AtomicU64, Ordering};
+use std::mem::{offset_of, size_of};
+
+/// Flag of a version that says the row is deleted; its payload holds the key alone.
+pub const TOMBSTONE: u32 = 1;
+
+/// The timestamp of a version that never took effect.
+pub const NEVER: u64 = u64::MAX >> 1;
+
+/// Header of a version.
+#[repr(C)]
+pub struct Version {
+    begin: AtomicU64,
+    next: AtomicU64,
+    row: AtomicU64,
+    /// Payload bytes in the low half, flags in the high half; written before the version is linked.
+    shape: AtomicU64,
+}
+
+const _: () = assert!(size_of::<Version>() == 32);
+
+// SAFETY: repr(C), atomics only; all-zero is an empty image at timestamp 0.
+unsafe impl Shared for Version {}
+
+/// When a version counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BeginWord {
+    /// From this commit timestamp on.
+    Stamped(u64),
+    /// When the record at this offset says so.
+    Intent(u64),
+}
+
+impl BeginWord {
+    /// Decodes the word.
+    #[inline]
+    pub fn from_word(word: u64) -> Self {
+        if word & 1 == 0 { Self::Stamped(word >> 1) } else { Self::Intent(word & !1) }
+    }
+
+    /// Encodes it.
+    #[inline]
+    pub fn word(self) -> u64 {
+        match self {
+            Self::Stamped(timestamp) => timestamp << 1,
+            Self::Intent(record) => record | 1,
+        }
+    }
+}
+
+/// A version found under a guard.
+#[derive(Clone, Copy)]
+pub struct VersionRef<'g> {
+    /// Offset of the version.
+    pub offset: u64,
+    header: &'g Version,
+    payload: &'g [u8],
+}
+
+impl<'g> VersionRef<'g> {
+    /// The version at an offset that came out of `Guard::protect`.
+    ///
+    /// # Errors
+    /// When header or payload reach out of the arena: the mapping is damaged.
+    #[inline]
+    pub fn resolve(guard: &Guard<'g>, offset: u64) -> Result<Self, ShmError> {
+        let header: &'g Version = guard.arena().resolve(RelPtr::<Version>::new(offset))?;
+        let length = header.shape.load(Ordering::Relaxed) & u64::from(u32::MAX);
+        let bytes = guard.arena().bytes(offset + size_of::<Version>() as u64, length)?;
+        // SAFETY: `bytes` checked that the range lies inside the mapping. V1: nobody writes a linked payload, and the
+        // guard keeps the block from being used again for as long as 'g.
+        let payload = unsafe { std::slice::from_raw_parts(bytes, usize::try_from(length).unwrap_or(0)) };
+        Ok(Self { offset, header, payload })
+    }
+
+    /// Fills a RESERVED block, which nobody else can see.
+    ///
+    /// # Errors
+    /// When the offset lies outside the arena.
+    pub fn write(
+        guard: &Guard<'_>,
+        offset: u64,
+        begin: BeginWord,
+        row: u64,
+        flags: u32,
+        payload: &[u8],
+    ) -> Result<(), ShmError> {
+        let header: &Version = guard.resolve(offset)?;
+        let length = payload.len() as u64;
+        header.begin.store(begin.word(), Ordering::Relaxed);
+        header.next.store(0, Ordering::Relaxed);
+        header.row.store(row, Ordering::Relaxed);
+        header.shape.store(u64::from(flags) << 32 | (length & u64::from(u32::MAX)), Ordering::Relaxed);
+        let bytes = guard.arena().bytes(offset + size_of::<Version>() as u64, length)?;
+        // SAFETY: `bytes` checked the range; the block is RESERVED, so this session alone has its address.
+        unsafe { std::ptr::copy_nonoverlapping(payload.as_ptr(), bytes, payload.len()) };
+        Ok(())
+    }
+
+    /// When the version counts; under the guard, so that a record it names stays allocated.
+    #[inline]
+    pub fn begin(&self, guard: &Guard<'_>) -> BeginWord {
+        BeginWord::from_word(guard.protect(&self.header.begin))
+    }
+
+    /// Intent of `record` -> timestamp (V2). Anyone may; the first wins.
+    #[inline]
+    pub fn stamp(&self, record: u64, timestamp: u64) -> bool {
+        self.header
+            .begin
+            .compare_exchange(
+                BeginWord::Intent(record).word(),
+                BeginWord::Stamped(timestamp).word(),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            )
+            .is_ok()
+    }
+
+    /// Offset of the next older version, or 0.
+    #[inline]
+    pub fn next(&self, guard: &Guard<'_>) -> u64 {
+        guard.protect(&self.header.next)
+    }
+
+    /// Offset of the `next` word of the version at `offset`.
+    pub fn next_offset(offset: u64) -> u64 {
+        offset + offset_of!(Version, next) as u64
+    }
+
+    /// Sets the next older version of a version that is not linked yet.
+    pub fn set_next(&self, next: u64) {
+        self.header.next.store(next, Ordering::Release);
+    }
+
+    /// Cuts the chain below this version; true for the one who did.
+    pub fn cut(&self, next: u64) -> bool {
+        self.header.next.compare_exchange(next, 0, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Offset of the row.
+    pub fn row(&self) -> u64 {
+        self.header.row.load(Ordering::Relaxed)
+    }
+
+    /// Does this version say that the row is deleted?
+    #[inline]
+    pub fn is_tombstone(&self) -> bool {
+        self.header.shape.load(Ordering::Relaxed) >> 32 & u64::from(TOMBSTONE) != 0
+    }
+
+    /// The row image; of a tombstone, its key alone.
+    #[inline]
+    pub fn payload(&self) -> &'g [u8] {
+        self.payload
+    }
+}
