@@ -1,0 +1,292 @@
+//! The primary key's index: a lock-free, growing hash from key to row.
+//!
+//! Shape       open addressing with linear probing; a slot is one word: 16 bits of the hash, the row's offset, flags. The
+//!             slots lie in segments of up to 65 536, made when first touched, so no large array is ever needed at once.
+//! Growth      a full table gets a `next` of twice the size. Every insert moves a few slots: it freezes the slot, copies
+//!             the entry, marks it moved. A search that finds nothing in a table goes on to its `next`.
+//! Invariants  H1: a slot never becomes EMPTY again, so all inserts of one key meet at the same first EMPTY slot of its
+//!             probe path and one CAS decides. H2: an insert goes to `next` only after the EMPTY slot that ends its path is
+//!             frozen, so nobody can add the key behind its back. H3: an entry is in `next` before its slot says MOVED.
+//!             Every reachable state is valid, whoever dies where; every step can be done again by anyone.
+//! Ordering    slots are written by `AcqRel` CAS and read with Acquire: whoever sees an entry sees its row.
+//! Source      freezing slots during growth follows Cliff Click's non-blocking hash table (2007).
+
+mod table;
+
+use crate::epoch::Guard;
+use crate::shm::{BlockKind, BlockRef, ShmError};
+use crate::sync::{AtomicU64, Ordering};
+pub use table::HashTable;
+use table::{EMPTY, FROZEN, FROZEN_EMPTY, MOVED, Probe, entry_word, row_of};
+
+/// Slots of the first table.
+const INITIAL_LOG2: u32 = 10;
+/// Slots that one insert moves while a table grows.
+const MOVE_BATCH: u64 = 128;
+
+/// Where structure blocks come from: a session's heap, with the descriptor that makes linking survive a death.
+pub trait Blocks {
+    /// A zeroed, RESERVED block.
+    ///
+    /// # Errors
+    /// `OutOfSpace`.
+    fn alloc_zeroed(&mut self, bytes: usize, kind: BlockKind) -> Result<BlockRef, ShmError>;
+
+    /// Stores the block's offset at `word` (whose offset is `word_offset`) if that is still 0, and makes the block LIVE;
+    /// else gives the block back. True for the one who linked.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    fn link(&mut self, word: &AtomicU64, word_offset: u64, block: BlockRef) -> Result<bool, ShmError>;
+
+    /// Replaces `old` at `word` by `new`; the one who did retires `old` and `parts`.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    fn replace(
+        &mut self,
+        word: &AtomicU64,
+        word_offset: u64,
+        old: u64,
+        new: u64,
+        parts: &mut dyn Iterator<Item = u64>,
+    ) -> Result<bool, ShmError>;
+}
+
+/// What an insert found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// The entry is new.
+    New,
+    /// There is a row of that key already, at this offset.
+    Existing(u64),
+}
+
+/// A key hash, seen through the word that names its current table.
+#[derive(Clone, Copy)]
+pub struct HashIndex<'a> {
+    root: &'a AtomicU64,
+    root_offset: u64,
+}
+
+impl<'a> HashIndex<'a> {
+    /// The index whose current table stands at `root`, itself at `root_offset`.
+    pub fn new(root: &'a AtomicU64, root_offset: u64) -> Self {
+        Self { root, root_offset }
+    }
+
+    /// Makes the first table of an index; its offset goes into the root word.
+    ///
+    /// # Errors
+    /// `OutOfSpace`.
+    pub fn create(guard: &Guard<'_>, blocks: &mut dyn Blocks) -> Result<BlockRef, ShmError> {
+        let block = blocks.alloc_zeroed(HashTable::bytes(INITIAL_LOG2), BlockKind::HASH_TABLE)?;
+        guard.resolve::<HashTable>(block.offset)?.init(INITIAL_LOG2);
+        Ok(block)
+    }
+
+    /// The row whose hash is `hash` and for which `matches` says yes.
+    ///
+    /// # Errors
+    /// When the mapping is damaged, or what `matches` says.
+    #[inline]
+    pub fn find<E: From<ShmError>>(
+        &self,
+        guard: &Guard<'_>,
+        hash: u64,
+        mut matches: impl FnMut(u64) -> Result<bool, E>,
+    ) -> Result<Option<u64>, E> {
+        let mut offset = guard.protect(self.root);
+        while offset != 0 {
+            let table: &HashTable = guard.resolve(offset)?;
+            let mut probe = Probe::new(table, hash);
+            while let Some(slot) = probe.slot(guard, offset)? {
+                let word = slot.load(Ordering::Acquire);
+                if word == EMPTY || word == FROZEN_EMPTY {
+                    break;
+                }
+                if probe.tag_matches(word) && matches(row_of(word))? {
+                    return Ok(Some(row_of(word)));
+                }
+                if !probe.advance() {
+                    break;
+                }
+            }
+            offset = guard.protect(table.next());
+        }
+        Ok(None)
+    }
+
+    /// Adds `row` unless a row for which `matches` says yes is there. `hash_of` tells the hash of any row, for moving it.
+    ///
+    /// # Errors
+    /// `OutOfSpace`, when the mapping is damaged, or what `matches` says.
+    pub fn insert<E: From<ShmError>>(
+        &self,
+        guard: &Guard<'_>,
+        blocks: &mut dyn Blocks,
+        hash: u64,
+        row: u64,
+        mut matches: impl FnMut(u64) -> Result<bool, E>,
+        hash_of: &dyn Fn(u64) -> Result<u64, ShmError>,
+    ) -> Result<Inserted, E> {
+        self.help_growth(guard, blocks, hash_of)?;
+        let first = guard.protect(self.root);
+        Self::insert_from(guard, blocks, first, hash, row, &mut matches)
+    }
+
+    fn insert_from<E: From<ShmError>>(
+        guard: &Guard<'_>,
+        blocks: &mut dyn Blocks,
+        mut offset: u64,
+        hash: u64,
+        row: u64,
+        matches: &mut dyn FnMut(u64) -> Result<bool, E>,
+    ) -> Result<Inserted, E> {
+        loop {
+            let table: &HashTable = guard.resolve(offset)?;
+            let mut probe = Probe::new(table, hash);
+            loop {
+                let slot = probe.slot_or_make(guard, offset, blocks)?;
+                let word = slot.load(Ordering::Acquire);
+                if word == EMPTY {
+                    // H2: once there is a next table, this one takes no more entries.
+                    let growing = table.next().load(Ordering::Acquire) != 0;
+                    let to = if growing { FROZEN_EMPTY } else { entry_word(hash, row) };
+                    if slot.compare_exchange(EMPTY, to, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                        continue;
+                    }
+                    if growing {
+                        break;
+                    }
+                    if table.count_insert() {
+                        Self::grow(guard, blocks, offset, table)?;
+                    }
+                    return Ok(Inserted::New);
+                }
+                if word == FROZEN_EMPTY {
+                    break;
+                }
+                if probe.tag_matches(word) && matches(row_of(word))? {
+                    return Ok(Inserted::Existing(row_of(word)));
+                }
+                if !probe.advance() {
+                    break;
+                }
+            }
+            if table.next().load(Ordering::Acquire) == 0 {
+                Self::grow(guard, blocks, offset, table)?;
+            }
+            offset = guard.protect(table.next());
+        }
+    }
+
+    fn grow(
+        guard: &Guard<'_>,
+        blocks: &mut dyn Blocks,
+        offset: u64,
+        table: &HashTable,
+    ) -> Result<(), ShmError> {
+        if table.next().load(Ordering::Acquire) != 0 {
+            return Ok(());
+        }
+        let log2 = table.log2() + 1;
+        let block = blocks.alloc_zeroed(HashTable::bytes(log2), BlockKind::HASH_TABLE)?;
+        guard.resolve::<HashTable>(block.offset)?.init(log2);
+        blocks.link(table.next(), HashTable::next_offset(offset), block)?;
+        Ok(())
+    }
+
+    /// Moves some slots of a table that has a successor; the last mover makes the successor the current table.
+    fn help_growth(
+        &self,
+        guard: &Guard<'_>,
+        blocks: &mut dyn Blocks,
+        hash_of: &dyn Fn(u64) -> Result<u64, ShmError>,
+    ) -> Result<(), ShmError> {
+        let offset = guard.protect(self.root);
+        let table: &HashTable = guard.resolve(offset)?;
+        let next = guard.protect(table.next());
+        if next == 0 {
+            return Ok(());
+        }
+        let from = table.moved();
+        let to = (from + MOVE_BATCH).min(table.slots());
+        for index in from..to {
+            let mut probe = Probe::at(table, index);
+            let slot = probe.slot_or_make(guard, offset, blocks)?;
+            Self::move_slot(guard, blocks, slot, next, hash_of)?;
+        }
+        table.advance_moved(from, to);
+        if to == table.slots() {
+            let segments = table.segments(guard, offset)?;
+            blocks.replace(self.root, self.root_offset, offset, next, &mut segments.into_iter())?;
+        }
+        Ok(())
+    }
+
+    fn move_slot(
+        guard: &Guard<'_>,
+        blocks: &mut dyn Blocks,
+        slot: &AtomicU64,
+        next: u64,
+        hash_of: &dyn Fn(u64) -> Result<u64, ShmError>,
+    ) -> Result<(), ShmError> {
+        loop {
+            let word = slot.load(Ordering::Acquire);
+            let to = match word {
+                EMPTY => FROZEN_EMPTY,
+                FROZEN_EMPTY | MOVED => return Ok(()),
+                _ if word & FROZEN == 0 => word | FROZEN,
+                _ => {
+                    // H3; done before: the same row is found and nothing changes.
+                    let row = row_of(word);
+                    let mut same = |other: u64| Ok::<bool, ShmError>(other == row);
+                    Self::insert_from(guard, blocks, next, hash_of(row)?, row, &mut same)?;
+                    MOVED
+                }
+            };
+            if slot.compare_exchange(word, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+                && (to == FROZEN_EMPTY || to == MOVED)
+            {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Offsets of every block of the index: tables and segments; for `mark_sweep`.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    pub fn for_each_block(&self, guard: &Guard<'_>, mut f: impl FnMut(u64)) -> Result<(), ShmError> {
+        let mut offset = guard.protect(self.root);
+        while offset != 0 {
+            let table: &HashTable = guard.resolve(offset)?;
+            f(offset);
+            table.segments(guard, offset)?.into_iter().for_each(&mut f);
+            offset = guard.protect(table.next());
+        }
+        Ok(())
+    }
+
+    /// Calls `f` with the row of every entry; entries in the middle of a move may come twice. For checks.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    pub fn for_each_entry(&self, guard: &Guard<'_>, mut f: impl FnMut(u64)) -> Result<(), ShmError> {
+        let mut offset = guard.protect(self.root);
+        while offset != 0 {
+            let table: &HashTable = guard.resolve(offset)?;
+            for index in 0..table.slots() {
+                if let Some(slot) = Probe::at(table, index).slot(guard, offset)? {
+                    let word = slot.load(Ordering::Acquire);
+                    if row_of(word) != 0 {
+                        f(row_of(word));
+                    }
+                }
+            }
+            offset = guard.protect(table.next());
+        }
+        Ok(())
+    }
+}

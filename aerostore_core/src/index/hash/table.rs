@@ -1,0 +1,180 @@
+//! One table of the key hash: its header, its slots in segments, and the walk along a probe path.
+
+use crate::epoch::Guard;
+use crate::index::hash::Blocks;
+use crate::shm::{BlockKind, Shared, ShmError};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use std::mem::{offset_of, size_of};
+
+/// A slot that was never used.
+pub(super) const EMPTY: u64 = 0;
+/// Flag: the slot takes no more changes but the one to MOVED.
+pub(super) const FROZEN: u64 = 1;
+/// A slot that was empty when the table stopped taking entries.
+pub(super) const FROZEN_EMPTY: u64 = FROZEN;
+/// A slot whose entry is in the next table.
+pub(super) const MOVED: u64 = FROZEN | 2;
+
+const TAG_SHIFT: u32 = 48;
+const ROW_MASK: u64 = ((1 << TAG_SHIFT) - 1) & !0xF;
+const SEGMENT_LOG2: u32 = 16;
+
+/// A slot's word for `row`.
+pub(super) fn entry_word(hash: u64, row: u64) -> u64 {
+    debug_assert_eq!(row & !ROW_MASK, 0);
+    hash >> TAG_SHIFT << TAG_SHIFT | row
+}
+
+/// The row of a slot's word, or 0.
+pub(super) fn row_of(word: u64) -> u64 {
+    word & ROW_MASK
+}
+
+/// Header of a table; the offsets of its segments follow.
+#[repr(C)]
+pub struct HashTable {
+    next: AtomicU64,
+    log2: AtomicU32,
+    _pad: u32,
+    /// Slots taken, roughly: a death between taking and counting loses one.
+    used: AtomicU64,
+    /// Slots below this have been moved to `next`.
+    moved: AtomicU64,
+}
+
+const _: () = assert!(size_of::<HashTable>() == 32 && offset_of!(HashTable, next) == 0);
+
+// SAFETY: repr(C), atomics and padding only; all-zero is valid and unused.
+unsafe impl Shared for HashTable {}
+
+impl HashTable {
+    /// Bytes of a header with room for the segment offsets of `1 << log2` slots.
+    pub(super) fn bytes(log2: u32) -> usize {
+        size_of::<Self>() + (1 << log2.saturating_sub(SEGMENT_LOG2)) * size_of::<u64>()
+    }
+
+    pub(super) fn init(&self, log2: u32) {
+        self.log2.store(log2, Ordering::Release);
+    }
+
+    pub(super) fn log2(&self) -> u32 {
+        // Relaxed: written before the table was linked, and never again.
+        self.log2.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn slots(&self) -> u64 {
+        1 << self.log2()
+    }
+
+    pub(super) fn next(&self) -> &AtomicU64 {
+        &self.next
+    }
+
+    pub(super) fn next_offset(table: u64) -> u64 {
+        table + offset_of!(Self, next) as u64
+    }
+
+    pub(super) fn moved(&self) -> u64 {
+        self.moved.load(Ordering::Acquire)
+    }
+
+    pub(super) fn advance_moved(&self, from: u64, to: u64) {
+        let _ = self.moved.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Counts one more entry; true when the table should grow: at seven tenths.
+    pub(super) fn count_insert(&self) -> bool {
+        let used = self.used.fetch_add(1, Ordering::Relaxed) + 1;
+        used * 10 > self.slots() * 7
+    }
+
+    fn segment_word<'g>(
+        &self,
+        guard: &Guard<'g>,
+        table: u64,
+        segment: u64,
+    ) -> Result<(&'g AtomicU64, u64), ShmError> {
+        let offset = table + size_of::<Self>() as u64 + segment * size_of::<u64>() as u64;
+        Ok((guard.resolve(offset)?, offset))
+    }
+
+    /// Offsets of the segments there are.
+    pub(crate) fn segments(&self, guard: &Guard<'_>, table: u64) -> Result<Vec<u64>, ShmError> {
+        let count = 1 << self.log2().saturating_sub(SEGMENT_LOG2);
+        let mut segments = Vec::new();
+        for segment in 0..count {
+            match self.segment_word(guard, table, segment)?.0.load(Ordering::Acquire) {
+                0 => {}
+                offset => segments.push(offset),
+            }
+        }
+        Ok(segments)
+    }
+}
+
+/// A walk along the probe path of a hash.
+pub(super) struct Probe<'t> {
+    table: &'t HashTable,
+    tag: u64,
+    index: u64,
+    left: u64,
+}
+
+impl<'t> Probe<'t> {
+    #[inline]
+    pub(super) fn new(table: &'t HashTable, hash: u64) -> Self {
+        let mask = table.slots() - 1;
+        Self { table, tag: hash >> TAG_SHIFT, index: hash & mask, left: mask }
+    }
+
+    pub(super) fn at(table: &'t HashTable, index: u64) -> Self {
+        Self { table, tag: 0, index, left: 0 }
+    }
+
+    #[inline]
+    pub(super) fn tag_matches(&self, word: u64) -> bool {
+        word >> TAG_SHIFT == self.tag && row_of(word) != 0
+    }
+
+    /// Goes to the next slot; false when the whole table has been seen.
+    #[inline]
+    pub(super) fn advance(&mut self) -> bool {
+        if self.left == 0 {
+            return false;
+        }
+        self.left -= 1;
+        self.index = (self.index + 1) & (self.table.slots() - 1);
+        true
+    }
+
+    /// The slot, or none while its segment was never touched (then it is EMPTY).
+    #[inline]
+    pub(super) fn slot<'g>(&self, guard: &Guard<'g>, table: u64) -> Result<Option<&'g AtomicU64>, ShmError> {
+        let (word, _) = self.table.segment_word(guard, table, self.index >> SEGMENT_LOG2)?;
+        let segment = word.load(Ordering::Acquire);
+        if segment == 0 {
+            return Ok(None);
+        }
+        let index = self.index & ((1 << SEGMENT_LOG2) - 1);
+        Ok(Some(guard.resolve(segment + index * size_of::<u64>() as u64)?))
+    }
+
+    /// The slot, its segment made if need be.
+    pub(super) fn slot_or_make<'g>(
+        &mut self,
+        guard: &Guard<'g>,
+        table: u64,
+        blocks: &mut dyn Blocks,
+    ) -> Result<&'g AtomicU64, ShmError> {
+        loop {
+            if let Some(slot) = self.slot(guard, table)? {
+                return Ok(slot);
+            }
+            let (word, offset) = self.table.segment_word(guard, table, self.index >> SEGMENT_LOG2)?;
+            let slots = self.table.slots().min(1 << SEGMENT_LOG2);
+            let bytes = usize::try_from(slots).unwrap_or(usize::MAX) * size_of::<u64>();
+            let block = blocks.alloc_zeroed(bytes, BlockKind::HASH_SEGMENT)?;
+            blocks.link(word, offset, block)?;
+        }
+    }
+}
