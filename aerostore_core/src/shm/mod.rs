@@ -27,7 +27,7 @@ pub use error::ShmError;
 pub use extent::Reserve;
 pub use header::{ArenaHeader, FORMAT_VERSION, INIT_LOCK_BYTE, MAGIC, PROCESS_LOCK_BYTE, ROOT_COUNT};
 pub use heap::Heap;
-pub use reap::{adopt_retired, release_slabs_of};
+pub use reap::{adopt_retired, release_slabs_of, slabs_of};
 pub use rel_ptr::{AtomicRelPtr, RelPtr};
 pub use shared::Shared;
 pub use slab::{EXTENT_BYTES, OwnerId, SLAB_BYTES, SlabRef, tagged_slabs};

@@ -72,3 +72,8 @@ pub fn adopt_retired(arena: &Arena, dead: u16, to: u16) -> Vec<BlockRef> {
     }
     adopted
 }
+
+/// The slabs that `owner` holds.
+pub fn slabs_of(arena: &Arena, owner: OwnerId) -> Vec<SlabRef> {
+    arena.slabs().filter(|slab| slab.word().is_owned_by(owner)).collect()
+}

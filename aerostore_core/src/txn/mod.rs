@@ -1,1 +1,39 @@
-//! The `txn` layer.
+//! Transactions: snapshot, read and write sets, validation, commit, and what is done for the dead.
+//!
+//! One function, [`Transaction::commit`], is the commit protocol in order. `mvcc::record` states its rules R1-R6.
+
+mod commit;
+mod ddl;
+mod error;
+mod intents;
+mod link;
+mod load;
+mod log;
+mod read_set;
+mod reap;
+mod redo;
+mod retry;
+mod session;
+mod settle;
+mod source;
+mod store;
+mod table;
+mod transaction;
+mod validate;
+mod write;
+
+pub use ddl::{create_table, tables};
+pub use error::TxnError;
+pub(crate) use intents::blocks_of as intent_blocks;
+pub use log::flush;
+pub(crate) use log::ring_at;
+pub use read_set::RowPredicate;
+pub use reap::reap_dead_processes;
+pub use redo::{RedoOp, RedoReader};
+pub use retry::RetryBackoff;
+pub use session::Session;
+pub use source::StoreCommits;
+pub use store::{Store, SystemArea};
+pub use table::TableRef;
+pub use transaction::{Isolation, Transaction, TxnOptions};
+pub use write::{Change, Upserted};

@@ -1,0 +1,158 @@
+//! Commit, in order, and its opposite.
+
+#![forbid(unsafe_code)]
+
+use crate::mvcc::{RecordState, VersionRef};
+use crate::shm::BlockRef;
+use crate::sync::Ordering;
+use crate::txn::log::wait_durable;
+use crate::txn::settle::{settle_aborted, settle_committed};
+use crate::txn::validate::validate;
+use crate::txn::{Isolation, Session, Transaction, TxnError};
+
+impl Transaction {
+    /// Makes everything this transaction has written visible, at one moment, and ends it. Returns the commit timestamp;
+    /// of a transaction without writes, its snapshot.
+    ///
+    /// # Errors
+    /// `Serialization` or `ForcedAbort`: nothing of it took effect. `LogReadOnly`. With synchronous commit an error of
+    /// the log means that the transaction has taken effect but may not survive a power failure.
+    pub fn commit(&mut self, synchronous: bool) -> Result<u64, TxnError> {
+        let Some(record) = self.record else {
+            let snapshot = self.snapshot;
+            self.session()?;
+            self.end_snapshot();
+            return Ok(snapshot);
+        };
+        let (decided, logged_at) = match self.decide(record) {
+            Ok((commit_ts, logged_at)) => (Ok(commit_ts), logged_at),
+            Err((error, logged_at)) => (Err(error), logged_at),
+        };
+        self.settle(record, decided.as_ref().ok().copied(), logged_at)?;
+        let commit_ts = decided?;
+        let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
+        session.tidy()?;
+        if synchronous && logged_at.is_some() {
+            wait_durable(session.store.log(), commit_ts)?;
+        }
+        Ok(commit_ts)
+    }
+
+    /// ACTIVE to COMMITTED. Either way with the timestamp that the log entry bears, if there is one.
+    fn decide(&mut self, block: BlockRef) -> Result<(u64, Option<u64>), (TxnError, Option<u64>)> {
+        let Some(session) = self.session.as_deref_mut() else { return Err((TxnError::Ended, None)) };
+        let staged = session.stage_redo().map_err(|error| (error, None))?;
+        let assigned = assign(session, block);
+        let (commit_ts, logged_at) = match (assigned, staged) {
+            (Ok(commit_ts), Some(staged)) => {
+                // R4: complete and checksummed before the commit point.
+                session.publish_redo(staged, block.offset, commit_ts).map_err(|error| (error, None))?;
+                (commit_ts, Some(commit_ts))
+            }
+            (Ok(commit_ts), None) => (commit_ts, None),
+            (Err(error), staged) => {
+                if let Some(staged) = staged {
+                    session.drop_redo(staged);
+                }
+                return Err((error, None));
+            }
+        };
+        let Session { store, participant, .. } = session;
+        if self.options.isolation == Isolation::Serializable {
+            validate(participant, store, &self.reads, self.snapshot, commit_ts, block.offset)
+                .map_err(|error| (error, logged_at))?;
+        }
+        let guard = participant.pin();
+        let record = Self::record_of(&guard, block).map_err(|error| (error.into(), logged_at))?;
+        if !record.commit(commit_ts) {
+            return Err((TxnError::ForcedAbort, logged_at));
+        }
+        Ok((commit_ts, logged_at))
+    }
+
+    /// Settles every intent as decided, and ends the record.
+    fn settle(
+        &mut self,
+        block: BlockRef,
+        committed: Option<u64>,
+        logged_at: Option<u64>,
+    ) -> Result<(), TxnError> {
+        let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
+        let Session { participant, limbo, intents, .. } = &mut *session;
+        let mut superseding = Vec::new();
+        for index in 0..intents.len() {
+            let guard = participant.pin();
+            let entry = intents.entry(&guard, index)?;
+            if entry.row() == 0 {
+                continue;
+            }
+            match committed {
+                Some(commit_ts) => {
+                    settle_committed(&guard, block.offset, commit_ts, entry)?;
+                    if let Some(version) = entry.version()
+                        && VersionRef::resolve(&guard, version.offset)?.next(&guard) != 0
+                    {
+                        superseding.push(version);
+                    }
+                }
+                None => {
+                    Self::record_of(&guard, block)?.abort();
+                    settle_aborted(&guard, limbo, block.offset, entry)?;
+                }
+            }
+        }
+        session.end_record(block, logged_at)?;
+        if let Some(commit_ts) = committed {
+            for version in superseding {
+                session.note_superseding(version, commit_ts);
+            }
+            let guard = session.participant.pin();
+            for (table, delta) in self.row_deltas.drain(..) {
+                table.root(&guard)?.row_count.fetch_add(delta.cast_unsigned(), Ordering::Relaxed);
+            }
+        }
+        self.record = None;
+        self.end_snapshot();
+        Ok(())
+    }
+
+    fn end_snapshot(&mut self) {
+        if let Some(session) = self.session.as_deref_mut() {
+            session.participant.slot().clear_snapshot();
+            session.redo.clear();
+        }
+        self.reads.clear();
+        self.owned.clear();
+        self.row_deltas.clear();
+    }
+
+    /// Rolls back what there is to roll back.
+    pub(super) fn abandon(&mut self) {
+        if let Some(record) = self.record.take() {
+            let aborted = self.abort_record(record).and_then(|()| self.settle(record, None, None));
+            debug_assert!(aborted.is_ok(), "a rollback failed: {aborted:?}");
+        }
+        self.end_snapshot();
+    }
+
+    fn abort_record(&mut self, block: BlockRef) -> Result<(), TxnError> {
+        let guard = self.session()?.participant.pin();
+        Self::record_of(&guard, block)?.abort();
+        Ok(())
+    }
+}
+
+/// ACTIVE to PREPARED: the transaction's place in the serial order.
+fn assign(session: &Session, block: BlockRef) -> Result<u64, TxnError> {
+    let guard = session.participant.pin();
+    let record = Transaction::record_of(&guard, block)?;
+    // R2: everything is linked.
+    if !record.begin_commit() {
+        return Err(TxnError::ForcedAbort);
+    }
+    // R3: the timestamp is taken after PENDING is visible, by this session or by a helper.
+    match record.assign(session.store.clock()) {
+        RecordState::Prepared(commit_ts) => Ok(commit_ts),
+        _ => Err(TxnError::ForcedAbort),
+    }
+}

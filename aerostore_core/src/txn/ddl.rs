@@ -1,0 +1,138 @@
+//! Making tables.
+
+use crate::epoch::Guard;
+use crate::index::{Blocks, HashIndex};
+use crate::mvcc::{TableRoot, TableState};
+use crate::row::Schema;
+use crate::shm::{BlockKind, BlockRef, ShmError};
+use crate::sync::Ordering;
+use crate::txn::link::Linker;
+use crate::txn::{Session, TableRef, Transaction, TxnError, TxnOptions, redo};
+use std::mem::size_of;
+use std::sync::Arc;
+
+/// Every table of the catalog.
+///
+/// # Errors
+/// When the mapping is damaged.
+pub fn tables(session: &Session) -> Result<Vec<TableRef>, TxnError> {
+    let guard = session.participant.pin();
+    let mut tables = Vec::new();
+    for (offset, root) in session.store.catalog().tables(&guard)? {
+        if root.state() == TableState::Live {
+            tables.push(table_ref(&guard, offset, root)?);
+        }
+    }
+    Ok(tables)
+}
+
+fn table_ref(guard: &Guard<'_>, offset: u64, root: &TableRoot) -> Result<TableRef, TxnError> {
+    let length = root.schema_bytes.load(Ordering::Relaxed);
+    let bytes = guard.arena().bytes(root.schema.load(Ordering::Relaxed), length)?;
+    // SAFETY: `bytes` checked the range; C2: a linked definition never changes.
+    let bytes = unsafe { std::slice::from_raw_parts(bytes, usize::try_from(length).unwrap_or(0)) };
+    Ok(TableRef::new(offset, root.id.load(Ordering::Relaxed), Arc::new(Schema::from_bytes(bytes)?)))
+}
+
+/// Makes a table, durably; one of the same name and definition is found instead.
+///
+/// # Errors
+/// `TableExists` when there is one of that name with another definition; `OutOfSpace`.
+pub fn create_table(
+    session: Box<Session>,
+    schema: &Schema,
+    synchronous: bool,
+) -> (Option<Box<Session>>, Result<TableRef, TxnError>) {
+    match existing(&session, schema) {
+        Ok(None) => {}
+        Ok(Some(table)) => return (Some(session), Ok(table)),
+        Err(error) => return (Some(session), Err(error)),
+    }
+    let id = session.store.catalog().take_id();
+    // Logged before it is linked: no row of the table can be in the log before it. A definition that is logged twice,
+    // by two who race or by one who dies here, is the same table to recovery.
+    let mut txn = Transaction::begin(session, TxnOptions::default());
+    let logged = txn.log_definition(id, &schema.to_bytes()).and_then(|()| txn.commit(synchronous));
+    let Some(mut session) = txn.into_session() else { return (None, Err(TxnError::Ended)) };
+    let table = logged.and_then(|_| session.link_table(id, schema));
+    (Some(session), table)
+}
+
+fn existing(session: &Session, schema: &Schema) -> Result<Option<TableRef>, TxnError> {
+    match tables(session)?.into_iter().find(|table| table.schema().name() == schema.name()) {
+        None => Ok(None),
+        Some(table) if **table.schema() == *schema => Ok(Some(table)),
+        Some(_) => Err(TxnError::TableExists { table: schema.name().to_owned() }),
+    }
+}
+
+impl Transaction {
+    fn log_definition(&mut self, id: u32, schema: &[u8]) -> Result<(), TxnError> {
+        let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
+        self.record = Some(session.begin_record()?);
+        redo::create(&mut session.redo, id, schema)
+    }
+}
+
+impl Session {
+    /// Links a table into the catalog, unless someone else has linked one of that name.
+    ///
+    /// # Errors
+    /// `TableExists`, `OutOfSpace`.
+    pub fn link_table(&mut self, id: u32, schema: &Schema) -> Result<TableRef, TxnError> {
+        let store = Arc::clone(&self.store);
+        let bytes = schema.to_bytes();
+        loop {
+            let seen = store.catalog().head().load(Ordering::Acquire);
+            if let Some(table) = existing(self, schema)? {
+                return Ok(table);
+            }
+            let (guard, mut linker) = self.parts();
+            let root = build_root(&guard, &mut linker, id, &bytes)?;
+            let table: &TableRoot = guard.resolve(root.block.offset)?;
+            let cas = || store.catalog().link(seen, table, root.block.offset);
+            if linker.link_with(store.catalog_offset(), root.block, &root.parts, cas) {
+                return table_ref(&guard, root.block.offset, table);
+            }
+        }
+    }
+}
+
+struct NewRoot {
+    block: BlockRef,
+    parts: [BlockRef; 2],
+}
+
+fn build_root(
+    guard: &Guard<'_>,
+    linker: &mut Linker<'_>,
+    id: u32,
+    schema: &[u8],
+) -> Result<NewRoot, ShmError> {
+    let definition = linker.alloc_zeroed(schema.len(), BlockKind::SCHEMA)?;
+    let primary = match HashIndex::create(guard, linker) {
+        Ok(primary) => primary,
+        Err(error) => {
+            linker.heap.free(definition);
+            return Err(error);
+        }
+    };
+    let block = match linker.alloc_zeroed(size_of::<TableRoot>(), BlockKind::TABLE) {
+        Ok(block) => block,
+        Err(error) => {
+            linker.heap.free(definition);
+            linker.heap.free(primary);
+            return Err(error);
+        }
+    };
+    let bytes = guard.arena().bytes(definition.offset, schema.len() as u64)?;
+    // SAFETY: `bytes` checked the range; the block is RESERVED, so nobody else knows it.
+    unsafe { std::ptr::copy_nonoverlapping(schema.as_ptr(), bytes, schema.len()) };
+    guard.resolve::<TableRoot>(block.offset)?.init(
+        id,
+        definition.offset,
+        schema.len() as u64,
+        primary.offset,
+    );
+    Ok(NewRoot { block, parts: [definition, primary] })
+}

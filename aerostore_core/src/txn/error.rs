@@ -1,0 +1,153 @@
+//! Errors of the transaction layer.
+
+#![forbid(unsafe_code)]
+
+use crate::epoch::EpochError;
+use crate::row::RowError;
+use crate::shm::ShmError;
+use crate::wal::WalError;
+use std::error::Error;
+use std::fmt;
+
+/// Why a transaction could not do what it was asked.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TxnError {
+    /// Another transaction got in the way; the same transaction run again may well succeed.
+    Serialization {
+        /// What the conflict was about.
+        reason: &'static str,
+        /// Name of the table.
+        table: String,
+    },
+    /// Somebody else ended this transaction because it did not make progress.
+    ForcedAbort,
+    /// `insert` of a key that is there.
+    Duplicate {
+        /// Name of the table.
+        table: String,
+        /// The key, as text.
+        key: String,
+    },
+    /// There is a table of that name with another definition.
+    TableExists {
+        /// Name of the table.
+        table: String,
+    },
+    /// A write would give a row another key.
+    KeyChanged {
+        /// Name of the table.
+        table: String,
+    },
+    /// A write in a transaction that was begun read-only.
+    ReadOnly,
+    /// The log takes no more commits, since this batch could not be made durable three times over.
+    LogReadOnly,
+    /// The log writer has met an error of the disk; it goes on trying.
+    LogFault {
+        /// The operating system's error number.
+        errno: i32,
+    },
+    /// Nobody has written the log in time.
+    LogStuck,
+    /// A log record that cannot be applied.
+    BadRedo {
+        /// The transaction's commit timestamp.
+        commit_ts: u64,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The transaction was over.
+    Ended,
+    /// The redo of one transaction is larger than the log can take.
+    TooLarge {
+        /// Bytes of redo.
+        bytes: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// A value, image or schema was refused.
+    Row(RowError),
+    /// The shared memory refused.
+    Shm(ShmError),
+    /// The registry refused.
+    Epoch(EpochError),
+    /// The log refused.
+    Wal(WalError),
+}
+
+impl TxnError {
+    /// Is it worth running the same transaction again?
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Serialization { .. } | Self::ForcedAbort)
+    }
+}
+
+impl fmt::Display for TxnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Serialization { reason, table } => {
+                write!(f, "could not serialize access to {table}: {reason}")
+            }
+            Self::ForcedAbort => f.write_str("the transaction was aborted because it made no progress"),
+            Self::Duplicate { table, key } => write!(f, "{table} already has a row with key \"{key}\""),
+            Self::TableExists { table } => write!(f, "table {table} exists with another definition"),
+            Self::KeyChanged { table } => {
+                write!(f, "the key of a row of {table} cannot be changed: delete the row and insert another")
+            }
+            Self::ReadOnly => f.write_str("cannot write in a read-only transaction"),
+            Self::LogReadOnly => f.write_str("the log could not be made durable; the database is read-only"),
+            Self::LogFault { errno } => {
+                write!(f, "the log cannot be written: {}", std::io::Error::from_raw_os_error(*errno))
+            }
+            Self::LogStuck => f.write_str("nobody has written the log in time"),
+            Self::BadRedo { commit_ts, reason } => {
+                write!(f, "the log record of commit {commit_ts} cannot be applied: {reason}")
+            }
+            Self::Ended => f.write_str("the transaction has ended"),
+            Self::TooLarge { bytes, limit } => {
+                write!(f, "the transaction logs {bytes} bytes; at most {limit} are possible")
+            }
+            Self::Row(error) => error.fmt(f),
+            Self::Shm(error) => error.fmt(f),
+            Self::Epoch(error) => error.fmt(f),
+            Self::Wal(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for TxnError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Row(error) => Some(error),
+            Self::Shm(error) => Some(error),
+            Self::Epoch(error) => Some(error),
+            Self::Wal(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<RowError> for TxnError {
+    fn from(error: RowError) -> Self {
+        Self::Row(error)
+    }
+}
+
+impl From<ShmError> for TxnError {
+    fn from(error: ShmError) -> Self {
+        Self::Shm(error)
+    }
+}
+
+impl From<EpochError> for TxnError {
+    fn from(error: EpochError) -> Self {
+        Self::Epoch(error)
+    }
+}
+
+impl From<WalError> for TxnError {
+    fn from(error: WalError) -> Self {
+        Self::Wal(error)
+    }
+}

@@ -1,0 +1,171 @@
+//! Linking and unlinking structure blocks so that a death at any store loses nothing.
+//!
+//! Before the CAS that makes a block reachable (or unreachable) its slot names word, block and generation. The reaper of a
+//! dead slot looks at the word: a linked block becomes LIVE, one that is not linked is still RESERVED and goes back with
+//! its slab; an unlinked block is retired by generation, which does nothing if somebody has done so before.
+
+#![forbid(unsafe_code)]
+
+use crate::epoch::{Guard, Limbo, Participant, Slot};
+use crate::index::{Blocks, HashTable};
+use crate::mvcc::TableRoot;
+use crate::shm::{BlockKind, BlockRef, BlockState, Heap, Reserve, ShmError};
+use crate::sync::{AtomicU64, Ordering};
+
+const UNLINK: u64 = 1 << 32;
+
+/// A session's memory, as index structures see it.
+pub(super) struct Linker<'a> {
+    pub(super) participant: &'a Participant,
+    pub(super) heap: &'a mut Heap,
+    pub(super) limbo: &'a mut Limbo,
+}
+
+fn announce(slot: &Slot, word_offset: u64, block: u64, shape: u64) {
+    slot.link_shape.store(shape, Ordering::Relaxed);
+    slot.link_block.store(block, Ordering::Relaxed);
+    // Release: the reaper that sees the word sees the block.
+    slot.link_word.store(word_offset, Ordering::Release);
+}
+
+fn withdraw(slot: &Slot) {
+    slot.link_word.store(0, Ordering::Release);
+}
+
+impl Linker<'_> {
+    /// Cuts `block` and what hangs on it off `word`, and lets `retire` retire it if this call did the cutting.
+    pub(super) fn unlink(
+        &mut self,
+        word_offset: u64,
+        block: BlockRef,
+        cut: impl FnOnce() -> bool,
+        retire: impl FnOnce(&Participant, &mut Limbo) -> Result<(), ShmError>,
+    ) -> Result<bool, ShmError> {
+        let slot = self.participant.slot();
+        announce(slot, word_offset, block.offset, UNLINK | u64::from(block.generation));
+        let done = cut();
+        if done {
+            retire(self.participant, self.limbo)?;
+        }
+        withdraw(slot);
+        Ok(done)
+    }
+}
+
+impl Linker<'_> {
+    /// Links `block`, on which `parts` hang, by `cas`; all of them become LIVE, or all are given back.
+    pub(super) fn link_with(
+        &mut self,
+        word_offset: u64,
+        block: BlockRef,
+        parts: &[BlockRef],
+        cas: impl FnOnce() -> bool,
+    ) -> bool {
+        let slot = self.participant.slot();
+        let arena = self.participant.arena();
+        announce(slot, word_offset, block.offset, u64::from(block.generation));
+        for part in parts {
+            arena.publish(*part);
+        }
+        let linked = cas();
+        if linked {
+            arena.publish(block);
+        } else {
+            for part in parts {
+                if arena.retire(*part, self.participant.owner().slot) {
+                    self.heap.free(*part);
+                }
+            }
+            self.heap.free(block);
+        }
+        withdraw(slot);
+        linked
+    }
+}
+
+impl Blocks for Linker<'_> {
+    fn alloc_zeroed(&mut self, bytes: usize, kind: BlockKind) -> Result<BlockRef, ShmError> {
+        self.heap.alloc_zeroed(bytes, kind, self.participant.epoch(), Reserve::No)
+    }
+
+    fn link(&mut self, word: &AtomicU64, word_offset: u64, block: BlockRef) -> Result<bool, ShmError> {
+        let cas = || word.compare_exchange(0, block.offset, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        Ok(self.link_with(word_offset, block, &[], cas))
+    }
+
+    fn replace(
+        &mut self,
+        word: &AtomicU64,
+        word_offset: u64,
+        old: u64,
+        new: u64,
+        parts: &mut dyn Iterator<Item = u64>,
+    ) -> Result<bool, ShmError> {
+        let block = self.participant.arena().block_ref(old)?;
+        let cut = || word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        self.unlink(word_offset, block, cut, |participant, limbo| {
+            for part in parts {
+                retire_linked(participant, limbo, part)?;
+            }
+            // Last: while the table itself is LIVE, the reaper can still find its parts.
+            retire_linked(participant, limbo, old)
+        })
+    }
+}
+
+/// Retires a block that was linked, by whoever has just unlinked it. Its linker may not have come to publish it.
+fn retire_linked(participant: &Participant, limbo: &mut Limbo, offset: u64) -> Result<(), ShmError> {
+    let block = participant.arena().block_ref(offset)?;
+    participant.arena().publish(block);
+    limbo.retire(participant, block)?;
+    Ok(())
+}
+
+/// Finishes what a dead slot was linking or unlinking.
+pub(super) fn settle_link(guard: &Guard<'_>, slot: &Slot, limbo: &mut Limbo) -> Result<(), ShmError> {
+    let word_offset = slot.link_word.load(Ordering::Acquire);
+    if word_offset == 0 {
+        return Ok(());
+    }
+    let arena = guard.arena();
+    let offset = slot.link_block.load(Ordering::Relaxed);
+    let shape = slot.link_shape.load(Ordering::Relaxed);
+    let generation = u32::try_from(shape & u64::from(u32::MAX)).unwrap_or(0);
+    let block = BlockRef { offset, generation };
+    let word: &AtomicU64 = guard.resolve(word_offset)?;
+    let current = arena.block_word(offset)?;
+    let is_table = current.kind() == BlockKind::TABLE;
+    let linked = if is_table {
+        TableRoot::is_listed(guard, word, offset)?
+    } else {
+        word.load(Ordering::Acquire) == offset
+    };
+    if shape & UNLINK == 0 {
+        if linked {
+            arena.publish(block);
+        } else if is_table && current.generation() == generation && current.state() == BlockState::Reserved {
+            for part in guard.resolve::<TableRoot>(offset)?.parts() {
+                limbo.retire(guard.participant(), arena.block_ref(part)?)?;
+            }
+        }
+    } else if !linked && current.generation() == generation && current.state() == BlockState::Live {
+        match current.kind() {
+            BlockKind::HASH_TABLE => {
+                let table: &HashTable = guard.resolve(offset)?;
+                for segment in table.segments(guard, offset)? {
+                    let part = arena.block_ref(segment)?;
+                    if arena.block_word(segment)?.kind() == BlockKind::HASH_SEGMENT {
+                        limbo.retire(guard.participant(), part)?;
+                    }
+                }
+                limbo.retire(guard.participant(), block)?;
+            }
+            BlockKind::VERSION => super::settle::retire_chain(guard, limbo, block)?,
+            _ => {
+                limbo.retire(guard.participant(), block)?;
+            }
+        }
+    }
+    slot.link_word.store(0, Ordering::Release);
+    Ok(())
+}

@@ -1,0 +1,249 @@
+//! A session's side of the log: its ring, and staging a transaction's redo in it.
+
+use crate::epoch::{Guard, Participant, Slot};
+use crate::index::Blocks;
+use crate::shm::{Arena, BlockKind, BlockRef, Heap, RelPtr, Reserve, ShmError};
+use crate::sync::Ordering;
+use crate::sys::{wait, wake};
+use crate::txn::link::Linker;
+use crate::txn::{Session, Store, TxnError};
+use crate::wal::{
+    Durability, EntryBody, LogControl, Ring, RingError, RingHeader, Staged, WalError, redo_checksum,
+};
+use std::mem::size_of;
+use std::time::Duration;
+
+/// Bytes of one piece of a redo record that does not fit the ring.
+const PIECE_BYTES: usize = 60_000;
+/// How long a commit waits for room before it looks again whether the log still takes anything.
+const ROOM_WAIT: Duration = Duration::from_millis(2);
+
+/// The ring in the block at `offset`: a `RingHeader`, then the largest power of two of bytes that fits.
+///
+/// # Errors
+/// When the offset is not a ring's: the mapping is damaged.
+pub(crate) fn ring_at(arena: &Arena, offset: u64) -> Result<Ring<'_>, ShmError> {
+    let header: &RingHeader = arena.resolve(RelPtr::new(offset))?;
+    let room = arena.block_capacity(offset)?.saturating_sub(size_of::<RingHeader>() as u64);
+    let capacity = 1_u64 << room.max(1).ilog2();
+    let data = arena.bytes(offset + size_of::<RingHeader>() as u64, capacity)?;
+    // SAFETY: `bytes` checked the range; blocks are 16-aligned and the header is 64 bytes; ring data is only ever reached
+    // through `Ring`; the arena stays mapped for as long as it is borrowed.
+    Ok(unsafe { Ring::from_raw(header, data, capacity) })
+}
+
+/// Has the log writer passed everything in the ring of `slot`?
+pub(super) fn ring_is_drained(store: &Store, guard: &Guard<'_>, slot: &Slot) -> Result<bool, TxnError> {
+    let offset = slot.ring.load(Ordering::Acquire);
+    if offset == 0 {
+        return Ok(true);
+    }
+    ring_at(guard.arena(), offset)?
+        .is_drained(store.log().durable_ts())
+        .map_err(|damage| WalError::Ring(damage).into())
+}
+
+/// Redo pieces outside the ring that the log writer has yet to read.
+#[derive(Default)]
+pub(super) struct OutOfLine {
+    pieces: Vec<(u64, BlockRef)>,
+}
+
+impl OutOfLine {
+    /// Gives back the pieces of transactions that are durable.
+    pub(super) fn release(&mut self, durable: u64, heap: &mut Heap) {
+        self.pieces.retain(|(commit_ts, block)| {
+            let pending = *commit_ts > durable;
+            if !pending {
+                heap.free(*block);
+            }
+            pending
+        });
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+}
+
+/// Redo that is in the ring, or beside it, but not published.
+pub(super) struct StagedRedo {
+    staged: Staged,
+    pieces: Vec<BlockRef>,
+}
+
+impl Session {
+    /// The slot's ring, made when it is first needed.
+    fn ring_offset(&mut self) -> Result<u64, TxnError> {
+        if self.ring == 0 {
+            let word_offset = self.ring_word_offset();
+            let bytes =
+                size_of::<RingHeader>() + usize::try_from(self.store.ring_bytes).unwrap_or(usize::MAX);
+            let store = std::sync::Arc::clone(&self.store);
+            let Self { participant, heap, limbo, .. } = self;
+            let slot = participant.slot();
+            if slot.ring.load(Ordering::Acquire) == 0 {
+                let mut linker = Linker { participant, heap, limbo };
+                let block = linker.alloc_zeroed(bytes, BlockKind::RING)?;
+                ring_at(store.arena(), block.offset)?.prepare(store.log().next_ring_id());
+                linker.link(&slot.ring, word_offset, block)?;
+            }
+            self.ring = slot.ring.load(Ordering::Acquire);
+        }
+        Ok(self.ring)
+    }
+
+    /// Puts the transaction's redo where the log writer will find it, waiting for room. `None` when there is none.
+    pub(super) fn stage_redo(&mut self) -> Result<Option<StagedRedo>, TxnError> {
+        if self.redo.is_empty() {
+            return Ok(None);
+        }
+        let offset = self.ring_offset()?;
+        let store = std::sync::Arc::clone(&self.store);
+        let ring = ring_at(store.arena(), offset)?;
+        let mut pieces = Vec::new();
+        if self.redo.len() as u64 > ring.payload_bytes_max() {
+            pieces = copy_out_of_line(&self.participant, &mut self.heap, &self.redo)?;
+        }
+        let ranges: Vec<(u64, u64)> = pieces
+            .iter()
+            .zip(self.redo.chunks(PIECE_BYTES))
+            .map(|(block, chunk): (&BlockRef, _)| (block.offset, chunk.len() as u64))
+            .collect();
+        let body = if pieces.is_empty() {
+            EntryBody::Inline(&self.redo)
+        } else {
+            EntryBody::OutOfLine { pieces: &ranges, checksum: redo_checksum(0, &self.redo) }
+        };
+        match stage_waiting(store.log(), ring, body) {
+            Ok(staged) => Ok(Some(StagedRedo { staged, pieces })),
+            Err(error) => {
+                for piece in pieces {
+                    self.heap.free(piece);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Publishes staged redo as that of `record` at `commit_ts`.
+    pub(super) fn publish_redo(
+        &mut self,
+        redo: StagedRedo,
+        record: u64,
+        commit_ts: u64,
+    ) -> Result<(), TxnError> {
+        ring_at(self.participant.arena(), self.ring)?.publish(redo.staged, record, commit_ts);
+        self.out_of_line.pieces.extend(redo.pieces.into_iter().map(|piece| (commit_ts, piece)));
+        Ok(())
+    }
+
+    /// Forgets redo that will not be published.
+    pub(super) fn drop_redo(&mut self, redo: StagedRedo) {
+        for piece in redo.pieces {
+            self.heap.free(piece);
+        }
+    }
+}
+
+/// How long a wait for the disk sleeps before it looks again whether anyone writes the log.
+const DURABLE_WAIT: Duration = Duration::from_millis(20);
+
+/// Waits until everything up to `commit_ts` is on disk.
+///
+/// # Errors
+/// `LogReadOnly`, or the error that the log writer has met.
+pub(super) fn wait_durable(log: &LogControl, commit_ts: u64) -> Result<(), TxnError> {
+    loop {
+        if durable_within(log, commit_ts, DURABLE_WAIT)? {
+            return Ok(());
+        }
+    }
+}
+
+/// Asks for everything up to `commit_ts` to be written, and waits for it; false after `timeout`.
+///
+/// # Errors
+/// As for a commit that waits; `LogStuck` when nobody has written it in time.
+pub fn flush(store: &Store, commit_ts: u64, timeout: Duration) -> Result<(), TxnError> {
+    let deadline = std::time::Instant::now() + timeout;
+    while !durable_within(store.log(), commit_ts, DURABLE_WAIT)? {
+        if std::time::Instant::now() >= deadline {
+            return Err(TxnError::LogStuck);
+        }
+    }
+    Ok(())
+}
+
+fn durable_within(log: &LogControl, commit_ts: u64, timeout: Duration) -> Result<bool, TxnError> {
+    notify(log);
+    let state = log.wait_durable(commit_ts, timeout, |word, seen, timeout| {
+        wait(word, seen, Some(timeout));
+    });
+    match state {
+        Durability::Durable => Ok(true),
+        Durability::TimedOut => Ok(false),
+        Durability::ReadOnly => Err(TxnError::LogReadOnly),
+        Durability::Fault(errno) => Err(TxnError::LogFault { errno }),
+    }
+}
+
+/// Wakes the log writer.
+pub(super) fn notify(log: &LogControl) {
+    log.notify_work(|word| {
+        wake(word, 1);
+    });
+}
+
+fn stage_waiting(log: &LogControl, ring: Ring<'_>, body: EntryBody<'_>) -> Result<Staged, TxnError> {
+    loop {
+        if log.is_read_only() {
+            return Err(TxnError::LogReadOnly);
+        }
+        let durable = log.durable_ts();
+        match ring.stage(body, durable) {
+            Ok(staged) => return Ok(staged),
+            Err(RingError::Full { .. }) => {
+                durable_within(log, durable + 1, ROOM_WAIT)?;
+            }
+            Err(RingError::TooLarge { bytes, limit }) => return Err(TxnError::TooLarge { bytes, limit }),
+            Err(RingError::Damaged(damage)) => return Err(WalError::Ring(damage).into()),
+        }
+    }
+}
+
+/// Appends a piece of redo to `into`; false when it lies outside the arena.
+pub(super) fn copy_bytes(arena: &Arena, offset: u64, length: u64, into: &mut Vec<u8>) -> bool {
+    let (Ok(bytes), Ok(length)) = (arena.bytes(offset, length), usize::try_from(length)) else {
+        return false;
+    };
+    // SAFETY: `bytes` checked the range. The piece is RESERVED by its session until it is durable, and not written again;
+    // a deposed writer may read what has been put there since, and notices by checksum.
+    into.extend_from_slice(unsafe { std::slice::from_raw_parts(bytes, length) });
+    true
+}
+
+fn copy_out_of_line(
+    participant: &Participant,
+    heap: &mut Heap,
+    redo: &[u8],
+) -> Result<Vec<BlockRef>, TxnError> {
+    let mut pieces = Vec::with_capacity(redo.len().div_ceil(PIECE_BYTES));
+    for chunk in redo.chunks(PIECE_BYTES) {
+        // RESERVED for as long as they are needed: after a death they go back with their slab, once the ring is drained.
+        let block = match heap.alloc(PIECE_BYTES, BlockKind::RAW, participant.epoch(), Reserve::No) {
+            Ok(block) => block,
+            Err(error) => {
+                for piece in pieces {
+                    heap.free(piece);
+                }
+                return Err(error.into());
+            }
+        };
+        let bytes = participant.arena().bytes(block.offset, chunk.len() as u64)?;
+        // SAFETY: `bytes` checked the range, and the block is RESERVED: nobody else knows it before the entry is published.
+        unsafe { std::ptr::copy_nonoverlapping(chunk.as_ptr(), bytes, chunk.len()) };
+        pieces.push(block);
+    }
+    Ok(pieces)
+}

@@ -1,0 +1,48 @@
+//! What a transaction has observed, to be checked again at its place in the serial order.
+
+#![forbid(unsafe_code)]
+
+use crate::row::RowView;
+use crate::txn::TableRef;
+use std::sync::Arc;
+
+/// A predicate on rows, kept until commit.
+pub type RowPredicate = Arc<dyn Fn(&RowView<'_>) -> bool + Send + Sync>;
+
+/// A row read by key.
+#[derive(Clone, Copy)]
+pub(super) struct RowRead {
+    pub(super) row: u64,
+    /// Commit timestamp of the version seen; 0 when the snapshot saw none.
+    pub(super) begin: u64,
+}
+
+/// A key that was not there.
+pub(super) struct MissingRead {
+    pub(super) table: TableRef,
+    pub(super) hash: u64,
+    /// Order-preserving bytes of the key.
+    pub(super) key: Vec<u8>,
+}
+
+/// A scan of a table for the rows that satisfy `predicate`, or for all.
+pub(super) struct ScanRead {
+    pub(super) table: TableRef,
+    pub(super) predicate: Option<RowPredicate>,
+}
+
+/// Everything observed.
+#[derive(Default)]
+pub(super) struct ReadSet {
+    pub(super) rows: Vec<RowRead>,
+    pub(super) missing: Vec<MissingRead>,
+    pub(super) scans: Vec<ScanRead>,
+}
+
+impl ReadSet {
+    pub(super) fn clear(&mut self) {
+        self.rows.clear();
+        self.missing.clear();
+        self.scans.clear();
+    }
+}

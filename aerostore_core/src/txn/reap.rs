@@ -1,0 +1,128 @@
+//! What is done for a dead process, by anyone who notices: its undecided transactions become aborted, its committed ones are
+//! stamped, half-done links are finished or undone, its memory is got back, its slots are freed.
+//!
+//! Every step can be done again: a reaper that dies in the middle is followed by another. The slot is freed last.
+
+#![forbid(unsafe_code)]
+
+use crate::epoch::Limbo;
+use crate::epoch::{Guard, Slot, SlotId};
+use crate::index::HashIndex;
+use crate::mvcc::{RecordState, TableRoot, TxnRecord};
+use crate::shm::{
+    BlockKind, BlockRef, BlockState, OwnerId, ShmError, adopt_retired, release_slabs_of, slabs_of,
+};
+use crate::sync::Ordering;
+use crate::txn::intents::{self, Intent};
+use crate::txn::link::settle_link;
+use crate::txn::settle::{settle_aborted, settle_committed};
+use crate::txn::{Session, Store, TxnError};
+use std::mem::offset_of;
+use std::sync::Arc;
+
+/// Reaps every dead process's slots. Returns how many slots were looked after; one whose log ring is not on disk yet is
+/// settled, but freed by a later call.
+///
+/// # Errors
+/// When the mapping is damaged, or what the operating system says.
+pub fn reap_dead_processes(session: &mut Session) -> Result<u32, TxnError> {
+    let registry = Arc::clone(session.store.registry());
+    registry.reap_dead(|owner| session.reap_slot(owner))
+}
+
+impl Session {
+    fn reap_slot(&mut self, dead: OwnerId) -> Result<(), TxnError> {
+        let store = Arc::clone(&self.store);
+        let slot = store.registry().slot(SlotId(dead.slot))?;
+        let drained;
+        {
+            let Self { participant, limbo, .. } = self;
+            let guard = participant.pin();
+            settle_link(&guard, slot, limbo)?;
+            settle_record(&guard, slot, limbo)?;
+            drained = super::log::ring_is_drained(&store, &guard, slot)?;
+        }
+        if !drained {
+            super::log::notify(store.log());
+            return Ok(());
+        }
+        self.reclaim_memory(dead)?;
+        store.registry().release_slot(dead)?;
+        Ok(())
+    }
+
+    fn reclaim_memory(&mut self, dead: OwnerId) -> Result<(), TxnError> {
+        let arena = self.arena().clone();
+        // A slot's records lie in its own slabs, and all of them are settled and passed by the log writer.
+        for slab in slabs_of(&arena, dead) {
+            for (offset, word) in slab.blocks(&arena) {
+                if word.kind() == BlockKind::TXN_RECORD && word.state() == BlockState::Live {
+                    let block = BlockRef { offset, generation: word.generation() };
+                    self.limbo.retire(&self.participant, block)?;
+                }
+            }
+        }
+        for block in adopt_retired(&arena, dead.slot, self.participant.owner().slot) {
+            self.limbo.push(&self.participant, block)?;
+        }
+        release_slabs_of(&arena, dead);
+        Ok(())
+    }
+}
+
+fn settle_record(guard: &Guard<'_>, slot: &Slot, limbo: &mut Limbo) -> Result<(), ShmError> {
+    let offset = guard.protect(&slot.record);
+    if offset == 0 {
+        return Ok(());
+    }
+    let word = guard.arena().block_word(offset)?;
+    if word.kind() == BlockKind::TXN_RECORD && word.state() == BlockState::Live {
+        let record: &TxnRecord = guard.resolve(offset)?;
+        let decided = record.abort();
+        intents::for_each(guard, slot, |entry| settle_entry(guard, limbo, offset, decided, entry))?;
+    }
+    slot.intent_count.store(0, Ordering::Release);
+    slot.record.store(0, Ordering::Release);
+    Ok(())
+}
+
+fn settle_entry(
+    guard: &Guard<'_>,
+    limbo: &mut Limbo,
+    record: u64,
+    decided: RecordState,
+    entry: &Intent,
+) -> Result<(), ShmError> {
+    let row = entry.row();
+    if row == 0 {
+        return Ok(());
+    }
+    let arena = guard.arena();
+    let word = arena.block_word(row)?;
+    if word.kind() != BlockKind::ROW || word.state() == BlockState::Free {
+        return Ok(());
+    }
+    if entry.is_new_row() {
+        // The row is in the index, or it is nobody's: then it goes back with its slab, and its version too.
+        let published = word.state() == BlockState::Live || is_indexed(guard, entry.table(), row)?;
+        if !published {
+            return Ok(());
+        }
+        arena.publish(arena.block_ref(row)?);
+        if let Some(version) = entry.version() {
+            arena.publish(version);
+        }
+    }
+    match decided {
+        RecordState::Committed(commit_ts) => settle_committed(guard, record, commit_ts, entry),
+        _ => settle_aborted(guard, limbo, record, entry),
+    }
+}
+
+fn is_indexed(guard: &Guard<'_>, table: u64, row: u64) -> Result<bool, ShmError> {
+    let root: &TableRoot = guard.resolve(table)?;
+    let index = HashIndex::new(&root.primary, table + offset_of!(TableRoot, primary) as u64);
+    let found =
+        index.find(guard, Store::row_hash(guard, row)?, |offset| Ok::<bool, ShmError>(offset == row))?;
+    Ok(found.is_some())
+}

@@ -1,0 +1,139 @@
+//! The redo record of a transaction: what a log record's body holds.
+//!
+//! Layout      operations one after the other: kind (u8), table number (u32), body length (u32), body; little-endian.
+//!             INSERT: every column (`row::delta`). UPDATE: key, then the changed columns. DELETE: key.
+//!             CREATE: the schema's bytes.
+
+#![forbid(unsafe_code)]
+
+use crate::row::{DirtyMask, RowView, Schema, delta};
+use crate::txn::TxnError;
+
+const INSERT: u8 = 1;
+const UPDATE: u8 = 2;
+const DELETE: u8 = 3;
+const CREATE: u8 = 4;
+
+/// One operation of a redo record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedoOp<'a> {
+    /// A row appears; the delta holds every column.
+    Insert(&'a [u8]),
+    /// Columns of a row change; the delta holds the key and those columns.
+    Update(&'a [u8]),
+    /// A row goes; the delta holds its key.
+    Delete(&'a [u8]),
+    /// A table appears; its schema's bytes.
+    Create(&'a [u8]),
+}
+
+fn append(
+    redo: &mut Vec<u8>,
+    kind: u8,
+    table: u32,
+    body: impl FnOnce(&mut Vec<u8>) -> Result<(), TxnError>,
+) -> Result<(), TxnError> {
+    let start = redo.len();
+    redo.push(kind);
+    redo.extend_from_slice(&table.to_le_bytes());
+    redo.extend_from_slice(&[0; 4]);
+    let body_start = redo.len();
+    body(redo)?;
+    let bytes = (redo.len() - body_start) as u64;
+    let Ok(length) = u32::try_from(bytes) else {
+        redo.truncate(start);
+        return Err(TxnError::TooLarge { bytes, limit: u64::from(u32::MAX) });
+    };
+    redo[body_start - 4..body_start].copy_from_slice(&length.to_le_bytes());
+    Ok(())
+}
+
+/// A row appears.
+pub(super) fn insert(
+    redo: &mut Vec<u8>,
+    table: u32,
+    schema: &Schema,
+    row: RowView<'_>,
+) -> Result<(), TxnError> {
+    append(redo, INSERT, table, |out| {
+        delta::encode(schema, row, DirtyMask::first(schema.columns().len()), out);
+        Ok(())
+    })
+}
+
+/// Columns of a row change.
+pub(super) fn update(
+    redo: &mut Vec<u8>,
+    table: u32,
+    schema: &Schema,
+    row: RowView<'_>,
+    changed: DirtyMask,
+) -> Result<(), TxnError> {
+    append(redo, UPDATE, table, |out| {
+        delta::encode(schema, row, changed.with(schema.key_index()), out);
+        Ok(())
+    })
+}
+
+/// A row goes.
+pub(super) fn delete(
+    redo: &mut Vec<u8>,
+    table: u32,
+    schema: &Schema,
+    row: RowView<'_>,
+) -> Result<(), TxnError> {
+    append(redo, DELETE, table, |out| {
+        delta::encode(schema, row, DirtyMask::default().with(schema.key_index()), out);
+        Ok(())
+    })
+}
+
+/// A table appears.
+pub(super) fn create(redo: &mut Vec<u8>, table: u32, schema: &[u8]) -> Result<(), TxnError> {
+    append(redo, CREATE, table, |out| {
+        out.extend_from_slice(schema);
+        Ok(())
+    })
+}
+
+/// Reads the operations of a redo record.
+pub struct RedoReader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> RedoReader<'a> {
+    /// Reads `redo` from its beginning.
+    pub fn new(redo: &'a [u8]) -> Self {
+        Self { rest: redo }
+    }
+}
+
+impl<'a> Iterator for RedoReader<'a> {
+    /// Table number and operation, or what is wrong.
+    type Item = Result<(u32, RedoOp<'a>), &'static str>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let rest = std::mem::take(&mut self.rest);
+        let Some((head, rest)) = rest.split_first_chunk::<9>() else {
+            return Some(Err("an operation's header is cut off"));
+        };
+        let table = u32::from_le_bytes([head[1], head[2], head[3], head[4]]);
+        let length = u32::from_le_bytes([head[5], head[6], head[7], head[8]]);
+        let Some((body, rest)) =
+            usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length))
+        else {
+            return Some(Err("an operation's body is cut off"));
+        };
+        self.rest = rest;
+        Some(match head[0] {
+            INSERT => Ok((table, RedoOp::Insert(body))),
+            UPDATE => Ok((table, RedoOp::Update(body))),
+            DELETE => Ok((table, RedoOp::Delete(body))),
+            CREATE => Ok((table, RedoOp::Create(body))),
+            _ => Err("an operation of an unknown kind"),
+        })
+    }
+}

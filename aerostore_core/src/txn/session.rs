@@ -1,0 +1,220 @@
+//! A session: one slot, its memory, its log ring. One transaction at a time; sessions move between threads, but are never
+//! shared.
+
+#![forbid(unsafe_code)]
+
+use crate::epoch::{Guard, Limbo, Participant, Slot};
+use crate::mvcc::{TxnRecord, VersionRef};
+use crate::shm::{Arena, BlockKind, BlockRef, BlockState, Heap, Reserve, ShmError};
+use crate::sync::Ordering;
+use crate::txn::intents::IntentList;
+use crate::txn::link::Linker;
+use crate::txn::log::OutOfLine;
+use crate::txn::{Store, TxnError};
+use std::collections::VecDeque;
+use std::mem::{offset_of, size_of};
+use std::sync::Arc;
+
+/// Superseded versions a session remembers, to cut them off once no snapshot needs them. What falls out of the queue is
+/// found by the next writer of its row.
+const PRUNE_QUEUE: usize = 4096;
+/// Commits of one session between two looks at the horizon.
+const PRUNE_BATCH: usize = 32;
+
+/// A committed version with something older below it.
+struct Superseding {
+    version: BlockRef,
+    commit_ts: u64,
+}
+
+/// One session of this process.
+pub struct Session {
+    pub(super) store: Arc<Store>,
+    pub(super) participant: Participant,
+    pub(super) heap: Heap,
+    pub(super) limbo: Limbo,
+    pub(super) intents: IntentList,
+    /// Offset of the log ring, or 0 while it has not been needed.
+    pub(super) ring: u64,
+    pub(super) out_of_line: OutOfLine,
+    /// Decided records that the log writer has not passed yet (R5), by commit timestamp.
+    finished: VecDeque<(u64, BlockRef)>,
+    superseding: VecDeque<Superseding>,
+    pub(super) redo: Vec<u8>,
+}
+
+impl Session {
+    /// Claims a slot.
+    ///
+    /// # Errors
+    /// `TooManySessions`; `OutOfSpace` for the session's log ring comes with its first commit.
+    pub fn new(store: Arc<Store>) -> Result<Self, TxnError> {
+        let participant = Participant::new(store.arena().clone(), Arc::clone(store.registry()))?;
+        let heap = Heap::new(store.arena().clone(), participant.owner());
+        let intents = {
+            let guard = participant.pin();
+            IntentList::attach(&guard, participant.slot())?
+        };
+        Ok(Self {
+            store,
+            participant,
+            heap,
+            limbo: Limbo::default(),
+            intents,
+            ring: 0,
+            out_of_line: OutOfLine::default(),
+            finished: VecDeque::new(),
+            superseding: VecDeque::new(),
+            redo: Vec::new(),
+        })
+    }
+
+    /// The store this session works on.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// The session's place in the registry.
+    pub fn participant(&self) -> &Participant {
+        &self.participant
+    }
+
+    /// Guard and memory at once: for operations that read and link.
+    pub(super) fn parts(&mut self) -> (Guard<'_>, Linker<'_>) {
+        let Self { participant, heap, limbo, .. } = self;
+        (participant.pin(), Linker { participant, heap, limbo })
+    }
+
+    /// Makes an ACTIVE record and announces it in the slot.
+    pub(super) fn begin_record(&mut self) -> Result<BlockRef, TxnError> {
+        let birth = self.participant.epoch();
+        let block =
+            self.heap.alloc_zeroed(size_of::<TxnRecord>(), BlockKind::TXN_RECORD, birth, Reserve::No)?;
+        let owner = self.participant.owner();
+        let guard = self.participant.pin();
+        guard.resolve::<TxnRecord>(block.offset)?.init(owner.slot, owner.incarnation);
+        // Announced while RESERVED: a death before LIVE gives it back with its slab, one after finds it here.
+        self.participant.slot().record.store(block.offset, Ordering::Release);
+        self.participant.arena().publish(block);
+        Ok(block)
+    }
+
+    /// The slot's record is settled: forget it, and use it again once the log writer has passed `logged_at`.
+    pub(super) fn end_record(&mut self, record: BlockRef, logged_at: Option<u64>) -> Result<(), TxnError> {
+        self.intents.clear(self.participant.slot());
+        self.participant.slot().record.store(0, Ordering::Release);
+        match logged_at {
+            Some(commit_ts) => self.finished.push_back((commit_ts, record)),
+            None => {
+                self.limbo.retire(&self.participant, record)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers a committed version that has something older below it.
+    pub(super) fn note_superseding(&mut self, version: BlockRef, commit_ts: u64) {
+        if self.superseding.len() == PRUNE_QUEUE {
+            self.superseding.pop_front();
+        }
+        self.superseding.push_back(Superseding { version, commit_ts });
+    }
+
+    /// Work between transactions: records the log has passed, versions nobody needs, blocks nobody can reach.
+    pub(crate) fn tidy(&mut self) -> Result<(), TxnError> {
+        if self.superseding.len() >= PRUNE_BATCH {
+            self.prune()?;
+        }
+        if self.finished.len() >= PRUNE_BATCH {
+            self.recycle_records()?;
+        }
+        self.limbo.collect(&self.participant, &mut self.heap)?;
+        Ok(())
+    }
+
+    fn recycle_records(&mut self) -> Result<(), TxnError> {
+        let durable = self.store.log().durable_ts();
+        while let Some(&(commit_ts, record)) = self.finished.front() {
+            if commit_ts > durable {
+                break;
+            }
+            self.limbo.retire(&self.participant, record)?;
+            self.finished.pop_front();
+        }
+        self.out_of_line.release(durable, &mut self.heap);
+        Ok(())
+    }
+
+    /// Cuts off versions that are older than what every snapshot sees.
+    fn prune(&mut self) -> Result<(), TxnError> {
+        let horizon = self.store.registry().horizon(self.store.clock().word())?;
+        while self.superseding.front().is_some_and(|first| first.commit_ts <= horizon) {
+            if let Some(first) = self.superseding.pop_front() {
+                self.prune_below(first.version)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn prune_below(&mut self, version: BlockRef) -> Result<(), ShmError> {
+        let (guard, mut linker) = self.parts();
+        let arena = guard.arena();
+        let word = arena.block_word(version.offset)?;
+        if word.generation() != version.generation || word.state() != BlockState::Live {
+            return Ok(());
+        }
+        // The guard was taken before the state was read: the version cannot be used again until it is dropped.
+        let newer = VersionRef::resolve(&guard, version.offset)?;
+        let next = newer.next(&guard);
+        if next == 0 {
+            return Ok(());
+        }
+        let tail = arena.block_ref(next)?;
+        let retire = |_: &Participant, limbo: &mut Limbo| super::settle::retire_chain(&guard, limbo, tail);
+        linker.unlink(VersionRef::next_offset(version.offset), tail, || newer.cut(next), retire)?;
+        Ok(())
+    }
+
+    /// Ends the session: what others may still reach goes to the next owner of the slot's memory.
+    ///
+    /// # Errors
+    /// When the mapping is damaged; what is left behind then is found by `mark_sweep`.
+    pub fn close(mut self) -> Result<(), TxnError> {
+        self.prune()?;
+        let deadline = crate::sys::monotonic_ns() + 2_000_000_000;
+        self.recycle_records()?;
+        while !(self.finished.is_empty() && self.out_of_line.is_empty())
+            && crate::sys::monotonic_ns() < deadline
+        {
+            super::log::notify(self.store.log());
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            self.recycle_records()?;
+        }
+        let deadline = crate::sys::monotonic_ns() + 2_000_000_000;
+        self.limbo.collect_now(&self.participant, &mut self.heap)?;
+        while !self.limbo.is_empty() && crate::sys::monotonic_ns() < deadline {
+            std::thread::yield_now();
+            self.limbo.collect_now(&self.participant, &mut self.heap)?;
+        }
+        if !self.finished.is_empty() || !self.out_of_line.is_empty() || !self.limbo.is_empty() {
+            // Others hold it back: leave slot and memory as a dead session's, for the reaper, once this process ends.
+            return Ok(());
+        }
+        let Self { store, participant, heap, .. } = self;
+        heap.close();
+        store.registry().release_slot(participant.owner())?;
+        Ok(())
+    }
+
+    pub(super) fn intents_offset(&self) -> u64 {
+        self.store.registry().slot_offset(self.participant.owner()) + offset_of!(Slot, intents) as u64
+    }
+
+    pub(super) fn ring_word_offset(&self) -> u64 {
+        self.store.registry().slot_offset(self.participant.owner()) + offset_of!(Slot, ring) as u64
+    }
+
+    pub(super) fn arena(&self) -> &Arena {
+        self.participant.arena()
+    }
+}

@@ -1,0 +1,150 @@
+//! After the decision: every intent is stamped or taken back, every owned row let go. Done by the transaction itself, or,
+//! when its process is dead, by the reaper; every step can be done again.
+
+#![forbid(unsafe_code)]
+
+use crate::epoch::{Guard, Limbo};
+use crate::mvcc::{BeginWord, NEVER, RowHeader, VersionRef};
+use crate::shm::{BlockKind, BlockRef, BlockState, ShmError};
+use crate::sync::Ordering;
+use crate::txn::intents::Intent;
+
+/// Retires a chain of versions that has been cut off, from `first` to its end.
+pub(super) fn retire_chain(guard: &Guard<'_>, limbo: &mut Limbo, first: BlockRef) -> Result<(), ShmError> {
+    retire_until(guard, limbo, first, &[])
+}
+
+fn retire_until(guard: &Guard<'_>, limbo: &mut Limbo, first: BlockRef, keep: &[u64]) -> Result<(), ShmError> {
+    let arena = guard.arena();
+    let mut block = first;
+    loop {
+        let word = arena.block_word(block.offset)?;
+        if keep.contains(&block.offset) || word.generation() != block.generation {
+            return Ok(());
+        }
+        if word.kind() != BlockKind::VERSION || word.state() == BlockState::Free {
+            return Ok(());
+        }
+        let next = VersionRef::resolve(guard, block.offset)?.next(guard);
+        limbo.retire(guard.participant(), block)?;
+        if next == 0 {
+            return Ok(());
+        }
+        block = arena.block_ref(next)?;
+    }
+}
+
+fn chain(guard: &Guard<'_>, row: &RowHeader) -> Result<Vec<u64>, ShmError> {
+    let mut offsets = Vec::new();
+    let mut offset = guard.protect(&row.head);
+    while offset != 0 {
+        offsets.push(offset);
+        offset = VersionRef::resolve(guard, offset)?.next(guard);
+    }
+    Ok(offsets)
+}
+
+/// Retires the versions that a link has pushed out of the chain: those from `tail` on that the row no longer reaches.
+pub(super) fn settle_tail(
+    guard: &Guard<'_>,
+    limbo: &mut Limbo,
+    row: &RowHeader,
+    tail: BlockRef,
+) -> Result<(), ShmError> {
+    let keep = chain(guard, row)?;
+    retire_until(guard, limbo, tail, &keep)
+}
+
+/// Stamps the intent of a committed transaction and lets its row go.
+pub(super) fn settle_committed(
+    guard: &Guard<'_>,
+    record: u64,
+    commit_ts: u64,
+    entry: &Intent,
+) -> Result<(), ShmError> {
+    let row: &RowHeader = guard.resolve(entry.row())?;
+    if let Some(version) = entry.version() {
+        // Linked before the record left ACTIVE (R2), and nobody prunes it before it is stamped or superseded; a later
+        // intent of the same transaction leaves none of its entries behind.
+        VersionRef::resolve(guard, version.offset)?.stamp(record, commit_ts);
+    }
+    release(row, record);
+    Ok(())
+}
+
+/// Takes the intent of an aborted transaction back and lets its row go.
+pub(super) fn settle_aborted(
+    guard: &Guard<'_>,
+    limbo: &mut Limbo,
+    record: u64,
+    entry: &Intent,
+) -> Result<(), ShmError> {
+    let row: &RowHeader = guard.resolve(entry.row())?;
+    if let Some(block) = entry.version() {
+        unlink_aborted(guard, limbo, record, row, block)?;
+    }
+    if let Some(block) = entry.tail() {
+        settle_interrupted_link(guard, limbo, record, row, block)?;
+    }
+    release(row, record);
+    Ok(())
+}
+
+/// The link that was to push `block` out may have happened or not; the block may be an earlier intent of `record` itself.
+fn settle_interrupted_link(
+    guard: &Guard<'_>,
+    limbo: &mut Limbo,
+    record: u64,
+    row: &RowHeader,
+    block: BlockRef,
+) -> Result<(), ShmError> {
+    let arena = guard.arena();
+    let word = arena.block_word(block.offset)?;
+    if word.generation() != block.generation || word.kind() != BlockKind::VERSION {
+        return Ok(());
+    }
+    let version = VersionRef::resolve(guard, block.offset)?;
+    if version.begin(guard) == BeginWord::Intent(record) {
+        return unlink_aborted(guard, limbo, record, row, block);
+    }
+    settle_tail(guard, limbo, row, block)
+}
+
+fn unlink_aborted(
+    guard: &Guard<'_>,
+    limbo: &mut Limbo,
+    record: u64,
+    row: &RowHeader,
+    block: BlockRef,
+) -> Result<(), ShmError> {
+    let arena = guard.arena();
+    loop {
+        let word = arena.block_word(block.offset)?;
+        if word.generation() != block.generation || word.state() == BlockState::Free {
+            return Ok(());
+        }
+        if !chain(guard, row)?.contains(&block.offset) {
+            // Never linked, or pushed out by the next owner, who may have retired it already.
+            limbo.retire(guard.participant(), block)?;
+            return Ok(());
+        }
+        let version = VersionRef::resolve(guard, block.offset)?;
+        version.stamp(record, NEVER);
+        let next = version.next(guard);
+        if next == 0 {
+            // W1: it stays as the key holder of a row that has nothing else.
+            arena.publish(block);
+            return Ok(());
+        }
+        if row.head.compare_exchange(block.offset, next, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            limbo.retire(guard.participant(), block)?;
+            return Ok(());
+        }
+        // The next owner has linked over it meanwhile: look again.
+    }
+}
+
+fn release(row: &RowHeader, record: u64) {
+    // Release: whoever owns the row next sees the stamps.
+    let _ = row.owner.compare_exchange(record, 0, Ordering::AcqRel, Ordering::Acquire);
+}

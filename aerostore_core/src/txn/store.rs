@@ -1,0 +1,121 @@
+//! The shared state all sessions of a process work on: arena, registry, clock, catalog, log control.
+
+#![forbid(unsafe_code)]
+
+use crate::epoch::{Guard, Registry};
+use crate::mvcc::{Catalog, Clock, StallPolicy};
+use crate::shm::{Arena, RelPtr, Shared, ShmError};
+use crate::txn::TxnError;
+use crate::wal::LogControl;
+use std::mem::size_of;
+use std::sync::Arc;
+
+/// Where the fixed parts lie in the arena's system area.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemArea {
+    clock: u64,
+    catalog: u64,
+    log: u64,
+    registry: u64,
+}
+
+const LINE: u64 = 64;
+const CATALOG: u64 = LINE;
+const LOG: u64 = CATALOG + size_of::<Catalog>() as u64;
+const REGISTRY: u64 = LOG + (size_of::<LogControl>() as u64).next_multiple_of(256);
+
+impl SystemArea {
+    /// The parts of the area that begins at `start`.
+    pub fn at(start: u64) -> Self {
+        Self { clock: start, catalog: start + CATALOG, log: start + LOG, registry: start + REGISTRY }
+    }
+
+    /// Bytes needed.
+    pub const fn bytes() -> u64 {
+        REGISTRY + Registry::bytes()
+    }
+
+    /// Offset of the registry.
+    pub fn registry(&self) -> u64 {
+        self.registry
+    }
+}
+
+/// What a process holds open.
+pub struct Store {
+    arena: Arena,
+    registry: Arc<Registry>,
+    area: SystemArea,
+    /// How long this process waits for others' undecided transactions.
+    pub stall: StallPolicy,
+    /// Bytes of a session's log ring.
+    pub ring_bytes: u64,
+}
+
+impl Store {
+    /// A store over an attached arena; fails when the system area is not where it should be.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    pub fn new(
+        arena: Arena,
+        registry: Arc<Registry>,
+        area: SystemArea,
+        ring_bytes: u64,
+    ) -> Result<Self, TxnError> {
+        // Checked once, so that the accessors below cannot fail.
+        arena.resolve(RelPtr::<Clock>::new(area.clock))?;
+        arena.resolve(RelPtr::<Catalog>::new(area.catalog))?;
+        arena.resolve(RelPtr::<LogControl>::new(area.log))?;
+        Ok(Self { arena, registry, area, stall: StallPolicy::default(), ring_bytes })
+    }
+
+    /// The arena.
+    pub fn arena(&self) -> &Arena {
+        &self.arena
+    }
+
+    /// The registry.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    #[inline]
+    fn fixed<T: Shared>(&self, offset: u64) -> &T {
+        match self.arena.resolve(RelPtr::new(offset)) {
+            Ok(part) => part,
+            Err(error) => unreachable!("checked when the store was made: {error}"),
+        }
+    }
+
+    /// The commit clock.
+    #[inline]
+    pub fn clock(&self) -> &Clock {
+        self.fixed(self.area.clock)
+    }
+
+    /// The catalog.
+    pub fn catalog(&self) -> &Catalog {
+        self.fixed(self.area.catalog)
+    }
+
+    /// Offset of the catalog's head word.
+    pub fn catalog_offset(&self) -> u64 {
+        self.area.catalog
+    }
+
+    /// The log's shared state.
+    #[inline]
+    pub fn log(&self) -> &LogControl {
+        self.fixed(self.area.log)
+    }
+
+    /// The hash of the key of the row at `row`.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    pub fn row_hash(guard: &Guard<'_>, row: u64) -> Result<u64, ShmError> {
+        let header: &crate::mvcc::RowHeader = guard.resolve(row)?;
+        Ok(header.hash.load(crate::sync::Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,318 @@
+//! A transaction as its owner sees it: begin, read, scan, end.
+
+#![forbid(unsafe_code)]
+
+use crate::epoch::Guard;
+use crate::index::key;
+use crate::mvcc::{Resolved, RowHeader, TxnRecord, VersionRef, visible_at};
+use crate::row::{RowImage, RowView, Value};
+use crate::shm::{BlockRef, BlockState, ShmError, tagged_slabs};
+use crate::sync::Ordering;
+use crate::sys::monotonic_ns;
+use crate::txn::read_set::{MissingRead, ReadSet, RowPredicate, RowRead, ScanRead};
+use crate::txn::{Session, Store, TableRef, TxnError};
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// Rows whose versions are fetched ahead of a scan.
+const SCAN_AHEAD: usize = 32;
+
+/// What a transaction is guaranteed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// As if all committed transactions ran one at a time, in the order of their commit timestamps.
+    #[default]
+    Serializable,
+    /// All reads at one moment; lost updates and dirty data are impossible, write skew is not.
+    Snapshot,
+}
+
+/// How a transaction runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TxnOptions {
+    /// Guarantee.
+    pub isolation: Isolation,
+    /// Refuse writes; reads are neither remembered nor checked.
+    pub read_only: bool,
+    /// Wait at commit until the log is on disk; `None` leaves it to the database's setting.
+    pub synchronous_commit: Option<bool>,
+}
+
+/// One transaction. Rolled back when dropped.
+pub struct Transaction {
+    pub(super) session: Option<Box<Session>>,
+    pub(super) options: TxnOptions,
+    pub(super) snapshot: u64,
+    pub(super) record: Option<BlockRef>,
+    pub(super) reads: ReadSet,
+    /// Number of the intent of each row that is owned, by the row's offset.
+    pub(super) owned: HashMap<u64, usize, foldhash::fast::FixedState>,
+    /// Rows gained or lost, by table.
+    pub(super) row_deltas: Vec<(TableRef, i64)>,
+    pub(super) scratch: Option<RowImage>,
+    pub(super) key_scratch: Vec<u8>,
+}
+
+impl Transaction {
+    /// Begins a transaction on a session, at a snapshot of now.
+    pub fn begin(session: Box<Session>, options: TxnOptions) -> Self {
+        let slot = session.participant.slot();
+        let snapshot = slot.take_snapshot(session.store.clock().word());
+        slot.snapshot_since_ns.store(monotonic_ns(), Ordering::Relaxed);
+        Self {
+            session: Some(session),
+            options,
+            snapshot,
+            record: None,
+            reads: ReadSet::default(),
+            owned: HashMap::default(),
+            row_deltas: Vec::new(),
+            scratch: None,
+            key_scratch: Vec::new(),
+        }
+    }
+
+    /// The timestamp this transaction reads at.
+    pub fn snapshot(&self) -> u64 {
+        self.snapshot
+    }
+
+    /// Has this transaction written?
+    pub fn has_writes(&self) -> bool {
+        self.record.is_some()
+    }
+
+    /// The options it was begun with.
+    pub fn options(&self) -> TxnOptions {
+        self.options
+    }
+
+    pub(super) fn session(&self) -> Result<&Session, TxnError> {
+        self.session.as_deref().ok_or(TxnError::Ended)
+    }
+
+    /// Ends the transaction, rolling it back unless it has been committed, and gives the session back for the next one.
+    pub fn into_session(mut self) -> Option<Box<Session>> {
+        self.abandon();
+        self.session.take()
+    }
+
+    pub(super) fn own_record(&self) -> u64 {
+        self.record.map_or(0, |record| record.offset)
+    }
+
+    fn remembers_reads(&self) -> bool {
+        !self.options.read_only && self.options.isolation == Isolation::Serializable
+    }
+
+    /// Calls `f` with the row of that key, as this transaction sees it.
+    ///
+    /// # Errors
+    /// `Row` for a key of the wrong type, `Ended`.
+    pub fn get<R>(
+        &mut self,
+        table: &TableRef,
+        key: Value<'_>,
+        f: impl FnOnce(RowView<'_>) -> R,
+    ) -> Result<Option<R>, TxnError> {
+        let key = table.schema().coerce(table.schema().key_index(), key)?;
+        let hash = hash_key(key, &mut self.key_scratch);
+        let own = self.own_record();
+        let session = self.session.as_deref().ok_or(TxnError::Ended)?;
+        let store = &session.store;
+        let guard = session.participant.pin();
+        let Some(offset) = find_row(&guard, table, key, hash)? else {
+            if self.remembers_reads() {
+                let mut bytes = Vec::new();
+                key::key_bytes(key, &mut bytes);
+                drop(guard);
+                self.reads.missing.push(MissingRead { table: table.clone(), hash, key: bytes });
+            }
+            return Ok(None);
+        };
+        let row: &RowHeader = guard.resolve(offset)?;
+        let seen = visible_at(&guard, store.clock(), row, self.snapshot, own, store.stall)?;
+        let result = match &seen {
+            Some((version, _)) if !version.is_tombstone() => Some(f(table.view(version.payload())?)),
+            _ => None,
+        };
+        drop(guard);
+        if self.remembers_reads() {
+            match seen {
+                Some((_, Resolved::Committed(begin))) => self.reads.rows.push(RowRead { row: offset, begin }),
+                Some(_) => {}
+                None => self.reads.rows.push(RowRead { row: offset, begin: 0 }),
+            }
+        }
+        Ok(result)
+    }
+
+    /// Calls `f` with every row of the table that this transaction sees, in no particular order, until it breaks.
+    ///
+    /// A serializable transaction that writes afterwards commits only if the rows that satisfy `predicate` (all, without
+    /// one) are still the same.
+    ///
+    /// # Errors
+    /// `Ended`.
+    pub fn scan(
+        &mut self,
+        table: &TableRef,
+        predicate: Option<RowPredicate>,
+        f: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
+    ) -> Result<(), TxnError> {
+        let own = self.own_record();
+        let remembers = self.remembers_reads();
+        let session = self.session.as_deref().ok_or(TxnError::Ended)?;
+        let scan = Scan { session, table, snapshot: self.snapshot, own };
+        scan.run(f)?;
+        if remembers {
+            self.reads.scans.push(ScanRead { table: table.clone(), predicate });
+        }
+        Ok(())
+    }
+
+    /// Rows of the table that this transaction sees.
+    ///
+    /// # Errors
+    /// `Ended`.
+    pub fn count(&mut self, table: &TableRef) -> Result<u64, TxnError> {
+        let mut count = 0;
+        self.scan(table, None, &mut |_| {
+            count += 1;
+            ControlFlow::Continue(())
+        })?;
+        Ok(count)
+    }
+
+    /// Undoes everything and ends the transaction.
+    pub fn rollback(&mut self) {
+        self.abandon();
+    }
+
+    /// Moves the snapshot forward to now, if everything read so far still holds.
+    pub(super) fn extend_snapshot(&mut self) -> Result<(), TxnError> {
+        let session = self.session.as_deref().ok_or(TxnError::Ended)?;
+        let own = self.own_record();
+        let slot = session.participant.slot();
+        let old = self.snapshot;
+        let new = slot.take_snapshot(session.store.clock().word());
+        if self.options.isolation == Isolation::Snapshot {
+            // First updater wins: a newer version of a row to be written cannot be reconciled with the snapshot.
+            let read_nothing =
+                self.reads.rows.is_empty() && self.reads.scans.is_empty() && self.reads.missing.is_empty();
+            if !read_nothing {
+                return Err(TxnError::Serialization {
+                    reason: "the row was changed by another transaction",
+                    table: String::new(),
+                });
+            }
+        }
+        super::validate::validate(&session.participant, &session.store, &self.reads, old, new, own)?;
+        self.snapshot = new;
+        Ok(())
+    }
+
+    pub(super) fn record_of<'g>(guard: &Guard<'g>, record: BlockRef) -> Result<&'g TxnRecord, ShmError> {
+        guard.resolve(record.offset)
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        self.abandon();
+    }
+}
+
+/// The hash that the key index files `key` under.
+#[inline]
+pub(super) fn hash_key(key: Value<'_>, scratch: &mut Vec<u8>) -> u64 {
+    if let Value::Str(text) = key {
+        return key::hash(text.as_bytes());
+    }
+    scratch.clear();
+    key::key_bytes(key, scratch);
+    key::hash(scratch)
+}
+
+/// The row of that key, whether or not anyone can see it.
+#[inline]
+pub(super) fn find_row(
+    guard: &Guard<'_>,
+    table: &TableRef,
+    key: Value<'_>,
+    hash: u64,
+) -> Result<Option<u64>, TxnError> {
+    table.primary(guard)?.find(guard, hash, |offset| row_has_key(guard, table, offset, key, hash))
+}
+
+#[inline]
+pub(super) fn row_has_key(
+    guard: &Guard<'_>,
+    table: &TableRef,
+    offset: u64,
+    key: Value<'_>,
+    hash: u64,
+) -> Result<bool, TxnError> {
+    let row: &RowHeader = guard.resolve(offset)?;
+    if row.hash.load(Ordering::Relaxed) != hash {
+        return Ok(false);
+    }
+    // W1: a row in the index has a head; W3: any version knows the key.
+    let version = VersionRef::resolve(guard, guard.protect(&row.head))?;
+    Ok(table.view(version.payload())?.key() == key)
+}
+
+/// One pass over a table, in address order, pinned for one slab of rows at a time.
+struct Scan<'a> {
+    session: &'a Session,
+    table: &'a TableRef,
+    snapshot: u64,
+    own: u64,
+}
+
+impl Scan<'_> {
+    fn run(&self, f: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>) -> Result<(), TxnError> {
+        let participant = &self.session.participant;
+        let slabs = {
+            let guard = participant.pin();
+            tagged_slabs(participant.arena(), &self.table.root(&guard)?.rows)?
+        };
+        let mut rows = Vec::with_capacity(SCAN_AHEAD);
+        for slab in slabs {
+            let guard = participant.pin();
+            let mut blocks =
+                slab.blocks(participant.arena()).filter(|(_, word)| word.state() == BlockState::Live);
+            loop {
+                rows.clear();
+                for (offset, _) in blocks.by_ref().take(SCAN_AHEAD) {
+                    let row: &RowHeader = guard.resolve(offset)?;
+                    guard.arena().prefetch(row.head.load(Ordering::Relaxed));
+                    rows.push(row);
+                }
+                if rows.is_empty() {
+                    break;
+                }
+                for row in &rows {
+                    if self.visit(&guard, row, f)?.is_break() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn visit(
+        &self,
+        guard: &Guard<'_>,
+        row: &RowHeader,
+        f: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, TxnError> {
+        let store: &Arc<Store> = &self.session.store;
+        match visible_at(guard, store.clock(), row, self.snapshot, self.own, store.stall)? {
+            Some((version, _)) if !version.is_tombstone() => Ok(f(self.table.view(version.payload())?)),
+            _ => Ok(ControlFlow::Continue(())),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The serializable check: what was read at the snapshot is what would be read at a later timestamp.
+//!
+//! Used twice: at commit, at the transaction's own timestamp, when everybody with a smaller one has its intents linked
+//! (R2, R3) and is helped or waited for; and to extend a snapshot whose transaction has met a newer version.
+
+#![forbid(unsafe_code)]
+
+use crate::epoch::{Guard, Participant};
+use crate::index::key;
+use crate::mvcc::{RowHeader, VersionRef, newest_committed};
+use crate::shm::{BlockState, tagged_slabs};
+use crate::sync::Ordering;
+use crate::txn::read_set::{MissingRead, ReadSet, RowRead, ScanRead};
+use crate::txn::{Store, TxnError};
+
+/// Checks everything read at `snapshot` as of `limit`; `own` is the transaction's record.
+///
+/// # Errors
+/// `Serialization`, when something has changed in between.
+pub(super) fn validate(
+    participant: &Participant,
+    store: &Store,
+    reads: &ReadSet,
+    snapshot: u64,
+    limit: u64,
+    own: u64,
+) -> Result<(), TxnError> {
+    let check = Check { store, snapshot, limit, own };
+    {
+        let guard = participant.pin();
+        for read in &reads.rows {
+            check.row(&guard, *read)?;
+        }
+        for read in &reads.missing {
+            check.missing(&guard, read)?;
+        }
+    }
+    for read in &reads.scans {
+        check.scan(participant, read)?;
+    }
+    Ok(())
+}
+
+fn conflict(reason: &'static str, table: &str) -> TxnError {
+    TxnError::Serialization { reason, table: table.to_owned() }
+}
+
+struct Check<'a> {
+    store: &'a Store,
+    snapshot: u64,
+    limit: u64,
+    own: u64,
+}
+
+impl Check<'_> {
+    fn newest<'g>(
+        &self,
+        guard: &Guard<'g>,
+        row: &RowHeader,
+    ) -> Result<Option<(VersionRef<'g>, u64)>, TxnError> {
+        Ok(newest_committed(guard, self.store.clock(), row, self.limit, self.own, self.store.stall)?)
+    }
+
+    fn row(&self, guard: &Guard<'_>, read: RowRead) -> Result<(), TxnError> {
+        let row: &RowHeader = guard.resolve(read.row)?;
+        let begin = self.newest(guard, row)?.map_or(0, |(_, begin)| begin);
+        if begin == read.begin { Ok(()) } else { Err(conflict("a row that was read has changed", "")) }
+    }
+
+    fn missing(&self, guard: &Guard<'_>, read: &MissingRead) -> Result<(), TxnError> {
+        let mut scratch = Vec::new();
+        let found =
+            read.table.primary(guard)?.find(guard, read.hash, |offset| -> Result<bool, TxnError> {
+                let row: &RowHeader = guard.resolve(offset)?;
+                if row.hash.load(Ordering::Relaxed) != read.hash {
+                    return Ok(false);
+                }
+                let version = VersionRef::resolve(guard, guard.protect(&row.head))?;
+                scratch.clear();
+                key::key_bytes(read.table.view(version.payload())?.key(), &mut scratch);
+                Ok(scratch == read.key)
+            })?;
+        let Some(offset) = found else { return Ok(()) };
+        let row: &RowHeader = guard.resolve(offset)?;
+        match self.newest(guard, row)? {
+            Some((version, _)) if !version.is_tombstone() => {
+                Err(conflict("a key that was looked for in vain has appeared", read.table.schema().name()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn scan(&self, participant: &Participant, read: &ScanRead) -> Result<(), TxnError> {
+        let slabs = {
+            let guard = participant.pin();
+            tagged_slabs(participant.arena(), &read.table.root(&guard)?.rows)?
+        };
+        for slab in slabs {
+            let guard = participant.pin();
+            for (offset, word) in slab.blocks(participant.arena()) {
+                if word.state() == BlockState::Live {
+                    self.scanned_row(&guard, read, offset)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn scanned_row(&self, guard: &Guard<'_>, read: &ScanRead, offset: u64) -> Result<(), TxnError> {
+        let row: &RowHeader = guard.resolve(offset)?;
+        let Some((newest, begin)) = self.newest(guard, row)? else { return Ok(()) };
+        if begin <= self.snapshot {
+            return Ok(());
+        }
+        let before =
+            newest_committed(guard, self.store.clock(), row, self.snapshot, self.own, self.store.stall)?;
+        let images = [Some(newest), before.map(|(version, _)| version)];
+        for version in images.into_iter().flatten().filter(|version| !version.is_tombstone()) {
+            let concerned = match &read.predicate {
+                None => true,
+                Some(predicate) => predicate(&read.table.view(version.payload())?),
+            };
+            if concerned {
+                return Err(conflict("rows that were searched for have changed", read.table.schema().name()));
+            }
+        }
+        Ok(())
+    }
+}

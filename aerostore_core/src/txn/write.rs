@@ -1,0 +1,499 @@
+//! Writing one row: own it, build the new version privately, name it on the slot's list, link it with one CAS.
+//!
+//! What a death leaves behind at each store is settled from the list entry: see `settle` and `reap`.
+
+#![forbid(unsafe_code)]
+
+use crate::epoch::Guard;
+use crate::index::Inserted;
+use crate::mvcc::TOMBSTONE;
+use crate::mvcc::{
+    BeginWord, NEVER, RecordState, RowHeader, Stall, StallPolicy, TxnRecord, Version, VersionRef,
+    newest_committed,
+};
+use crate::row::{DirtyMask, RowImage, RowView, Value, delta};
+use crate::shm::{BlockKind, BlockRef, BlockState, Reserve};
+use crate::sync::Ordering;
+use crate::txn::link::Linker;
+use crate::txn::read_set::MissingRead;
+use crate::txn::redo;
+use crate::txn::settle::settle_tail;
+use crate::txn::store::Store;
+use crate::txn::transaction::{find_row, hash_key, row_has_key};
+use crate::txn::{Session, TableRef, Transaction, TxnError};
+use std::mem::size_of;
+
+/// What a writer wants of the row it was shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Leave it as it is.
+    Keep,
+    /// Make it what the image says.
+    Put,
+    /// Delete it.
+    Delete,
+}
+
+/// What a write did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upserted {
+    /// There was no such row.
+    Inserted,
+    /// The row was changed.
+    Updated,
+    /// The row was like that already.
+    Unchanged,
+}
+
+/// Decides, from the current row, what becomes of it; a new image is put together in the `RowImage`.
+pub(super) type Build<'b> = dyn FnMut(Option<RowView<'_>>, &mut RowImage) -> Result<Change, TxnError> + 'b;
+
+/// How one attempt at a write ended.
+enum Attempt {
+    Done(Upserted),
+    /// The snapshot has to be extended first.
+    Extend,
+    /// Someone else was quicker: look again.
+    Again,
+}
+
+impl Transaction {
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// `Duplicate` when the key is there; `Serialization`; `Row`; `OutOfSpace`.
+    pub fn insert(&mut self, table: &TableRef, image: &RowImage) -> Result<(), TxnError> {
+        let row = image.view(table.schema())?;
+        self.write(table, row.key(), &mut |current, next| {
+            if current.is_some() {
+                return Err(TxnError::Duplicate {
+                    table: table.schema().name().to_owned(),
+                    key: row.key().to_string(),
+                });
+            }
+            next.copy_from(row);
+            Ok(Change::Put)
+        })?;
+        Ok(())
+    }
+
+    /// Adds a row, or makes the row of that key equal to it.
+    ///
+    /// # Errors
+    /// `Serialization`; `Row`; `OutOfSpace`.
+    pub fn upsert(&mut self, table: &TableRef, image: &RowImage) -> Result<Upserted, TxnError> {
+        let row = image.view(table.schema())?;
+        self.write(table, row.key(), &mut |_, next| {
+            next.copy_from(row);
+            Ok(Change::Put)
+        })
+    }
+
+    /// Sets columns of the row of that key, others kept; makes the row if it is not there.
+    ///
+    /// # Errors
+    /// `Serialization`; `Row` when a value does not fit its column; `OutOfSpace`. Nothing is changed then.
+    pub fn set(
+        &mut self,
+        table: &TableRef,
+        key: Value<'_>,
+        values: &[(usize, Value<'_>)],
+    ) -> Result<Upserted, TxnError> {
+        let schema = table.schema();
+        self.write(table, key, &mut |current, next| {
+            match current {
+                Some(row) => next.copy_from(row),
+                None => {
+                    next.reset(schema);
+                    next.set(schema, schema.key_index(), key)?;
+                }
+            }
+            for (index, value) in values {
+                next.set(schema, *index, *value)?;
+            }
+            Ok(Change::Put)
+        })
+    }
+
+    /// Deletes the row of that key; false when there is none.
+    ///
+    /// # Errors
+    /// `Serialization`; `Row` for a key of the wrong type; `OutOfSpace`.
+    pub fn delete(&mut self, table: &TableRef, key: Value<'_>) -> Result<bool, TxnError> {
+        let mut found = false;
+        self.write(table, key, &mut |current, _| {
+            found = current.is_some();
+            Ok(if found { Change::Delete } else { Change::Keep })
+        })?;
+        Ok(found)
+    }
+
+    /// Changes the row of that key as `build` says, which is shown the current row and owns it from then on.
+    ///
+    /// # Errors
+    /// What `build` says; `Serialization`; `Row`; `OutOfSpace`.
+    pub fn modify(
+        &mut self,
+        table: &TableRef,
+        key: Value<'_>,
+        mut build: impl FnMut(Option<RowView<'_>>, &mut RowImage) -> Result<Change, TxnError>,
+    ) -> Result<Upserted, TxnError> {
+        self.write(table, key, &mut build)
+    }
+
+    fn write(
+        &mut self,
+        table: &TableRef,
+        key: Value<'_>,
+        build: &mut Build<'_>,
+    ) -> Result<Upserted, TxnError> {
+        if self.options.read_only {
+            return Err(TxnError::ReadOnly);
+        }
+        let key = table.schema().coerce(table.schema().key_index(), key)?;
+        let hash = hash_key(key, &mut self.key_scratch);
+        if self.record.is_none() {
+            self.record = Some(self.session.as_deref_mut().ok_or(TxnError::Ended)?.begin_record()?);
+        }
+        let mut image = match self.scratch.take() {
+            Some(mut image) => {
+                image.reset(table.schema());
+                image
+            }
+            None => RowImage::new(table.schema()),
+        };
+        let outcome = loop {
+            match self.try_write(table, key, hash, &mut image, build) {
+                Ok(Attempt::Done(done)) => break Ok(done),
+                Ok(Attempt::Again) => {}
+                Ok(Attempt::Extend) => {
+                    if let Err(error) = self.extend_snapshot() {
+                        break Err(error);
+                    }
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        self.scratch = Some(image);
+        outcome
+    }
+
+    fn try_write(
+        &mut self,
+        table: &TableRef,
+        key: Value<'_>,
+        hash: u64,
+        image: &mut RowImage,
+        build: &mut Build<'_>,
+    ) -> Result<Attempt, TxnError> {
+        let found = {
+            let guard = self.session()?.participant.pin();
+            find_row(&guard, table, key, hash)?
+        };
+        match found {
+            Some(row) => self.write_existing(table, row, key, image, build),
+            None => self.write_new(table, key, hash, image, build),
+        }
+    }
+
+    fn write_new(
+        &mut self,
+        table: &TableRef,
+        key: Value<'_>,
+        hash: u64,
+        image: &mut RowImage,
+        build: &mut Build<'_>,
+    ) -> Result<Attempt, TxnError> {
+        if build(None, image)? != Change::Put {
+            let mut bytes = Vec::new();
+            crate::index::key::key_bytes(key, &mut bytes);
+            self.reads.missing.push(MissingRead { table: table.clone(), hash, key: bytes });
+            return Ok(Attempt::Done(Upserted::Unchanged));
+        }
+        image.finish(table.schema())?;
+        check_key(table, key, image)?;
+        let record = self.own_record();
+        let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
+        let intents_offset = session.intents_offset();
+        let Session { participant, heap, limbo, intents, redo: log, .. } = session;
+        let participant = &*participant;
+        let guard = participant.pin();
+        let birth = participant.epoch();
+        let root = table.root(&guard)?;
+        let row_block = heap.alloc_tagged(
+            size_of::<RowHeader>(),
+            BlockKind::ROW,
+            birth,
+            Reserve::No,
+            table.id(),
+            &root.rows,
+        )?;
+        let bytes = size_of::<Version>() + image.bytes().len();
+        let version = match heap.alloc(bytes, BlockKind::VERSION, birth, Reserve::No) {
+            Ok(version) => version,
+            Err(error) => {
+                heap.free(row_block);
+                return Err(error.into());
+            }
+        };
+        VersionRef::write(
+            &guard,
+            version.offset,
+            BeginWord::Intent(record),
+            row_block.offset,
+            0,
+            image.bytes(),
+        )?;
+        let row: &RowHeader = guard.resolve(row_block.offset)?;
+        row.hash.store(hash, Ordering::Relaxed);
+        row.flags.store(0, Ordering::Relaxed);
+        row.owner.store(record, Ordering::Relaxed);
+        row.head.store(version.offset, Ordering::Release);
+        let mut linker = Linker { participant, heap, limbo };
+        let mut entry = None;
+        let inserted = (|| {
+            let slot = participant.slot();
+            let index = intents.push(
+                &guard,
+                slot,
+                intents_offset,
+                &mut linker,
+                table.root_offset(),
+                row_block.offset,
+            )?;
+            entry = Some(index);
+            intents.entry(&guard, index)?.set_version(Some(version), true);
+            let same = |offset| row_has_key(&guard, table, offset, key, hash);
+            let hash_of = |offset| Store::row_hash(&guard, offset);
+            table.primary(&guard)?.insert(&guard, &mut linker, hash, row_block.offset, same, &hash_of)
+        })();
+        if let (Ok(Inserted::New), Some(index)) = (&inserted, entry) {
+            participant.arena().publish(version);
+            participant.arena().publish(row_block);
+            redo::insert(log, table.id(), table.schema(), image.view(table.schema())?)?;
+            self.owned.insert(row_block.offset, index);
+            count_row(&mut self.row_deltas, table, 1);
+            return Ok(Attempt::Done(Upserted::Inserted));
+        }
+        // The key has been inserted by someone else, or something is full. Nobody has seen the blocks; the entry lets go of
+        // them first, so that a death in between leaves them RESERVED and unnamed.
+        if let Some(index) = entry {
+            let entry = intents.entry(&guard, index)?;
+            entry.set_version(None, false);
+            entry.set_row(0);
+        }
+        linker.heap.free(version);
+        linker.heap.free(row_block);
+        inserted.map(|_| Attempt::Again)
+    }
+
+    fn write_existing(
+        &mut self,
+        table: &TableRef,
+        row_offset: u64,
+        key: Value<'_>,
+        image: &mut RowImage,
+        build: &mut Build<'_>,
+    ) -> Result<Attempt, TxnError> {
+        let record = self.own_record();
+        let snapshot = self.snapshot;
+        let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
+        let intents_offset = session.intents_offset();
+        let Session { store, participant, heap, limbo, intents, redo: log, .. } = session;
+        let participant = &*participant;
+        let guard = participant.pin();
+        let row: &RowHeader = guard.resolve(row_offset)?;
+        let index = match self.owned.get(&row_offset) {
+            Some(&index) => index,
+            None => {
+                let mut linker = Linker { participant, heap, limbo };
+                let slot = participant.slot();
+                let index = intents.push(
+                    &guard,
+                    slot,
+                    intents_offset,
+                    &mut linker,
+                    table.root_offset(),
+                    row_offset,
+                )?;
+                self.owned.insert(row_offset, index);
+                index
+            }
+        };
+        own(&guard, store, table, row, row_offset, record)?;
+        let entry = intents.entry(&guard, index)?;
+        // The chain below what this transaction has written: with the row owned, only committed versions count.
+        let base = newest_committed(&guard, store.clock(), row, NEVER - 1, record, store.stall)?;
+        let head_offset = guard.protect(&row.head);
+        let head = VersionRef::resolve(&guard, head_offset)?;
+        let mine = head.begin(&guard) == BeginWord::Intent(record);
+        if let Some((_, begin)) = &base
+            && *begin > snapshot
+        {
+            return Ok(Attempt::Extend);
+        }
+        let current = if mine { Some(head) } else { base.as_ref().map(|(version, _)| *version) };
+        let current = current.filter(|version| !version.is_tombstone());
+        let before = current.map(|version| table.view(version.payload())).transpose()?;
+        let change = build(before, image)?;
+        let flags = match change {
+            Change::Keep => return Ok(Attempt::Done(Upserted::Unchanged)),
+            Change::Put => {
+                image.finish(table.schema())?;
+                check_key(table, key, image)?;
+                0
+            }
+            Change::Delete if before.is_none() => return Ok(Attempt::Done(Upserted::Unchanged)),
+            Change::Delete => {
+                image.reset(table.schema());
+                image.set(table.schema(), table.schema().key_index(), key)?;
+                TOMBSTONE
+            }
+        };
+        let after = image.view(table.schema())?;
+        let mut changed = DirtyMask::EMPTY;
+        if let (Some(before), 0) = (before, flags) {
+            changed = delta::changed(table.schema(), before, after);
+            if changed.is_empty() {
+                return Ok(Attempt::Done(Upserted::Unchanged));
+            }
+        }
+        let bytes = size_of::<Version>() + after.bytes().len();
+        let version = heap.alloc(bytes, BlockKind::VERSION, participant.epoch(), Reserve::No)?;
+        VersionRef::write(
+            &guard,
+            version.offset,
+            BeginWord::Intent(record),
+            row_offset,
+            flags,
+            after.bytes(),
+        )?;
+        let base_offset = base.map_or(0, |(version, _)| version.offset);
+        let link = Link { guard: &guard, store, row, record, entry };
+        link.run(limbo, version, base_offset)?;
+        match (before, flags) {
+            (None, _) => redo::insert(log, table.id(), table.schema(), after)?,
+            (Some(_), 0) => redo::update(log, table.id(), table.schema(), after, changed)?,
+            (Some(_), _) => redo::delete(log, table.id(), table.schema(), after)?,
+        }
+        let inserted = before.is_none();
+        if inserted {
+            count_row(&mut self.row_deltas, table, 1);
+        } else if flags != 0 {
+            count_row(&mut self.row_deltas, table, -1);
+        }
+        Ok(Attempt::Done(if inserted { Upserted::Inserted } else { Upserted::Updated }))
+    }
+}
+
+fn count_row(deltas: &mut Vec<(TableRef, i64)>, table: &TableRef, delta: i64) {
+    match deltas.iter_mut().find(|(known, _)| known.id() == table.id()) {
+        Some((_, sum)) => *sum += delta,
+        None => deltas.push((table.clone(), delta)),
+    }
+}
+
+/// W3: a row keeps its key.
+fn check_key(table: &TableRef, key: Value<'_>, image: &RowImage) -> Result<(), TxnError> {
+    if image.view(table.schema())?.key() == key {
+        return Ok(());
+    }
+    Err(TxnError::KeyChanged { table: table.schema().name().to_owned() })
+}
+
+/// Makes `record` the owner of a row, or fails when another live transaction is (first updater wins).
+fn own(
+    guard: &Guard<'_>,
+    store: &Store,
+    table: &TableRef,
+    row: &RowHeader,
+    row_offset: u64,
+    record: u64,
+) -> Result<(), TxnError> {
+    let mut stall = Stall::new(StallPolicy { abort_after_ns: u64::MAX, ..store.stall });
+    loop {
+        let owner = guard.protect(&row.owner);
+        if owner == record {
+            break;
+        }
+        if owner != 0 {
+            let other: &TxnRecord = guard.resolve(owner)?;
+            match other.state() {
+                RecordState::Committed(_) | RecordState::Aborted => {}
+                RecordState::Active => {
+                    stall.wait(guard, other)?;
+                    if stall.waited_ns() > OWNER_WAIT_NS && !other.state().is_decided() {
+                        return Err(TxnError::Serialization {
+                            reason: "another transaction is changing the row",
+                            table: table.schema().name().to_owned(),
+                        });
+                    }
+                    continue;
+                }
+                RecordState::Pending | RecordState::Prepared(_) => {
+                    // About to be decided; one that is stopped there is aborted like for a reader.
+                    stall.wait(guard, other)?;
+                    if stall.waited_ns() > store.stall.abort_after_ns {
+                        other.abort();
+                    }
+                    continue;
+                }
+            }
+        }
+        // AcqRel: the owner sees everything the one before it has linked.
+        if row.owner.compare_exchange(owner, record, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            break;
+        }
+    }
+    // A row whose maker was stopped before it could say LIVE: scans pass over it until then.
+    if guard.arena().block_word(row_offset)?.state() == BlockState::Reserved {
+        guard.arena().publish(guard.arena().block_ref(row_offset)?);
+    }
+    Ok(())
+}
+
+/// How long a writer waits for another writer that has not begun to commit, before it gives up its own transaction.
+const OWNER_WAIT_NS: u64 = 1_000_000;
+
+/// Linking one version on top of a row that is owned.
+struct Link<'a> {
+    guard: &'a Guard<'a>,
+    store: &'a Store,
+    row: &'a RowHeader,
+    record: u64,
+    entry: &'a crate::txn::intents::Intent,
+}
+
+impl Link<'_> {
+    /// Links `version` over `base`, pushing out what lies above `base`: an older intent of this transaction, what an
+    /// aborted one has left, or the key holder of an aborted insert.
+    fn run(&self, limbo: &mut crate::epoch::Limbo, version: BlockRef, base: u64) -> Result<(), TxnError> {
+        let arena = self.guard.arena();
+        VersionRef::resolve(self.guard, version.offset)?.set_next(base);
+        loop {
+            let head = self.guard.protect(&self.row.head);
+            let tail = if head == base { None } else { Some(arena.block_ref(head)?) };
+            self.entry.set_tail(tail);
+            self.entry.set_version(Some(version), false);
+            arena.publish(version);
+            // Release: readers see the version's contents.
+            if self
+                .row
+                .head
+                .compare_exchange(head, version.offset, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok()
+            {
+                if let Some(tail) = tail {
+                    settle_tail(self.guard, limbo, self.row, tail)?;
+                    self.entry.set_tail(None);
+                }
+                return Ok(());
+            }
+            let record: &TxnRecord = self.guard.resolve(self.record)?;
+            if record.state() != RecordState::Active {
+                return Err(TxnError::ForcedAbort);
+            }
+            debug_assert!(self.store.stall.spins > 0);
+        }
+    }
+}
