@@ -1,1 +1,25 @@
-//! The `db` layer.
+//! The database as its users hold it: open, tables, transactions, background work.
+
+mod builder;
+mod config;
+mod database;
+mod error;
+mod identity;
+mod open;
+mod pool;
+mod status;
+mod table;
+mod transaction;
+mod verify;
+mod workers;
+
+pub use builder::DatabaseBuilder;
+pub use config::{CONFIG_KEYS, ConfigKey};
+pub use database::{BootReport, Database, OpenMode};
+pub use error::{Error, ErrorKind};
+pub use status::{SlotStatus, Status};
+pub use table::Table;
+pub use transaction::Transaction;
+pub use verify::VerifyReport;
+
+pub use crate::txn::{Change, Isolation, TxnOptions, Upserted};

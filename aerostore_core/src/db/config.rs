@@ -1,0 +1,129 @@
+//! Settings that may change while the database is open. They are this process's own.
+
+#![forbid(unsafe_code)]
+
+use crate::db::Error;
+use crate::sync::{AtomicU64, Ordering};
+
+/// A setting: name, default, and what values it takes.
+#[derive(Clone, Copy, Debug)]
+pub struct ConfigKey {
+    /// The name.
+    pub name: &'static str,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    OnOff { default: bool },
+    Number { default: u64, min: u64, max: u64 },
+}
+
+/// Every setting.
+pub const CONFIG_KEYS: [ConfigKey; 3] = [
+    ConfigKey { name: "synchronous_commit", kind: Kind::OnOff { default: true } },
+    ConfigKey { name: "wal_writer_delay_ms", kind: Kind::Number { default: 10, min: 1, max: 10_000 } },
+    ConfigKey { name: "retry_limit", kind: Kind::Number { default: 100, min: 0, max: 1_000_000 } },
+];
+
+const SYNCHRONOUS_COMMIT: usize = 0;
+const WAL_WRITER_DELAY: usize = 1;
+const RETRY_LIMIT: usize = 2;
+
+/// The settings of a process.
+pub(super) struct Config {
+    values: [AtomicU64; CONFIG_KEYS.len()],
+}
+
+impl Config {
+    pub(super) fn new(synchronous_commit: bool) -> Self {
+        let config = Self {
+            values: CONFIG_KEYS.map(|key| {
+                AtomicU64::new(match key.kind {
+                    Kind::OnOff { default } => u64::from(default),
+                    Kind::Number { default, .. } => default,
+                })
+            }),
+        };
+        config.values[SYNCHRONOUS_COMMIT].store(u64::from(synchronous_commit), Ordering::Relaxed);
+        config
+    }
+
+    fn value(&self, index: usize) -> u64 {
+        // Relaxed: a setting takes effect soon, and orders nothing.
+        self.values[index].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn synchronous_commit(&self) -> bool {
+        self.value(SYNCHRONOUS_COMMIT) != 0
+    }
+
+    pub(super) fn wal_writer_delay_ms(&self) -> u64 {
+        self.value(WAL_WRITER_DELAY)
+    }
+
+    pub(super) fn retry_limit(&self) -> u64 {
+        self.value(RETRY_LIMIT)
+    }
+
+    fn index(name: &str) -> Result<usize, Error> {
+        CONFIG_KEYS.iter().position(|key| key.name == name).ok_or_else(|| {
+            let names: Vec<&str> = CONFIG_KEYS.iter().map(|key| key.name).collect();
+            Error::Config { reason: format!("unknown setting \"{name}\": must be {}", names.join(", ")) }
+        })
+    }
+
+    pub(super) fn set(&self, name: &str, text: &str) -> Result<(), Error> {
+        let index = Self::index(name)?;
+        let value = match CONFIG_KEYS[index].kind {
+            Kind::OnOff { .. } => match text {
+                "on" | "true" | "yes" | "1" => 1,
+                "off" | "false" | "no" | "0" => 0,
+                _ => {
+                    return Err(Error::Config {
+                        reason: format!("bad value \"{text}\" for {name}: must be on or off"),
+                    });
+                }
+            },
+            Kind::Number { min, max, .. } => {
+                text.parse().ok().filter(|value| (min..=max).contains(value)).ok_or_else(|| {
+                    Error::Config {
+                        reason: format!(
+                            "bad value \"{text}\" for {name}: must be a whole number from {min} to {max}"
+                        ),
+                    }
+                })?
+            }
+        };
+        self.values[index].store(value, Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub(super) fn get(&self, name: &str) -> Result<String, Error> {
+        let index = Self::index(name)?;
+        let value = self.value(index);
+        Ok(match CONFIG_KEYS[index].kind {
+            Kind::OnOff { .. } => if value == 0 { "off" } else { "on" }.to_owned(),
+            Kind::Number { .. } => value.to_string(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_key_or_value_says_what_is_allowed() {
+        let config = Config::new(true);
+        let error = config.set("synchronus_commit", "on").unwrap_err().to_string();
+        assert!(error.contains("wal_writer_delay_ms"), "{error}");
+        let error = config.set("synchronous_commit", "maybe").unwrap_err().to_string();
+        assert!(error.contains("on or off"), "{error}");
+        let error = config.set("wal_writer_delay_ms", "0").unwrap_err().to_string();
+        assert!(error.contains("from 1 to 10000"), "{error}");
+        assert_eq!(config.get("synchronous_commit").unwrap(), "on");
+        config.set("synchronous_commit", "off").unwrap();
+        assert_eq!(config.get("synchronous_commit").unwrap(), "off");
+    }
+}

@@ -1,0 +1,286 @@
+//! An open database.
+
+#![forbid(unsafe_code)]
+
+use crate::db::builder::DatabaseBuilder;
+use crate::db::config::{CONFIG_KEYS, Config};
+use crate::db::identity::DataDir;
+use crate::db::pool::SessionPool;
+use crate::db::workers::Worker;
+use crate::db::{Error, Table, Transaction};
+use crate::row::Schema;
+use crate::sync::{AtomicBool, Ordering};
+use crate::sys::is_forked_child;
+use crate::sys::monotonic_ns;
+use crate::txn::{self, Session, Store, TxnOptions};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long a clean close waits for the log.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How a database came to be open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// It did not exist.
+    New,
+    /// Its mapping was there.
+    Warm,
+    /// Its mapping was made anew from the log.
+    Cold,
+}
+
+impl OpenMode {
+    /// As a word: `new`, `warm`, `cold`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Warm => "warm",
+            Self::Cold => "cold",
+        }
+    }
+}
+
+/// What opening did.
+#[derive(Clone, Debug)]
+pub struct BootReport {
+    /// The data directory.
+    pub dir: PathBuf,
+    /// The mapping's file.
+    pub shm: PathBuf,
+    /// How.
+    pub mode: OpenMode,
+    /// Rows in all tables.
+    pub rows: u64,
+    /// Sessions of dead processes that were cleaned up.
+    pub reaped: u32,
+    /// Microseconds it took.
+    pub elapsed_us: u64,
+    /// Transactions read from the log.
+    pub replayed: u64,
+    /// Where the log ended torn: file and offset, and bytes cut off.
+    pub torn: Option<String>,
+}
+
+/// What all handles of one open database share.
+pub(super) struct Inner {
+    pub(super) store: Arc<Store>,
+    pub(super) dir: DataDir,
+    pub(super) boot: BootReport,
+    pub(super) config: Arc<Config>,
+    pub(super) read_only: bool,
+    pub(super) opened_at_fork: u64,
+    pub(super) worker: Mutex<Option<Worker>>,
+    pool: SessionPool,
+    closed: AtomicBool,
+}
+
+impl Inner {
+    pub(super) fn new(
+        store: Arc<Store>,
+        dir: DataDir,
+        boot: BootReport,
+        config: Arc<Config>,
+        read_only: bool,
+        opened_at_fork: u64,
+    ) -> Self {
+        Self {
+            store,
+            dir,
+            boot,
+            config,
+            read_only,
+            opened_at_fork,
+            worker: Mutex::new(None),
+            pool: SessionPool::default(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn is_forked(&self) -> bool {
+        is_forked_child(self.opened_at_fork)
+    }
+
+    pub(super) fn check_open(&self) -> Result<(), Error> {
+        if self.is_forked() {
+            return Err(Error::Forked);
+        }
+        if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    pub(super) fn pool(&self) -> &SessionPool {
+        &self.pool
+    }
+
+    pub(super) fn synchronous_commit(&self) -> bool {
+        self.config.synchronous_commit()
+    }
+
+    pub(super) fn session(&self) -> Result<Box<Session>, Error> {
+        self.check_open()?;
+        match self.pool.take() {
+            Some(session) => Ok(session),
+            None => Ok(Box::new(Session::new(Arc::clone(&self.store))?)),
+        }
+    }
+
+    /// Stops the background work and gives everything back. What was committed is on disk then, if the disk allows.
+    pub(super) fn close(&self) -> Result<(), Error> {
+        if self.is_forked() || self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let target = self.store.clock().now();
+        let flushed = if self.read_only { Ok(()) } else { txn::flush(&self.store, target, CLOSE_TIMEOUT) };
+        for session in self.pool.drain() {
+            session.close()?;
+        }
+        if let Some(worker) = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            worker.stop();
+        }
+        if !self.store.registry().has_peers()? {
+            self.store.arena().header().set_clean(true);
+        }
+        self.dir.release();
+        flushed?;
+        Ok(())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // What could not be given back is reaped by the next process, or was never ours in a forked child.
+        let _ = self.close();
+    }
+}
+
+/// An open database; clones are handles on the same one. Closed when the last handle and transaction are gone.
+#[derive(Clone)]
+pub struct Database(pub(super) Arc<Inner>);
+
+impl Database {
+    /// Options for opening the database whose data directory is `dir`.
+    pub fn builder(dir: impl AsRef<Path>) -> DatabaseBuilder {
+        DatabaseBuilder::new(dir.as_ref())
+    }
+
+    /// What opening did.
+    pub fn boot(&self) -> &BootReport {
+        &self.0.boot
+    }
+
+    /// Every table.
+    ///
+    /// # Errors
+    /// `Closed`; `Corrupt` when the mapping is damaged.
+    pub fn tables(&self) -> Result<Vec<Table>, Error> {
+        let session = self.0.session()?;
+        let tables = txn::tables(&session);
+        self.0.pool().put(session);
+        Ok(tables?.into_iter().map(Table).collect())
+    }
+
+    /// The table of that name, if there is one.
+    ///
+    /// # Errors
+    /// As [`Database::tables`].
+    pub fn table(&self, name: &str) -> Result<Option<Table>, Error> {
+        Ok(self.tables()?.into_iter().find(|table| table.name() == name))
+    }
+
+    /// Makes a table, durably; the same definition again finds the one there is.
+    ///
+    /// # Errors
+    /// `Duplicate` when there is one of that name with another definition; `Space`; `ReadOnly`; `Closed`.
+    pub fn create_table(&self, schema: &Schema) -> Result<Table, Error> {
+        if self.0.read_only {
+            return match self.table(schema.name())? {
+                Some(table) if **table.schema() == *schema => Ok(table),
+                _ => Err(Error::Txn(txn::TxnError::ReadOnly)),
+            };
+        }
+        let session = self.0.session()?;
+        let (session, table) = txn::create_table(session, schema, self.0.synchronous_commit());
+        if let Some(session) = session {
+            self.0.pool().put(session);
+        }
+        Ok(Table(table?))
+    }
+
+    /// Begins a transaction at a snapshot of now.
+    ///
+    /// # Errors
+    /// `Closed`; `Busy` when every session slot is taken.
+    pub fn begin(&self, mut options: TxnOptions) -> Result<Transaction, Error> {
+        options.read_only |= self.0.read_only;
+        let session = self.0.session()?;
+        Ok(Transaction::new(txn::Transaction::begin(session, options), Arc::clone(&self.0)))
+    }
+
+    /// Runs `work` in a transaction and commits it; runs it again when it meets a conflict, after a pause that grows, up
+    /// to the setting `retry_limit`.
+    ///
+    /// # Errors
+    /// What `work` says; `Serialization` when the retries are used up.
+    pub fn transaction<R>(
+        &self,
+        options: TxnOptions,
+        mut work: impl FnMut(&mut Transaction) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let mut backoff = txn::RetryBackoff::new(monotonic_ns());
+        let limit = self.0.config.retry_limit();
+        let mut tries = 0;
+        loop {
+            let mut txn = self.begin(options)?;
+            let outcome = work(&mut txn).and_then(|value| txn.commit().map(|_| value));
+            match outcome {
+                Err(error) if error.is_retryable() && tries < limit => {
+                    tries += 1;
+                    std::thread::sleep(backoff.next_pause());
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Waits until everything committed so far is on disk.
+    ///
+    /// # Errors
+    /// What the log says.
+    pub fn flush(&self) -> Result<(), Error> {
+        self.0.check_open()?;
+        Ok(txn::flush(&self.0.store, self.0.store.clock().now(), CLOSE_TIMEOUT)?)
+    }
+
+    /// Changes a setting of this process.
+    ///
+    /// # Errors
+    /// `Config`, which says what is allowed.
+    pub fn set_config(&self, name: &str, value: &str) -> Result<(), Error> {
+        self.0.config.set(name, value)
+    }
+
+    /// The value of a setting.
+    ///
+    /// # Errors
+    /// `Config`, which says what settings there are.
+    pub fn get_config(&self, name: &str) -> Result<String, Error> {
+        self.0.config.get(name)
+    }
+
+    /// Every setting with its value.
+    pub fn config(&self) -> Vec<(&'static str, String)> {
+        CONFIG_KEYS
+            .iter()
+            .filter_map(|key| self.0.config.get(key.name).ok().map(|value| (key.name, value)))
+            .collect()
+    }
+
+    /// Closes the database: what was committed is on disk afterwards. Other handles get `Closed` from then on.
+    ///
+    /// # Errors
+    /// What the log says, when it could not be written; the database is closed all the same.
+    pub fn close(self) -> Result<(), Error> {
+        self.0.close()
+    }
+}

@@ -1,0 +1,228 @@
+//! Opening: who makes the mapping, who attaches, what is recovered.
+//!
+//! Everything here happens under two locks that the kernel drops on death: one byte of the data directory's `lock`, so that
+//! one process at a time opens the directory, and one byte of the mapping's file, so that one at a time makes or attaches it.
+//! A mapping becomes `ready` last: one whose maker died is made again.
+
+#![forbid(unsafe_code)]
+
+use crate::db::builder::DatabaseBuilder;
+use crate::db::config::Config;
+use crate::db::database::Inner;
+use crate::db::identity::{DataDir, uuid_text};
+use crate::db::workers::Worker;
+use crate::db::{BootReport, Database, Error, OpenMode};
+use crate::epoch::{ProcessEntry, Registry, RegistryHeader, Slot};
+use crate::index::HashTable;
+use crate::mvcc::{Catalog, RowHeader, TableRoot, TxnRecord, Version};
+use crate::recovery::{self, Replayed};
+use crate::shm::{Arena, ArenaExpect, ArenaOptions, INIT_LOCK_BYTE, ShmError};
+use crate::sync::Ordering;
+use crate::sys::OsFileSystem;
+use crate::sys::fork_generation;
+use crate::sys::{LockFile, Probe};
+use crate::sys::{filesystem_bytes, monotonic_ns, random_uuid};
+use crate::txn::{Session, Store, SystemArea, reap_dead_processes};
+use crate::wal::{LogControl, RingHeader};
+use std::mem::size_of;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+const DEFAULT_SHM_PATH: &str = "/dev/shm/aerostore.mmap";
+const SHM_PATH_VARIABLE: &str = "AEROSTORE_SHM_PATH";
+/// How long to wait for another process that makes or attaches the same mapping.
+const INIT_TIMEOUT: Duration = Duration::from_secs(600);
+/// Arena roots that hold the mapping's instance: which mapping of its database it is.
+const INSTANCE_ROOTS: [usize; 2] = [0, 1];
+/// Raise when the meaning of anything in the arena changes without its size changing.
+const LAYOUT_VERSION: u64 = 1;
+
+/// A hash of what upper layers keep in the arena: builds that disagree refuse each other's mappings.
+fn layout_hash() -> u64 {
+    let sizes = [
+        LAYOUT_VERSION,
+        size_of::<RegistryHeader>() as u64,
+        size_of::<ProcessEntry>() as u64,
+        size_of::<Slot>() as u64,
+        size_of::<Catalog>() as u64,
+        size_of::<TableRoot>() as u64,
+        size_of::<TxnRecord>() as u64,
+        size_of::<RowHeader>() as u64,
+        size_of::<Version>() as u64,
+        size_of::<HashTable>() as u64,
+        size_of::<LogControl>() as u64,
+        size_of::<RingHeader>() as u64,
+        SystemArea::bytes(),
+    ];
+    let bytes: Vec<u8> = sizes.iter().flat_map(|size| size.to_le_bytes()).collect();
+    xxhash_rust::xxh3::xxh3_64(&bytes)
+}
+
+/// A mapping that is attached, or made and empty.
+struct Mapped {
+    arena: Arena,
+    made: bool,
+}
+
+pub(super) fn open(options: &DatabaseBuilder) -> Result<Database, Error> {
+    let started = monotonic_ns();
+    let opened_at_fork = fork_generation();
+    let shm = shm_path(options)?;
+    if !options.ring_bytes.is_power_of_two() || !(4096..=(1 << 20)).contains(&options.ring_bytes) {
+        return Err(Error::Config {
+            reason: "the log ring's size must be a power of two from 4096 to 1048576 bytes".to_owned(),
+        });
+    }
+    let dir = DataDir::open(&options.dir)?;
+    let lock = LockFile::open_or_create(&shm).map_err(ShmError::from)?;
+    if !lock.lock_wait(INIT_LOCK_BYTE, INIT_TIMEOUT)? {
+        return Err(Error::Busy {
+            reason: format!("another process has been opening {} for too long", shm.display()),
+        });
+    }
+    let mapped = map(&shm, &dir, options)?;
+    let arena = mapped.arena.clone();
+    let (system, _) = arena.system_area();
+    let area = SystemArea::at(system);
+    let registry = Registry::attach(arena.clone(), area.registry(), lock, Probe::open(&shm)?)?;
+    let store = Arc::new(Store::new(arena.clone(), Arc::new(registry), area, options.ring_bytes)?);
+    let mut session = Box::new(Session::new(Arc::clone(&store))?);
+    let mut replayed = Replayed::default();
+    if mapped.made {
+        replayed = recovery::replay(&mut session, &OsFileSystem, &dir.wal_dir(), dir.uuid())?;
+        dir.set_current(set_instance(&arena)?)?;
+        arena.header().set_ready();
+    }
+    arena.header().set_clean(false);
+    store.registry().unlock(INIT_LOCK_BYTE)?;
+    let reaped = if mapped.made { 0 } else { reap_dead_processes(&mut session)? };
+    dir.opened()?;
+    let boot = BootReport {
+        dir: options.dir.clone(),
+        shm,
+        mode: match (mapped.made, replayed.transactions) {
+            (false, _) => OpenMode::Warm,
+            (true, 0) => OpenMode::New,
+            (true, _) => OpenMode::Cold,
+        },
+        rows: row_count(&session)?,
+        reaped,
+        elapsed_us: 0,
+        replayed: replayed.transactions,
+        torn: replayed.torn,
+    };
+    let config = Arc::new(Config::new(options.synchronous_commit));
+    let boot = BootReport { elapsed_us: (monotonic_ns() - started) / 1000, ..boot };
+    let inner = Inner::new(store, dir, boot, config, options.read_only, opened_at_fork);
+    inner.pool().put(session);
+    let worker = Worker::start(&inner, options.segment_bytes)?;
+    *inner.worker.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(worker);
+    Ok(Database(Arc::new(inner)))
+}
+
+fn shm_path(options: &DatabaseBuilder) -> Result<PathBuf, Error> {
+    if let Some(path) = &options.shm_path {
+        return Ok(path.clone());
+    }
+    match std::env::var_os(SHM_PATH_VARIABLE) {
+        Some(path) if path.is_empty() => {
+            Err(Error::Config { reason: format!("the environment variable {SHM_PATH_VARIABLE} is empty") })
+        }
+        Some(path) => Ok(PathBuf::from(path)),
+        None => Ok(PathBuf::from(DEFAULT_SHM_PATH)),
+    }
+}
+
+fn map(shm: &Path, dir: &DataDir, options: &DatabaseBuilder) -> Result<Mapped, Error> {
+    let layout_hash = layout_hash();
+    match Arena::attach(shm, &ArenaExpect { uuid: Some(dir.uuid()), layout_hash }) {
+        Ok(arena) => {
+            let current = dir.current()?;
+            if current == Some(instance(&arena)) {
+                return Ok(Mapped { arena, made: false });
+            }
+            // An older mapping of this database: the log has gone on with another one.
+            if dir.has_peers()? {
+                return Err(Error::Mismatch {
+                    mapping: shm.to_owned(),
+                    dir: dir.path().to_owned(),
+                    reason: "the directory is open in a process that uses another mapping".to_owned(),
+                });
+            }
+            drop(arena);
+            let aside = shm.with_extension(format!("stale-{}", uuid_text(&random_uuid()?)));
+            std::fs::rename(shm, &aside).map_err(|source| Error::File { path: shm.to_owned(), source })?;
+            Err(Error::Mismatch {
+                mapping: shm.to_owned(),
+                dir: dir.path().to_owned(),
+                reason: format!(
+                    "the mapping was left behind when another one took its place; it was renamed to {}: open again",
+                    aside.display()
+                ),
+            })
+        }
+        Err(ShmError::UuidMismatch { found, expected, .. }) => Err(Error::Mismatch {
+            mapping: shm.to_owned(),
+            dir: dir.path().to_owned(),
+            reason: format!(
+                "the mapping is of database {}, the directory of database {}",
+                uuid_text(&found),
+                uuid_text(&expected)
+            ),
+        }),
+        Err(error) if error.is_absent() => make(shm, dir, options, layout_hash),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn make(shm: &Path, dir: &DataDir, options: &DatabaseBuilder, layout_hash: u64) -> Result<Mapped, Error> {
+    if dir.has_peers()? {
+        return Err(Error::Mismatch {
+            mapping: shm.to_owned(),
+            dir: dir.path().to_owned(),
+            reason:
+                "the directory is open in a process that uses another mapping (or this one, since deleted)"
+                    .to_owned(),
+        });
+    }
+    let max_bytes = match options.max_bytes {
+        Some(bytes) => bytes,
+        None => filesystem_bytes(shm)? / 2,
+    };
+    let arena = Arena::create(
+        shm,
+        &ArenaOptions {
+            max_bytes,
+            system_bytes: SystemArea::bytes(),
+            uuid: dir.uuid(),
+            layout_hash,
+            ..ArenaOptions::default()
+        },
+    )?;
+    Ok(Mapped { arena, made: true })
+}
+
+fn instance(arena: &Arena) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    for (part, root) in bytes.chunks_exact_mut(8).zip(INSTANCE_ROOTS) {
+        part.copy_from_slice(&arena.root(root).load(Ordering::Acquire).to_le_bytes());
+    }
+    bytes
+}
+
+fn set_instance(arena: &Arena) -> Result<[u8; 16], Error> {
+    let bytes = random_uuid()?;
+    for (part, root) in bytes.chunks_exact(8).zip(INSTANCE_ROOTS) {
+        let mut word = [0; 8];
+        word.copy_from_slice(part);
+        arena.root(root).store(u64::from_le_bytes(word), Ordering::Release);
+    }
+    Ok(bytes)
+}
+
+pub(super) fn row_count(session: &Session) -> Result<u64, Error> {
+    let guard = session.participant().pin();
+    let tables = session.store().catalog().tables(&guard)?;
+    Ok(tables.iter().map(|(_, root)| root.row_count.load(Ordering::Relaxed)).sum())
+}

@@ -1,0 +1,116 @@
+//! Cold start: what the log holds, put into an empty arena.
+
+#![forbid(unsafe_code)]
+
+use crate::row::{RowError, RowImage, Schema, delta};
+use crate::sys::FileSystem;
+use crate::txn::{Change, RedoOp, RedoReader, Session, TableRef, TxnError};
+use std::collections::HashMap;
+use std::path::Path;
+
+/// What replay did.
+#[derive(Clone, Debug, Default)]
+pub struct Replayed {
+    /// Transactions read.
+    pub transactions: u64,
+    /// Newest commit timestamp.
+    pub last_ts: u64,
+    /// Where the log ended torn, for people to read.
+    pub torn: Option<String>,
+}
+
+struct Target {
+    table: TableRef,
+    image: RowImage,
+    rows: i64,
+}
+
+/// Replays the log in `dir` into the empty arena of `session`, and sets clock and log to go on from there.
+///
+/// # Errors
+/// `Wal` for a damaged log, or one that names what it never defined; `OutOfSpace`.
+pub fn replay(
+    session: &mut Session,
+    files: &dyn FileSystem,
+    dir: &Path,
+    uuid: [u8; 16],
+) -> Result<Replayed, TxnError> {
+    let mut targets: HashMap<u32, Target> = HashMap::new();
+    let report = super::scan_log(files, dir, uuid, 0, &mut |commit_ts, redo: &[u8]| {
+        apply(session, &mut targets, commit_ts, redo)
+    })?;
+    for target in targets.values() {
+        session.add_rows(&target.table, target.rows)?;
+    }
+    let store = session.store();
+    store.clock().restore(report.last_ts);
+    store.log().start_at(report.last_ts);
+    Ok(Replayed {
+        transactions: report.records,
+        last_ts: report.last_ts,
+        torn: report.torn.map(|torn| format!("{torn:?}")),
+    })
+}
+
+fn apply(
+    session: &mut Session,
+    targets: &mut HashMap<u32, Target>,
+    commit_ts: u64,
+    redo: &[u8],
+) -> Result<(), TxnError> {
+    for op in RedoReader::new(redo) {
+        let (id, op) = op.map_err(|reason| TxnError::BadRedo { commit_ts, reason })?;
+        if let RedoOp::Create(bytes) = op {
+            define(session, targets, id, bytes)?;
+            continue;
+        }
+        let target = targets
+            .get_mut(&id)
+            .ok_or(TxnError::BadRedo { commit_ts, reason: "a table that was never defined" })?;
+        target.rows += apply_row(session, target, commit_ts, op)?;
+    }
+    Ok(())
+}
+
+fn define(
+    session: &mut Session,
+    targets: &mut HashMap<u32, Target>,
+    id: u32,
+    bytes: &[u8],
+) -> Result<(), TxnError> {
+    let schema = Schema::from_bytes(bytes)?;
+    session.store().catalog().reserve_id(id);
+    let table = session.link_table(id, &schema)?;
+    let image = RowImage::new(&schema);
+    targets.insert(id, Target { table, image, rows: 0 });
+    Ok(())
+}
+
+fn apply_row(
+    session: &mut Session,
+    target: &mut Target,
+    commit_ts: u64,
+    op: RedoOp<'_>,
+) -> Result<i64, TxnError> {
+    let Target { table, image, .. } = target;
+    let schema = std::sync::Arc::clone(table.schema());
+    let (RedoOp::Insert(body) | RedoOp::Update(body) | RedoOp::Delete(body) | RedoOp::Create(body)) = op;
+    let key =
+        delta::key(&schema, body)?.ok_or(TxnError::BadRedo { commit_ts, reason: "a row without its key" })?;
+    session.load_row(table, key, commit_ts, image, |current, image| {
+        match (op, current) {
+            (RedoOp::Delete(_), _) => return Ok(Change::Delete),
+            (RedoOp::Update(_), Some(row)) => image.copy_from(row),
+            (RedoOp::Update(_), None) => {
+                return Err(TxnError::BadRedo {
+                    commit_ts,
+                    reason: "an update of a row that does not exist",
+                });
+            }
+            _ => image.reset(&schema),
+        }
+        let taken: Result<usize, RowError> = delta::decode_into(&schema, body, image);
+        taken?;
+        Ok(Change::Put)
+    })
+}
