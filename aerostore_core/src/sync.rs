@@ -6,7 +6,6 @@
 mod imp {
     #![expect(clippy::disallowed_types, reason = "this module is where std's atomics enter the crate")]
 
-    pub(crate) type AtomicU8 = std::sync::atomic::AtomicU8;
     pub(crate) type AtomicU32 = std::sync::atomic::AtomicU32;
     pub(crate) type AtomicU64 = std::sync::atomic::AtomicU64;
     pub(crate) type AtomicBool = std::sync::atomic::AtomicBool;
@@ -16,7 +15,6 @@ mod imp {
 
 #[cfg(loom)]
 mod imp {
-    pub(crate) type AtomicU8 = loom::sync::atomic::AtomicU8;
     pub(crate) type AtomicU32 = loom::sync::atomic::AtomicU32;
     pub(crate) type AtomicU64 = loom::sync::atomic::AtomicU64;
     pub(crate) type AtomicBool = loom::sync::atomic::AtomicBool;

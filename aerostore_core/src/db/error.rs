@@ -208,7 +208,7 @@ fn wal_kind(error: &WalError) -> ErrorKind {
     match error {
         WalError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => ErrorKind::Space,
         WalError::Io { .. } => ErrorKind::Io,
-        WalError::ReadOnly { .. } => ErrorKind::ReadOnly,
+        WalError::ReadOnly => ErrorKind::ReadOnly,
         _ => ErrorKind::Corrupt,
     }
 }

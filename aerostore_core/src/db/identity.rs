@@ -22,7 +22,7 @@ const PROCESS_BYTES: std::ops::Range<u64> = 1..1 << 16;
 /// The byte of `lock` that a process holds while it opens the database.
 const OPENING_BYTE: u64 = 0;
 /// How long to wait for another process that is opening: it may be recovering.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(600);
+const OPEN_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// A data directory that this process has open.
 pub(super) struct DataDir {
@@ -167,7 +167,7 @@ fn identity(dir: &Path) -> Result<[u8; 16], Error> {
 
 /// A uuid as 32 hexadecimal digits.
 pub(super) fn uuid_text(uuid: &[u8; 16]) -> String {
-    uuid.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:032x}", u128::from_be_bytes(*uuid))
 }
 
 fn parse_uuid(path: &Path, text: &str) -> Result<[u8; 16], Error> {

@@ -32,7 +32,7 @@ use std::time::Duration;
 const DEFAULT_SHM_PATH: &str = "/dev/shm/aerostore.mmap";
 const SHM_PATH_VARIABLE: &str = "AEROSTORE_SHM_PATH";
 /// How long to wait for another process that makes or attaches the same mapping.
-const INIT_TIMEOUT: Duration = Duration::from_secs(600);
+const INIT_TIMEOUT: Duration = Duration::from_mins(10);
 /// Arena roots that hold the mapping's instance: which mapping of its database it is.
 const INSTANCE_ROOTS: [usize; 2] = [0, 1];
 /// Raise when the meaning of anything in the arena changes without its size changing.
@@ -83,10 +83,10 @@ pub(super) fn open(options: &DatabaseBuilder) -> Result<Database, Error> {
     }
     let mapped = map(&shm, &dir, options)?;
     let arena = mapped.arena.clone();
-    let (system, _) = arena.system_area();
-    let area = SystemArea::at(system);
-    let registry = Registry::attach(arena.clone(), area.registry(), lock, Probe::open(&shm)?)?;
-    let store = Arc::new(Store::new(arena.clone(), Arc::new(registry), area, options.ring_bytes)?);
+    let (start, _) = arena.system_area();
+    let system = SystemArea::at(start);
+    let registry = Registry::attach(arena.clone(), system.registry(), lock, Probe::open(&shm)?)?;
+    let store = Arc::new(Store::new(arena.clone(), Arc::new(registry), system, options.ring_bytes)?);
     let mut session = Box::new(Session::new(Arc::clone(&store))?);
     let mut replayed = Replayed::default();
     if mapped.made {

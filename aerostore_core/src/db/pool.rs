@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 /// The idle sessions of a process.
 #[derive(Default)]
 pub(super) struct SessionPool {
+    #[expect(clippy::vec_box, reason = "sessions move between transactions, which hold them boxed")]
     idle: Mutex<Vec<Box<Session>>>,
 }
 
@@ -23,6 +24,7 @@ impl SessionPool {
     }
 
     /// Takes all out, to be closed.
+    #[expect(clippy::vec_box, reason = "as for `idle`")]
     pub(super) fn drain(&self) -> Vec<Box<Session>> {
         std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner))
     }

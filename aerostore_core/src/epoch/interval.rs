@@ -6,7 +6,7 @@
 //!         `high` was the current epoch. I3: a retired block is freed when no reservation meets [birth, retire].
 //! Cost    one store and one fence per operation, one load per pointer followed. A process stopped inside an operation
 //!         holds back what was live then, and nothing that was born later.
-//! Source  2GE-IBR: Wen et al., "Interval-Based Memory Reclamation", PPoPP 2018.
+//! Source  `2GE-IBR`: Wen et al., "Interval-Based Memory Reclamation", `PPoPP` 2018.
 
 use crate::epoch::{EpochError, Registry, Slot, SlotId};
 use crate::shm::{Arena, BlockRef, Heap, OwnerId, RelPtr, Shared, ShmError};

@@ -89,7 +89,7 @@ impl SlotWord {
         )
     }
     fn state(self) -> SlotState {
-        if self.0 & 0xF == 0 { SlotState::Free } else { SlotState::Live }
+        if self.0.trailing_zeros() >= 4 { SlotState::Free } else { SlotState::Live }
     }
     fn process(self) -> ProcessId {
         ProcessId {

@@ -78,34 +78,27 @@ impl Transaction {
         logged_at: Option<u64>,
     ) -> Result<(), TxnError> {
         let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
-        let Session { participant, limbo, intents, .. } = &mut *session;
-        let mut superseding = Vec::new();
+        let Session { participant, limbo, intents, superseding, .. } = &mut *session;
         for index in 0..intents.len() {
             let guard = participant.pin();
             let entry = intents.entry(&guard, index)?;
             if entry.row() == 0 {
                 continue;
             }
-            match committed {
-                Some(commit_ts) => {
-                    settle_committed(&guard, block.offset, commit_ts, entry)?;
-                    if let Some(version) = entry.version()
-                        && VersionRef::resolve(&guard, version.offset)?.next(&guard) != 0
-                    {
-                        superseding.push(version);
-                    }
-                }
-                None => {
-                    Self::record_of(&guard, block)?.abort();
-                    settle_aborted(&guard, limbo, block.offset, entry)?;
-                }
+            let Some(commit_ts) = committed else {
+                Self::record_of(&guard, block)?.abort();
+                settle_aborted(&guard, limbo, block.offset, entry)?;
+                continue;
+            };
+            settle_committed(&guard, block.offset, commit_ts, entry)?;
+            if let Some(version) = entry.version()
+                && VersionRef::resolve(&guard, version.offset)?.next(&guard) != 0
+            {
+                superseding.push(version, commit_ts);
             }
         }
         session.end_record(block, logged_at)?;
-        if let Some(commit_ts) = committed {
-            for version in superseding {
-                session.note_superseding(version, commit_ts);
-            }
+        if committed.is_some() {
             let guard = session.participant.pin();
             for (table, delta) in self.row_deltas.drain(..) {
                 table.root(&guard)?.row_count.fetch_add(delta.cast_unsigned(), Ordering::Relaxed);

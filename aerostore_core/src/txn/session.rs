@@ -27,6 +27,24 @@ struct Superseding {
     commit_ts: u64,
 }
 
+/// Committed versions, oldest first, below which something waits for the horizon.
+#[derive(Default)]
+pub(super) struct PruneQueue(VecDeque<Superseding>);
+
+impl PruneQueue {
+    /// Remembers a version.
+    pub(super) fn push(&mut self, version: BlockRef, commit_ts: u64) {
+        if self.0.len() == PRUNE_QUEUE {
+            self.0.pop_front();
+        }
+        self.0.push_back(Superseding { version, commit_ts });
+    }
+
+    fn pop_below(&mut self, horizon: u64) -> Option<BlockRef> {
+        self.0.pop_front_if(|first| first.commit_ts <= horizon).map(|first| first.version)
+    }
+}
+
 /// One session of this process.
 pub struct Session {
     pub(super) store: Arc<Store>,
@@ -39,7 +57,7 @@ pub struct Session {
     pub(super) out_of_line: OutOfLine,
     /// Decided records that the log writer has not passed yet (R5), by commit timestamp.
     finished: VecDeque<(u64, BlockRef)>,
-    superseding: VecDeque<Superseding>,
+    pub(super) superseding: PruneQueue,
     pub(super) redo: Vec<u8>,
 }
 
@@ -64,7 +82,7 @@ impl Session {
             ring: 0,
             out_of_line: OutOfLine::default(),
             finished: VecDeque::new(),
-            superseding: VecDeque::new(),
+            superseding: PruneQueue::default(),
             redo: Vec::new(),
         })
     }
@@ -112,17 +130,9 @@ impl Session {
         Ok(())
     }
 
-    /// Remembers a committed version that has something older below it.
-    pub(super) fn note_superseding(&mut self, version: BlockRef, commit_ts: u64) {
-        if self.superseding.len() == PRUNE_QUEUE {
-            self.superseding.pop_front();
-        }
-        self.superseding.push_back(Superseding { version, commit_ts });
-    }
-
     /// Work between transactions: records the log has passed, versions nobody needs, blocks nobody can reach.
     pub(crate) fn tidy(&mut self) -> Result<(), TxnError> {
-        if self.superseding.len() >= PRUNE_BATCH {
+        if self.superseding.0.len() >= PRUNE_BATCH {
             self.prune()?;
         }
         if self.finished.len() >= PRUNE_BATCH {
@@ -148,10 +158,8 @@ impl Session {
     /// Cuts off versions that are older than what every snapshot sees.
     fn prune(&mut self) -> Result<(), TxnError> {
         let horizon = self.store.registry().horizon(self.store.clock().word())?;
-        while self.superseding.front().is_some_and(|first| first.commit_ts <= horizon) {
-            if let Some(first) = self.superseding.pop_front() {
-                self.prune_below(first.version)?;
-            }
+        while let Some(version) = self.superseding.pop_below(horizon) {
+            self.prune_below(version)?;
         }
         Ok(())
     }

@@ -45,7 +45,7 @@ impl SystemArea {
 pub struct Store {
     arena: Arena,
     registry: Arc<Registry>,
-    area: SystemArea,
+    system: SystemArea,
     /// How long this process waits for others' undecided transactions.
     pub stall: StallPolicy,
     /// Bytes of a session's log ring.
@@ -60,14 +60,14 @@ impl Store {
     pub fn new(
         arena: Arena,
         registry: Arc<Registry>,
-        area: SystemArea,
+        system: SystemArea,
         ring_bytes: u64,
     ) -> Result<Self, TxnError> {
         // Checked once, so that the accessors below cannot fail.
-        arena.resolve(RelPtr::<Clock>::new(area.clock))?;
-        arena.resolve(RelPtr::<Catalog>::new(area.catalog))?;
-        arena.resolve(RelPtr::<LogControl>::new(area.log))?;
-        Ok(Self { arena, registry, area, stall: StallPolicy::default(), ring_bytes })
+        arena.resolve(RelPtr::<Clock>::new(system.clock))?;
+        arena.resolve(RelPtr::<Catalog>::new(system.catalog))?;
+        arena.resolve(RelPtr::<LogControl>::new(system.log))?;
+        Ok(Self { arena, registry, system, stall: StallPolicy::default(), ring_bytes })
     }
 
     /// The arena.
@@ -91,23 +91,23 @@ impl Store {
     /// The commit clock.
     #[inline]
     pub fn clock(&self) -> &Clock {
-        self.fixed(self.area.clock)
+        self.fixed(self.system.clock)
     }
 
     /// The catalog.
     pub fn catalog(&self) -> &Catalog {
-        self.fixed(self.area.catalog)
+        self.fixed(self.system.catalog)
     }
 
     /// Offset of the catalog's head word.
     pub fn catalog_offset(&self) -> u64 {
-        self.area.catalog
+        self.system.catalog
     }
 
     /// The log's shared state.
     #[inline]
     pub fn log(&self) -> &LogControl {
-        self.fixed(self.area.log)
+        self.fixed(self.system.log)
     }
 
     /// The hash of the key of the row at `row`.

@@ -101,12 +101,11 @@ impl Transaction {
     ) -> Result<Upserted, TxnError> {
         let schema = table.schema();
         self.write(table, key, &mut |current, next| {
-            match current {
-                Some(row) => next.copy_from(row),
-                None => {
-                    next.reset(schema);
-                    next.set(schema, schema.key_index(), key)?;
-                }
+            if let Some(row) = current {
+                next.copy_from(row);
+            } else {
+                next.reset(schema);
+                next.set(schema, schema.key_index(), key)?;
             }
             for (index, value) in values {
                 next.set(schema, *index, *value)?;
@@ -303,22 +302,15 @@ impl Transaction {
         let participant = &*participant;
         let guard = participant.pin();
         let row: &RowHeader = guard.resolve(row_offset)?;
-        let index = match self.owned.get(&row_offset) {
-            Some(&index) => index,
-            None => {
-                let mut linker = Linker { participant, heap, limbo };
-                let slot = participant.slot();
-                let index = intents.push(
-                    &guard,
-                    slot,
-                    intents_offset,
-                    &mut linker,
-                    table.root_offset(),
-                    row_offset,
-                )?;
-                self.owned.insert(row_offset, index);
-                index
-            }
+        let index = if let Some(&index) = self.owned.get(&row_offset) {
+            index
+        } else {
+            let mut linker = Linker { participant, heap, limbo };
+            let slot = participant.slot();
+            let index =
+                intents.push(&guard, slot, intents_offset, &mut linker, table.root_offset(), row_offset)?;
+            self.owned.insert(row_offset, index);
+            index
         };
         own(&guard, store, table, row, row_offset, record)?;
         let entry = intents.entry(&guard, index)?;

@@ -88,8 +88,8 @@ impl HashTable {
         used * 10 > self.slots() * 7
     }
 
+    /// The directory word of a segment of the table at `table`, and its offset.
     fn segment_word<'g>(
-        &self,
         guard: &Guard<'g>,
         table: u64,
         segment: u64,
@@ -103,7 +103,7 @@ impl HashTable {
         let count = 1 << self.log2().saturating_sub(SEGMENT_LOG2);
         let mut segments = Vec::new();
         for segment in 0..count {
-            match self.segment_word(guard, table, segment)?.0.load(Ordering::Acquire) {
+            match Self::segment_word(guard, table, segment)?.0.load(Ordering::Acquire) {
                 0 => {}
                 offset => segments.push(offset),
             }
@@ -150,7 +150,7 @@ impl<'t> Probe<'t> {
     /// The slot, or none while its segment was never touched (then it is EMPTY).
     #[inline]
     pub(super) fn slot<'g>(&self, guard: &Guard<'g>, table: u64) -> Result<Option<&'g AtomicU64>, ShmError> {
-        let (word, _) = self.table.segment_word(guard, table, self.index >> SEGMENT_LOG2)?;
+        let (word, _) = HashTable::segment_word(guard, table, self.index >> SEGMENT_LOG2)?;
         let segment = word.load(Ordering::Acquire);
         if segment == 0 {
             return Ok(None);
@@ -170,7 +170,7 @@ impl<'t> Probe<'t> {
             if let Some(slot) = self.slot(guard, table)? {
                 return Ok(slot);
             }
-            let (word, offset) = self.table.segment_word(guard, table, self.index >> SEGMENT_LOG2)?;
+            let (word, offset) = HashTable::segment_word(guard, table, self.index >> SEGMENT_LOG2)?;
             let slots = self.table.slots().min(1 << SEGMENT_LOG2);
             let bytes = usize::try_from(slots).unwrap_or(usize::MAX) * size_of::<u64>();
             let block = blocks.alloc_zeroed(bytes, BlockKind::HASH_SEGMENT)?;
