@@ -10,8 +10,26 @@ use super::kind::ColumnType;
 use super::schema::Column;
 use super::value::Value;
 
-/// `value` as `column` stores it.
+/// Whether a column of type `kind` stores `value` just as it is, key or not: the common case, decided without a look at
+/// the column's definition. When in doubt, no.
 #[inline]
+pub(super) fn is_stored_form(kind: ColumnType, value: Value<'_>) -> bool {
+    match (kind, value) {
+        (ColumnType::Bool, Value::Bool(_))
+        | (ColumnType::I16, Value::I16(_))
+        | (ColumnType::I32, Value::I32(_))
+        | (ColumnType::I64, Value::I64(_))
+        | (ColumnType::Timestamp, Value::Timestamp(_))
+        | (ColumnType::TimestampMicros, Value::TimestampMicros(_)) => true,
+        (ColumnType::F64, Value::F64(number)) => number.is_finite() && number != 0.0,
+        (ColumnType::FixedString(width), Value::Str(text)) => {
+            !text.is_empty() && text.len() <= usize::from(width) && !text.as_bytes().contains(&0)
+        }
+        _ => false,
+    }
+}
+
+/// `value` as `column` stores it.
 pub(super) fn coerce<'v>(column: &Column, value: Value<'v>) -> Result<Value<'v>, RowError> {
     let kind = column.column_type();
     match (kind, value) {

@@ -16,7 +16,7 @@ use super::kind::ColumnType;
 use super::mask::{DirtyMask, NullMask};
 use super::schema::{Schema, Slot};
 use super::value::Value;
-use super::view::RowView;
+use super::view::{RowView, inet_bytes};
 
 /// The columns in which `new` differs from `old`, two rows of one schema.
 pub fn changed(schema: &Schema, old: RowView<'_>, new: RowView<'_>) -> DirtyMask {
@@ -55,28 +55,56 @@ pub fn encode(schema: &Schema, row: RowView<'_>, mask: DirtyMask, out: &mut Vec<
     put_varint(mask.0, out);
     put_varint(nulls.0, out);
     for index in DirtyMask(mask.0 & !nulls.0).columns() {
-        put_value(row, index, out);
+        put_value(row.get(index), out);
+    }
+}
+
+/// Appends the columns in `mask` with the values that `value_of` gives, each checked as the door of an image would.
+pub(super) fn encode_values<'v>(
+    schema: &Schema,
+    mask: DirtyMask,
+    value_of: impl Fn(usize) -> Value<'v>,
+    out: &mut Vec<u8>,
+) -> Result<(), RowError> {
+    let mut nulls = NullMask::EMPTY;
+    for index in mask.columns() {
+        nulls.set(index, value_of(index).is_null());
+    }
+    put_varint(mask.0, out);
+    put_varint(nulls.0, out);
+    for index in mask.columns() {
+        put_value(schema.accept(index, value_of(index))?, out);
+    }
+    Ok(())
+}
+
+fn put_value(value: Value<'_>, out: &mut Vec<u8>) {
+    match value {
+        Value::Null => {}
+        Value::Bool(flag) => out.push(u8::from(flag)),
+        Value::I16(number) => out.extend_from_slice(&number.to_le_bytes()),
+        Value::I32(number) => out.extend_from_slice(&number.to_le_bytes()),
+        Value::I64(number) | Value::Timestamp(number) | Value::TimestampMicros(number) => {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        Value::F32(number) => out.extend_from_slice(&number.to_le_bytes()),
+        Value::F64(number) => out.extend_from_slice(&number.to_le_bytes()),
+        Value::Char(letter) => out.extend_from_slice(&u32::from(letter).to_le_bytes()),
+        Value::Mac(octets) => out.extend_from_slice(&octets),
+        Value::Inet(address) => {
+            let stored = inet_bytes(address);
+            out.extend_from_slice(if address.is_ipv4() { &stored[..5] } else { &stored });
+        }
+        Value::Str(text) => {
+            put_varint(text.len() as u64, out);
+            out.extend_from_slice(text.as_bytes());
+        }
     }
 }
 
 /// Appends the key of `row` alone to `out`: a delete.
 pub fn encode_key(schema: &Schema, row: RowView<'_>, out: &mut Vec<u8>) {
     encode(schema, row, DirtyMask::of(schema.key_index()), out);
-}
-
-fn put_value(row: RowView<'_>, index: usize, out: &mut Vec<u8>) {
-    if let Some(text) = row.string_bytes(index) {
-        put_varint(text.len() as u64, out);
-        out.extend_from_slice(text);
-        return;
-    }
-    let Slot { kind, offset } = row.schema().slot(index);
-    let at = offset as usize;
-    let width = match kind {
-        ColumnType::Inet if row.bytes()[at] == 4 => 5,
-        _ => kind.fixed_bytes() as usize,
-    };
-    out.extend_from_slice(&row.bytes()[at..at + width]);
 }
 
 /// The columns that the delta at the start of `bytes` holds.
@@ -107,9 +135,18 @@ pub fn key<'a>(schema: &Schema, bytes: &'a [u8]) -> Result<Option<Value<'a>>, Ro
 /// [`RowError::Truncated`] or [`RowError::Corrupt`] for bytes that are no delta, and what [`RowImage::set`] reports for
 /// values that the columns do not take. Columns before the bad one are set then.
 pub fn decode_into(schema: &Schema, bytes: &[u8], image: &mut RowImage) -> Result<usize, RowError> {
+    for_each(schema, bytes, |index, value| image.set(schema, index, value))
+}
+
+/// Hands each column of the delta at the start of `bytes` to `accept`, and returns how many bytes it took.
+pub(super) fn for_each(
+    schema: &Schema,
+    bytes: &[u8],
+    mut accept: impl FnMut(usize, Value<'_>) -> Result<(), RowError>,
+) -> Result<usize, RowError> {
     let mut values = Values::new(schema, bytes)?;
     while let Some((index, value)) = values.next()? {
-        image.set(schema, index, value)?;
+        accept(index, value)?;
     }
     Ok(values.reader.at())
 }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use super::bytes::{put_at, u32_at, u64_at};
+use super::coerce::is_stored_form;
 use super::error::RowError;
 use super::kind::{ColumnType, MAX_IMAGE_BYTES};
 use super::mask::{DirtyMask, NullMask};
@@ -115,10 +116,11 @@ impl RowImage {
     #[inline]
     pub fn set(&mut self, schema: &Schema, index: usize, value: Value<'_>) -> Result<(), RowError> {
         self.check_schema(schema)?;
-        let value = schema.coerce(index, value)?;
-        if index == schema.key_index() && value.as_str().is_some_and(str::is_empty) {
-            return Err(RowError::EmptyKey { column: schema.key_column().name().to_owned() });
-        }
+        let value = if is_stored_form(schema.slot(index).kind, value) {
+            value
+        } else {
+            schema.accept(index, value)?
+        };
         self.put(schema, index, value)?;
         self.assigned = self.assigned.with(index);
         Ok(())

@@ -9,22 +9,29 @@ mod catalog;
 mod coerce;
 pub mod delta;
 mod error;
+mod field;
 mod fixed;
+#[doc(hidden)]
+pub mod generated;
 mod image;
 mod kind;
 mod mask;
 mod schema;
 pub mod text;
 pub mod tsv;
+mod typed;
 mod value;
 mod view;
 
+pub use aerostore_macros::speedtable;
 pub use error::RowError;
+pub use field::{Field, Mac, Stored, Timestamp, TimestampMicros};
 pub use fixed::FixedString;
 pub use image::RowImage;
 pub use kind::{ColumnType, IndexKind, Layout, MAX_COLUMNS, MAX_IMAGE_BYTES, MAX_KEY_BYTES, NullRule};
 pub use mask::{DirtyMask, NullMask};
 pub use schema::{Column, Schema, SchemaBuilder};
+pub use typed::{Row, TypedColumn};
 pub use value::{OwnedValue, Value};
 pub use view::RowView;
 

@@ -239,10 +239,11 @@ impl Schema {
         self.layout_hash
     }
 
-    /// `value` as column `index` stores it: integers and floats widened or narrowed without loss.
+    /// `value` as column `index` stores it: integers and floats widened or narrowed without loss. Keys to look up pass
+    /// through here; an empty one is only not found.
     ///
     /// # Errors
-    /// What [`RowImage::set`](super::RowImage::set) reports.
+    /// What [`RowImage::set`](super::RowImage::set) reports for a value that the column does not take.
     ///
     /// # Panics
     /// When there is no such column.
@@ -262,6 +263,16 @@ impl Schema {
     /// [`SchemaBuilder::build`] reports for a definition that no table can have.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, RowError> {
         catalog::decode(bytes)
+    }
+
+    /// [`coerce`](Self::coerce) for a value that is to be stored: the key must not be empty either.
+    #[inline]
+    pub(crate) fn accept<'v>(&self, index: usize, value: Value<'v>) -> Result<Value<'v>, RowError> {
+        let value = self.coerce(index, value)?;
+        if index == self.key && value.as_str().is_some_and(str::is_empty) {
+            return Err(RowError::EmptyKey { column: self.key_column().name().to_owned() });
+        }
+        Ok(value)
     }
 
     #[inline]

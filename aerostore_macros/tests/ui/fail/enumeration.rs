@@ -1,0 +1,8 @@
+use aerostore_core::row::speedtable;
+
+#[speedtable]
+enum Fix {
+    A,
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use aerostore_core::row::speedtable;
+
+#[speedtable]
+struct Fix {}
+
+fn main() {}
