@@ -51,6 +51,14 @@ fn equal_rows_have_equal_bytes_however_they_came_about() {
 }
 
 #[test]
+fn texts_set_backwards_lie_forwards() {
+    let schema = notes();
+    let forwards = finished(&schema, &[(0, "one".into()), (1, 5.into()), (2, "two".into())]);
+    let backwards = finished(&schema, &[(2, "two".into()), (1, 5.into()), (0, "one".into())]);
+    assert_eq!(forwards.bytes(), backwards.bytes());
+}
+
+#[test]
 fn defaults_and_missing_values() {
     let schema = notes();
     let image = finished(&schema, &[(1, 5.into())]);
