@@ -5,6 +5,7 @@ mod config;
 mod database;
 mod error;
 mod identity;
+pub mod ingest;
 mod open;
 mod pool;
 mod status;
