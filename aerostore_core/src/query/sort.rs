@@ -9,34 +9,39 @@
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
+use super::field::Kind;
 use super::plan::SortColumn;
 use crate::row::{RowView, Schema};
 
 /// Columns to sort by, and the schema of the rows.
 #[derive(Clone, Copy)]
 pub(super) struct SortOrder<'p> {
-    columns: &'p [SortColumn],
+    first: Option<&'p SortColumn>,
+    /// The columns that decide between rows of equal rank: not the first one, if its values are numbers.
+    tie_breakers: &'p [SortColumn],
     schema: &'p Schema,
 }
 
 impl<'p> SortOrder<'p> {
     pub(super) fn new(columns: &'p [SortColumn], schema: &'p Schema) -> Self {
-        Self { columns, schema }
+        let first = columns.first();
+        let ranked = first.is_some_and(|first| first.field.kind() != Kind::Bytes);
+        Self { first, tie_breakers: &columns[usize::from(ranked)..], schema }
     }
 
     /// The place of a row as far as its first sort column tells.
     #[inline]
     fn rank(self, row: RowView<'_>) -> u128 {
-        match self.columns.first() {
+        match self.first {
             Some(first) if first.descending => !first.field.order_prefix(row),
             Some(first) => first.field.order_prefix(row),
             None => 0,
         }
     }
 
-    /// The order that the columns give two rows.
+    /// The order of two rows of equal rank.
     fn compare(self, a: RowView<'_>, b: RowView<'_>) -> Ordering {
-        for column in self.columns {
+        for column in self.tie_breakers {
             let order = column.field.compare(a, b);
             if order != Ordering::Equal {
                 return if column.descending { order.reverse() } else { order };
@@ -46,7 +51,11 @@ impl<'p> SortOrder<'p> {
     }
 
     /// The same for copied images.
+    #[inline]
     fn compare_images(self, a: &[u8], b: &[u8]) -> Ordering {
+        if self.tie_breakers.is_empty() {
+            return Ordering::Equal;
+        }
         match (self.view(a), self.view(b)) {
             (Some(a), Some(b)) => self.compare(a, b),
             _ => Ordering::Equal,
@@ -138,10 +147,7 @@ impl<'p> TopRows<'p> {
         }
         let Some(last) = self.heap.first_mut() else { return };
         // A row that ties with the last one comes later than it, and so is not among the first.
-        let order = rank.cmp(&last.rank).then_with(|| match self.order.view(&last.image) {
-            Some(last) => self.order.compare(row, last),
-            None => Ordering::Equal,
-        });
+        let order = rank.cmp(&last.rank).then_with(|| self.order.compare_images(row.bytes(), &last.image));
         if order == Ordering::Less {
             last.rank = rank;
             last.ordinal = ordinal;
