@@ -8,8 +8,10 @@
 #![forbid(unsafe_code)]
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::plan::{AccessPath, Plan};
+use super::predicate::Predicate;
 use super::sort::{SortOrder, Sorter, TopRows};
 use crate::row::{RowView, Value};
 
@@ -25,12 +27,17 @@ pub trait RowSource {
     /// When the row cannot be read.
     fn point(&mut self, key: Value<'_>, visit: &mut dyn FnMut(RowView<'_>)) -> Result<(), Self::Error>;
 
-    /// Calls `visit` with each row once, until it breaks.
+    /// Calls `visit` with each row once, until it breaks. `visit` takes note only of rows that match `filter`, if there is
+    /// one: a transaction that writes may let others change the rest. It is to see the rest all the same.
     ///
     /// # Errors
     ///
     /// When rows cannot be read.
-    fn scan(&mut self, visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>) -> Result<(), Self::Error>;
+    fn scan(
+        &mut self,
+        filter: Option<&Arc<Predicate>>,
+        visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Self::Error>;
 }
 
 /// What a run did.
@@ -126,7 +133,7 @@ impl Plan {
             AccessPath::Nothing => &[],
             AccessPath::Point(key) => std::slice::from_ref(key),
             AccessPath::Points(keys) => &keys[..],
-            AccessPath::Scan => return source.scan(&mut filter),
+            AccessPath::Scan => return source.scan(self.residual.as_ref(), &mut filter),
         };
         let mut flow = ControlFlow::Continue(());
         for key in keys {

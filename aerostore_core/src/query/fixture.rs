@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::{Outcome, Plan, Query, RowSource, compare};
+use super::{Outcome, Plan, Predicate, Query, RowSource, compare};
 use crate::row::{Column, ColumnType, OwnedValue, RowImage, RowView, Schema, Value};
 
 pub(super) struct Table {
@@ -99,7 +99,11 @@ impl RowSource for Table {
         Ok(())
     }
 
-    fn scan(&mut self, visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>) -> Result<(), Infallible> {
+    fn scan(
+        &mut self,
+        _filter: Option<&Arc<Predicate>>,
+        visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Infallible> {
         for image in &self.images {
             if visit(image.view(&self.schema).expect("a finished image")).is_break() {
                 break;

@@ -38,7 +38,7 @@ pub(super) struct SortColumn {
 pub struct Plan {
     pub(super) schema: Arc<Schema>,
     pub(super) path: AccessPath,
-    pub(super) residual: Option<Predicate>,
+    pub(super) residual: Option<Arc<Predicate>>,
     pub(super) sort: Vec<SortColumn>,
     pub(super) limit: Option<u64>,
     pub(super) offset: u64,
@@ -66,7 +66,7 @@ impl Plan {
     }
 
     /// What rows reached that way are asked besides; `None` when every one of them matches.
-    pub fn residual(&self) -> Option<&Predicate> {
+    pub fn residual(&self) -> Option<&Arc<Predicate>> {
         self.residual.as_ref()
     }
 

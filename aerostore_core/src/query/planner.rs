@@ -31,7 +31,7 @@ pub(super) fn plan(schema: &Arc<Schema>, query: Query) -> Result<Plan, QueryErro
         None => (0..schema.columns().len()).collect(),
     };
     let (path, residual) = access(schema, filter.0);
-    let residual = residual.map(Predicate);
+    let residual = residual.map(|node| Arc::new(Predicate(node)));
     Ok(Plan {
         schema: Arc::clone(schema),
         path,
