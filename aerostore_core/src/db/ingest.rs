@@ -15,6 +15,7 @@
 mod columns;
 mod input;
 mod report;
+mod sink;
 
 use std::ops::ControlFlow;
 use std::time::Instant;

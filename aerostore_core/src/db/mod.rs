@@ -8,6 +8,7 @@ mod identity;
 pub mod ingest;
 mod open;
 mod pool;
+mod search;
 mod status;
 mod table;
 mod transaction;

@@ -1,0 +1,119 @@
+//! Ingest and search through a database.
+#![allow(missing_docs, reason = "tests")]
+
+mod common;
+
+use aerostore_core::db::ingest::{IngestOptions, Input};
+use aerostore_core::db::{TxnOptions, Upserted};
+use aerostore_core::query::{Plan, Query, SortKey, compare};
+use aerostore_core::row::Value;
+use common::{Place, flight, flight_schema, watchdog};
+use std::fmt::Write;
+use std::ops::ControlFlow;
+
+const GO_ON: ControlFlow<()> = ControlFlow::Continue(());
+
+fn unsynced() -> TxnOptions {
+    TxnOptions { synchronous_commit: Some(false), ..TxnOptions::default() }
+}
+
+#[test]
+fn what_was_ingested_is_found() {
+    watchdog(120);
+    let place = Place::new("search");
+    let db = place.open();
+    let table = db.create_table(&flight_schema()).unwrap();
+    let mut text = String::new();
+    for number in 0..2500 {
+        writeln!(text, "F{number}\t{}\t1.5\t{number}\t\t1533099600", number % 90).unwrap();
+    }
+    let options = IngestOptions::new();
+    let mut batches = 0;
+    let report = db
+        .ingest(&table, &options, Input::from_bytes(text.as_bytes()), unsynced(), &mut |report| {
+            batches = report.batches;
+            GO_ON
+        })
+        .unwrap();
+    assert_eq!((report.rows, report.inserted, report.batches, batches), (2500, 2500, 3, 3));
+    let again =
+        db.ingest(&table, &options, Input::from_reader(text.as_bytes()), unsynced(), &mut |_| GO_ON).unwrap();
+    assert_eq!((again.rows, again.unchanged), (2500, 2500));
+
+    let mut txn = db.begin(TxnOptions::default()).unwrap();
+    let filter =
+        compare::all(table.schema(), &[vec!["range", "altitude", "100", "200"], vec!["=", "lat", "10"]]);
+    let query = Query::filtered(filter.unwrap()).sort_by(SortKey::parse("-altitude"));
+    let plan = Plan::new(table.schema(), query).unwrap();
+    let mut found = Vec::new();
+    txn.search(&table, &plan, &mut |row| {
+        found.push(row.key().to_string());
+        GO_ON
+    })
+    .unwrap();
+    assert_eq!(found, ["F190", "F100"]);
+    assert_eq!(txn.search_count(&table, &plan).unwrap().rows_returned, 2);
+
+    let keys = compare::term(table.schema(), &["in", "flight_id", "F7", "nobody", "F7", "F8"]).unwrap();
+    let plan = Plan::new(table.schema(), Query::filtered(keys)).unwrap();
+    assert_eq!(txn.search_count(&table, &plan).unwrap().rows_examined, 2);
+}
+
+#[test]
+fn a_bad_line_undoes_its_batch_only() {
+    watchdog(120);
+    let place = Place::new("badline");
+    let db = place.open();
+    let table = db.create_table(&flight_schema()).unwrap();
+    let options = IngestOptions::new().columns(["flight_id", "altitude"]).batch_rows(2);
+    let text = b"A\t1\nB\t2\nC\t3\nD\tx\n";
+    let error = db.ingest(&table, &options, Input::from_bytes(text), unsynced(), &mut |_| GO_ON).unwrap_err();
+    assert_eq!(error.to_string(), "line 4: column \"altitude\": expected int but got \"x\"");
+    assert_eq!(error.report.rows, 2);
+    let mut txn = db.begin(TxnOptions::default()).unwrap();
+    assert_eq!(txn.count(&table).unwrap(), 2);
+    assert!(!txn.exists(&table, Value::Str("C")).unwrap());
+}
+
+#[test]
+fn columns_that_are_not_named_are_kept() {
+    watchdog(120);
+    let place = Place::new("partial");
+    let db = place.open();
+    let table = db.create_table(&flight_schema()).unwrap();
+    let mut txn = db.begin(unsynced()).unwrap();
+    assert_eq!(txn.upsert(&table, &flight(&table, "A", 300)).unwrap(), Upserted::Inserted);
+    txn.commit().unwrap();
+    let options = IngestOptions::new().columns(["gs", "flight_id"]);
+    let report =
+        db.ingest(&table, &options, Input::from_bytes(b"450\tA\n451\tB\n"), unsynced(), &mut |_| GO_ON);
+    let report = report.unwrap();
+    assert_eq!((report.inserted, report.updated), (1, 1));
+    let mut txn = db.begin(TxnOptions::default()).unwrap();
+    let row = |row: aerostore_core::row::RowView<'_>| (row.get(3).as_i64(), row.get(4).as_i64());
+    assert_eq!(txn.get(&table, Value::Str("A"), row).unwrap(), Some((Some(300), Some(450))));
+    assert_eq!(txn.get(&table, Value::Str("B"), row).unwrap(), Some((None, Some(451))));
+}
+
+#[test]
+fn batches_that_conflict_are_run_again() {
+    watchdog(120);
+    let place = Place::new("conflict");
+    let db = place.open();
+    let table = db.create_table(&flight_schema()).unwrap();
+    std::thread::scope(|scope| {
+        for worker in 0..3 {
+            let (db, table) = (&db, &table);
+            scope.spawn(move || {
+                let text: String =
+                    (0..2000).map(|row| format!("F{}\t{worker}\t\t{row}\t\t\n", row % 50)).collect();
+                let options = IngestOptions::new().batch_rows(100);
+                let input = Input::from_bytes(text.as_bytes());
+                let report = db.ingest(table, &options, input, unsynced(), &mut |_| GO_ON).unwrap();
+                assert_eq!(report.rows, 2000);
+            });
+        }
+    });
+    let mut txn = db.begin(TxnOptions::default()).unwrap();
+    assert_eq!(txn.count(&table).unwrap(), 50);
+}
