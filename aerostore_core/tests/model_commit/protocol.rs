@@ -1,0 +1,468 @@
+//! The commit protocol as atomic steps, and the ways to break it.
+//!
+//! A step is one shared load, CAS or store, with whatever private work follows it. Two things happen together because
+//! nobody can tell them apart: owning a row and looking at its newest committed version (the chain of an owned row
+//! does not change but for aborted versions), and staging a log record and preparing (nobody reads the ring before
+//! the commit point).
+
+use crate::state::{NONE, Operation, Purpose, ROWS, Record, State, Step, TRANSACTIONS, Walk};
+
+/// A deliberate mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mutation {
+    /// The timestamp is taken while the record is ACTIVE, and set from there.
+    NoPending,
+    /// PENDING is announced, but the timestamp was taken before.
+    TimestampBeforePending,
+    /// Readers take a PENDING writer's version for invisible.
+    PendingSkipped,
+    /// Readers take a PREPARED writer's version for invisible, whatever its timestamp.
+    PreparedSkipped,
+    /// Validation looks at committed versions only.
+    ValidationBlind,
+    /// There is no validation.
+    NoValidation,
+    /// COMMITTED is stored where a CAS belongs, over a forced abort.
+    PlainStoreCommit,
+    /// Versions get their timestamp when the writer is prepared.
+    StampEarly,
+    /// The log record is staged after the commit point.
+    StageAfterCommit,
+    /// Rows are written without owning them.
+    WriteWithoutOwning,
+    /// The snapshot is extended without reading again.
+    ExtendBlindly,
+    /// The log writer passes over PENDING and PREPARED records.
+    LogDoesNotResolve,
+    /// The log writer loads the clock after it looked at the records.
+    LogClockLate,
+}
+
+/// Every mistake there is.
+pub(crate) const MUTATIONS: [Mutation; 13] = [
+    Mutation::NoPending,
+    Mutation::TimestampBeforePending,
+    Mutation::PendingSkipped,
+    Mutation::PreparedSkipped,
+    Mutation::ValidationBlind,
+    Mutation::NoValidation,
+    Mutation::PlainStoreCommit,
+    Mutation::StampEarly,
+    Mutation::StageAfterCommit,
+    Mutation::WriteWithoutOwning,
+    Mutation::ExtendBlindly,
+    Mutation::LogDoesNotResolve,
+    Mutation::LogClockLate,
+];
+
+/// Who does something, and what: for traces.
+pub(crate) type Label = (Actor, &'static str);
+
+/// Who.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Actor {
+    Transaction(usize),
+    LogWriter,
+    /// Whoever aborts transaction `.0` against its will.
+    Forcer(usize),
+}
+
+/// Programs, and the mistake if any.
+#[derive(Clone, Copy)]
+pub(crate) struct Model {
+    pub(crate) programs: [&'static [Operation]; TRANSACTIONS],
+    pub(crate) mutation: Option<Mutation>,
+}
+
+/// What examining a version tells a walker.
+enum Sight {
+    Visible,
+    Older,
+    Help(u8),
+    Wait,
+}
+
+impl Model {
+    pub(crate) fn is(&self, mutation: Mutation) -> bool {
+        self.mutation == Some(mutation)
+    }
+
+    /// Does transaction `t` write `row`?
+    pub(crate) fn writes(&self, t: usize, row: usize) -> bool {
+        self.programs[t]
+            .iter()
+            .any(|operation| matches!(operation, Operation::Write(r) if usize::from(*r) == row))
+    }
+
+    /// Does it write or lock nothing?
+    pub(crate) fn is_read_only(&self, t: usize) -> bool {
+        self.programs[t].iter().all(|operation| matches!(operation, Operation::Read(_)))
+    }
+
+    /// Every state one step away.
+    pub(crate) fn successors(&self, state: &State, out: &mut Vec<(Label, State)>) {
+        for t in 0..TRANSACTIONS {
+            let mut next = *state;
+            if let Some(what) = self.step(&mut next, t) {
+                out.push(((Actor::Transaction(t), what), self.settled(next)));
+            }
+            if state.forced_left > 0 && !state.records[t].is_decided() && !self.is_read_only(t) {
+                let mut next = *state;
+                next.forced_left -= 1;
+                next.records[t] = Record::Aborted;
+                out.push(((Actor::Forcer(t), "aborted by force"), self.settled(next)));
+            }
+        }
+        let mut next = *state;
+        if let Some(what) = self.log_step(&mut next) {
+            out.push(((Actor::LogWriter, what), self.settled(next)));
+        }
+    }
+
+    /// The state after every step that nobody can hinder or notice: it reads what no longer changes. Such a step leads to the
+    /// same states now or later, so its interleavings are not explored.
+    fn settled(&self, mut state: State) -> State {
+        for t in 0..TRANSACTIONS {
+            while self.is_private(&state, t) && self.step(&mut state, t).is_some() {}
+        }
+        while Self::is_log_step_private(&state) && self.log_step(&mut state).is_some() {}
+        state.canonical()
+    }
+
+    fn is_private(&self, s: &State, t: usize) -> bool {
+        match s.transactions[t].step {
+            Step::Walk(walk) if walk.version == NONE => false,
+            Step::Walk(walk) if walk.version == 0 || walk.version == version_of(t) => true,
+            Step::Walk(walk) => match s.records[usize::from(walk.version - 1)] {
+                Record::Committed(_) | Record::Aborted => true,
+                Record::Prepared(timestamp) => timestamp > Self::bound(s, t, walk),
+                _ => false,
+            },
+            Step::HelpPrepare(_, whom, _) => s.records[usize::from(whom)] != Record::Pending,
+            Step::Pend | Step::Prepare(_) => s.records[t] == Record::Aborted,
+            Step::Commit => s.records[t] == Record::Aborted && !self.is(Mutation::PlainStoreCommit),
+            Step::Stamp(_) => true,
+            _ => false,
+        }
+    }
+
+    /// The exclusive bound of timestamps that a walk sees.
+    fn bound(s: &State, t: usize, walk: Walk) -> u8 {
+        match walk.purpose {
+            Purpose::Read { .. } => s.transactions[t].snapshot,
+            Purpose::Extend { bound, .. } => bound,
+            Purpose::Validate => s.transactions[t].timestamp,
+        }
+    }
+
+    /// One step of transaction `t`, or `None` when it has to wait or has finished.
+    fn step(&self, s: &mut State, t: usize) -> Option<&'static str> {
+        Some(match s.transactions[t].step {
+            Step::Begin => {
+                s.transactions[t].snapshot = s.clock;
+                s.transactions[t].step = Step::Operation(0);
+                "takes its snapshot"
+            }
+            Step::Operation(index) => return self.operation(s, t, index),
+            Step::Walk(walk) => return self.walk(s, t, walk),
+            Step::HelpTake(walk, whom) => {
+                s.transactions[t].step = Step::HelpPrepare(walk, whom, take_timestamp(s));
+                "takes a timestamp for a PENDING peer"
+            }
+            Step::HelpPrepare(walk, whom, timestamp) => {
+                let record = &mut s.records[usize::from(whom)];
+                if *record == Record::Pending {
+                    *record = Record::Prepared(timestamp);
+                }
+                s.transactions[t].step = Step::Walk(walk);
+                "helps a PENDING peer to PREPARED"
+            }
+            Step::LoadHead(index) => {
+                let row = self.row(t, index);
+                s.older[t][row] = s.heads[row];
+                s.transactions[t].step = Step::Link(index, s.heads[row]);
+                "loads the head"
+            }
+            Step::Link(index, expected) => {
+                let row = self.row(t, index);
+                if s.heads[row] == expected {
+                    s.heads[row] = version_of(t);
+                    self.go_on(s, t, index);
+                } else {
+                    s.transactions[t].step = Step::LoadHead(index);
+                }
+                "links its version"
+            }
+            Step::Pend | Step::TakeTimestamp | Step::Prepare(_) => self.prepare(s, t),
+            Step::Commit => self.commit(s, t),
+            Step::StageLate => {
+                s.staged[t] = s.transactions[t].timestamp;
+                s.transactions[t].step = Step::Stamp(0);
+                "stages its log record"
+            }
+            Step::Stamp(row) => {
+                let row = usize::from(row);
+                if self.writes(t, row) {
+                    s.stamps[t][row] = s.transactions[t].timestamp;
+                }
+                s.transactions[t].step = next_row(row).map_or(Step::Finished, Step::Stamp);
+                "stamps"
+            }
+            Step::CleanUp => {
+                for row in 0..ROWS {
+                    if s.heads[row] == version_of(t) {
+                        s.heads[row] = s.older[t][row];
+                    }
+                }
+                finish_aborted(s, t);
+                "unlinks its versions"
+            }
+            Step::Finished => return None,
+        })
+    }
+
+    fn row(&self, t: usize, index: u8) -> usize {
+        match self.programs[t][usize::from(index)] {
+            Operation::Read(row) | Operation::Write(row) | Operation::Lock(row) => usize::from(row),
+        }
+    }
+
+    /// After operation `index`.
+    fn go_on(&self, s: &mut State, t: usize, index: u8) {
+        let next = index + 1;
+        s.transactions[t].step = if usize::from(next) < self.programs[t].len() {
+            Step::Operation(next)
+        } else if self.is_read_only(t) {
+            Step::Finished
+        } else if self.is(Mutation::NoPending) || self.is(Mutation::TimestampBeforePending) {
+            Step::TakeTimestamp
+        } else {
+            Step::Pend
+        };
+    }
+
+    fn operation(&self, s: &mut State, t: usize, index: u8) -> Option<&'static str> {
+        let row = self.row(t, index);
+        if let Operation::Read(row) = self.programs[t][usize::from(index)] {
+            // Loading the head is the walk's first step; fall through to it at once.
+            let walk = Walk { purpose: Purpose::Read { index }, row, version: NONE };
+            return self.walk(s, t, walk);
+        }
+        let owner = s.owners[row];
+        let held = owner != 0 && owner != version_of(t) && !s.records[usize::from(owner - 1)].is_decided();
+        if held && !self.is(Mutation::WriteWithoutOwning) {
+            // It may as well wait: then its turn comes later.
+            return Some(abort_self(s, t, "gives up: the row is owned"));
+        }
+        s.owners[row] = version_of(t);
+        let newest = Self::newest_committed(s, t, row);
+        if newest >= s.transactions[t].snapshot {
+            let bound = s.clock;
+            let purpose = Purpose::Extend { index, bound };
+            match Self::first_read(s, t, 0).filter(|_| !self.is(Mutation::ExtendBlindly)) {
+                Some(row) => s.transactions[t].step = Step::Walk(Walk { purpose, row, version: NONE }),
+                None => self.extended(s, t, index, bound),
+            }
+            return Some("owns a row with a version younger than its snapshot");
+        }
+        self.owned(s, t, index);
+        Some("owns a row")
+    }
+
+    fn owned(&self, s: &mut State, t: usize, index: u8) {
+        match self.programs[t][usize::from(index)] {
+            Operation::Write(_) => s.transactions[t].step = Step::LoadHead(index),
+            _ => self.go_on(s, t, index),
+        }
+    }
+
+    fn extended(&self, s: &mut State, t: usize, index: u8, bound: u8) {
+        s.transactions[t].snapshot = bound;
+        self.owned(s, t, index);
+    }
+
+    /// The first row from `from` on that `t` has read.
+    fn first_read(s: &State, t: usize, from: usize) -> Option<u8> {
+        (from..ROWS).find(|&row| s.transactions[t].reads[row] != NONE).map(small)
+    }
+
+    fn newest_committed(s: &State, t: usize, row: usize) -> u8 {
+        let mut version = s.heads[row];
+        loop {
+            if version != version_of(t)
+                && let Some(timestamp) = s.committed_at(version)
+            {
+                return timestamp;
+            }
+            version = s.older[usize::from(version - 1)][row];
+        }
+    }
+
+    fn walk(&self, s: &mut State, t: usize, walk: Walk) -> Option<&'static str> {
+        let row = usize::from(walk.row);
+        if walk.version == NONE {
+            s.transactions[t].step = Step::Walk(Walk { version: s.heads[row], ..walk });
+            return Some("loads a head");
+        }
+        match self.sight(s, t, walk, Self::bound(s, t, walk)) {
+            Sight::Wait => None,
+            Sight::Older => {
+                let version = s.older[usize::from(walk.version - 1)][row];
+                s.transactions[t].step = Step::Walk(Walk { version, ..walk });
+                Some("passes an invisible version")
+            }
+            Sight::Help(whom) => {
+                s.transactions[t].step = Step::HelpTake(walk, whom);
+                Some("meets a PENDING record")
+            }
+            Sight::Visible => Some(self.arrived(s, t, walk)),
+        }
+    }
+
+    fn sight(&self, s: &State, t: usize, walk: Walk, bound: u8) -> Sight {
+        if walk.version == 0 {
+            return Sight::Visible;
+        }
+        let writer = usize::from(walk.version - 1);
+        if writer == t {
+            let reads = matches!(walk.purpose, Purpose::Read { .. });
+            return if reads { Sight::Visible } else { Sight::Older };
+        }
+        let before = |timestamp| if timestamp < bound { Sight::Visible } else { Sight::Older };
+        let stamp = s.stamps[writer][usize::from(walk.row)];
+        if stamp != 0 {
+            return before(stamp);
+        }
+        let blind = walk.purpose == Purpose::Validate && self.is(Mutation::ValidationBlind);
+        match s.records[writer] {
+            Record::Committed(timestamp) => before(timestamp),
+            Record::Pending if blind || self.is(Mutation::PendingSkipped) => Sight::Older,
+            Record::Pending => Sight::Help(small(writer)),
+            Record::Prepared(_) if blind || self.is(Mutation::PreparedSkipped) => Sight::Older,
+            Record::Prepared(timestamp) if timestamp < bound => Sight::Wait,
+            Record::Active | Record::Aborted | Record::Prepared(_) => Sight::Older,
+        }
+    }
+
+    /// A walk has found the version its reader sees.
+    fn arrived(&self, s: &mut State, t: usize, walk: Walk) -> &'static str {
+        let row = usize::from(walk.row);
+        if let Purpose::Read { index } = walk.purpose {
+            if walk.version != version_of(t) {
+                s.transactions[t].reads[row] = walk.version;
+            }
+            self.go_on(s, t, index);
+            return "reads";
+        }
+        if s.transactions[t].reads[row] != walk.version {
+            return abort_self(s, t, "finds that what it read has changed, and aborts");
+        }
+        match (Self::first_read(s, t, row + 1), walk.purpose) {
+            (Some(row), _) => s.transactions[t].step = Step::Walk(Walk { row, version: NONE, ..walk }),
+            (None, Purpose::Extend { index, bound }) => self.extended(s, t, index, bound),
+            (None, _) => s.transactions[t].step = Step::Commit,
+        }
+        "finds a read unchanged"
+    }
+
+    fn prepare(&self, s: &mut State, t: usize) -> &'static str {
+        let late_announcement = self.is(Mutation::TimestampBeforePending);
+        match s.transactions[t].step {
+            Step::Pend => {
+                if s.records[t] == Record::Active {
+                    s.records[t] = Record::Pending;
+                    let early = s.transactions[t].timestamp;
+                    s.transactions[t].step =
+                        if late_announcement { Step::Prepare(early) } else { Step::TakeTimestamp };
+                } else {
+                    s.transactions[t].step = Step::CleanUp;
+                }
+                "announces PENDING"
+            }
+            Step::TakeTimestamp => {
+                let timestamp = take_timestamp(s);
+                if late_announcement {
+                    s.transactions[t].timestamp = timestamp;
+                    s.transactions[t].step = Step::Pend;
+                } else {
+                    s.transactions[t].step = Step::Prepare(timestamp);
+                }
+                "takes a timestamp"
+            }
+            Step::Prepare(timestamp) => {
+                let expected = if self.is(Mutation::NoPending) { Record::Active } else { Record::Pending };
+                if s.records[t] == expected {
+                    s.records[t] = Record::Prepared(timestamp);
+                }
+                if let Record::Prepared(timestamp) = s.records[t] {
+                    s.transactions[t].timestamp = timestamp;
+                    self.prepared(s, t);
+                } else {
+                    s.transactions[t].step = Step::CleanUp;
+                }
+                "becomes PREPARED"
+            }
+            _ => unreachable!("called for these three steps"),
+        }
+    }
+
+    fn prepared(&self, s: &mut State, t: usize) {
+        if !self.is(Mutation::StageAfterCommit) {
+            s.staged[t] = s.transactions[t].timestamp;
+        }
+        if self.is(Mutation::StampEarly) {
+            for row in (0..ROWS).filter(|&row| self.writes(t, row)) {
+                s.stamps[t][row] = s.transactions[t].timestamp;
+            }
+        }
+        let first = Self::first_read(s, t, 0).filter(|_| !self.is(Mutation::NoValidation));
+        s.transactions[t].step = first
+            .map_or(Step::Commit, |row| Step::Walk(Walk { purpose: Purpose::Validate, row, version: NONE }));
+    }
+
+    fn commit(&self, s: &mut State, t: usize) -> &'static str {
+        let timestamp = s.transactions[t].timestamp;
+        if s.records[t] == Record::Prepared(timestamp) || self.is(Mutation::PlainStoreCommit) {
+            s.records[t] = Record::Committed(timestamp);
+            s.transactions[t].snapshot = 0;
+            s.transactions[t].step =
+                if self.is(Mutation::StageAfterCommit) { Step::StageLate } else { Step::Stamp(0) };
+        } else {
+            s.transactions[t].step = Step::CleanUp;
+        }
+        "commits"
+    }
+}
+
+pub(crate) fn take_timestamp(s: &mut State) -> u8 {
+    s.clock += 1;
+    s.clock - 1
+}
+
+fn abort_self(s: &mut State, t: usize, what: &'static str) -> &'static str {
+    if !s.records[t].is_decided() {
+        s.records[t] = Record::Aborted;
+    }
+    s.transactions[t].step = Step::CleanUp;
+    what
+}
+
+/// What an aborted transaction knew no longer matters; forgetting it lets states coincide.
+fn finish_aborted(s: &mut State, t: usize) {
+    let transaction = &mut s.transactions[t];
+    (transaction.step, transaction.snapshot, transaction.timestamp) = (Step::Finished, 0, 0);
+    transaction.reads = [NONE; ROWS];
+    s.staged[t] = 0;
+}
+
+fn version_of(t: usize) -> u8 {
+    small(t) + 1
+}
+
+fn next_row(row: usize) -> Option<u8> {
+    (row + 1 < ROWS).then(|| small(row + 1))
+}
+
+fn small(index: usize) -> u8 {
+    u8::try_from(index).expect("rows and transactions are few")
+}
