@@ -9,7 +9,7 @@ use crate::index::HashIndex;
 use crate::mvcc::{BeginWord, NEVER, RowHeader, TableRoot, VersionRef};
 use crate::shm::{BlockKind, BlockState, Marker, ShmError, SweepReport, mark_sweep, slabs_of, tagged_slabs};
 use crate::sync::Ordering;
-use crate::txn::{Session, TableRef, intent_blocks, tables};
+use crate::txn::{Session, TableRef, TxnError, intent_blocks, tables};
 use std::collections::HashMap;
 
 /// What a check found.
@@ -155,7 +155,7 @@ impl TableCheck<'_> {
                         self.problem(&format!("row {offset} has {count} index entries"));
                     }
                     (BlockState::Live, None) => {
-                        self.problem(&format!("row {offset} is not in the key index"))
+                        self.problem(&format!("row {offset} is not in the key index"));
                     }
                     (state, Some(_)) => {
                         self.problem(&format!("the key index has row {offset}, which is {state:?}"));
@@ -213,10 +213,10 @@ impl TableCheck<'_> {
                 self.problem(&format!("version {at} of row {offset} names row {}", version.row()));
             }
             // A tombstone has its key and nothing else.
-            let sound = self.table.view(version.payload()).and_then(|view| match version.is_tombstone() {
-                true => Ok(()),
-                false => Ok(view.check()?),
-            });
+            let sound = match self.table.view(version.payload()) {
+                Ok(view) if !version.is_tombstone() => view.check().map_err(TxnError::from),
+                other => other.map(|_| ()),
+            };
             if let Err(error) = sound {
                 self.problem(&format!("version {at} of row {offset}: {error}"));
             }

@@ -46,6 +46,8 @@ pub struct Transaction {
     pub(super) snapshot: u64,
     pub(super) record: Option<BlockRef>,
     pub(super) reads: ReadSet,
+    /// Whether anything was read at the snapshot, remembered or not.
+    has_read: bool,
     /// Number of the intent of each row that is owned, by the row's offset.
     pub(super) owned: HashMap<u64, usize, foldhash::fast::FixedState>,
     /// Rows gained or lost, by table.
@@ -66,6 +68,7 @@ impl Transaction {
             snapshot,
             record: None,
             reads: ReadSet::default(),
+            has_read: false,
             owned: HashMap::default(),
             row_deltas: Vec::new(),
             scratch: None,
@@ -118,6 +121,7 @@ impl Transaction {
     ) -> Result<Option<R>, TxnError> {
         let key = table.schema().coerce(table.schema().key_index(), key)?;
         let hash = hash_key(key, &mut self.key_scratch);
+        self.has_read = true;
         let own = self.own_record();
         let session = self.session.as_deref().ok_or(TxnError::Ended)?;
         let store = &session.store;
@@ -161,6 +165,7 @@ impl Transaction {
         predicate: Option<RowPredicate>,
         f: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
     ) -> Result<(), TxnError> {
+        self.has_read = true;
         let own = self.own_record();
         let remembers = self.remembers_reads();
         let session = self.session.as_deref().ok_or(TxnError::Ended)?;
@@ -197,16 +202,12 @@ impl Transaction {
         let slot = session.participant.slot();
         let old = self.snapshot;
         let new = slot.take_snapshot(session.store.clock().word());
-        if self.options.isolation == Isolation::Snapshot {
-            // First updater wins: a newer version of a row to be written cannot be reconciled with the snapshot.
-            let read_nothing =
-                self.reads.rows.is_empty() && self.reads.scans.is_empty() && self.reads.missing.is_empty();
-            if !read_nothing {
-                return Err(TxnError::Serialization {
-                    reason: "the row was changed by another transaction",
-                    table: String::new(),
-                });
-            }
+        if self.options.isolation == Isolation::Snapshot && self.has_read {
+            // First updater wins: reads are not remembered here, so whether they still hold cannot be known.
+            return Err(TxnError::Serialization {
+                reason: "the row was changed by another transaction",
+                table: String::new(),
+            });
         }
         super::validate::validate(&session.participant, &session.store, &self.reads, old, new, own)?;
         self.snapshot = new;
