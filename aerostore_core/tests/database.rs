@@ -1,5 +1,5 @@
 //! The main path: open, write, read, restart warm, restart cold.
-#![allow(missing_docs, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 mod common;
 

@@ -1,7 +1,7 @@
 //! Isolation, anomaly by anomaly: each test is a history that a weaker level would let through.
 //!
 //! Source: Adya's phenomena in the form of Kleppmann's Hermitage; write skew and its read-only form after Fekete et al.
-#![allow(missing_docs, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 mod common;
 

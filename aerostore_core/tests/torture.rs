@@ -4,7 +4,7 @@
 //! whose fate follows from n, and moves one unit between two of the accounts that all writers share. So the counter alone says
 //! what every row must be, and the accounts' sum never changes. Before a commit the writer says `try n` on its pipe, after it
 //! `done n`.
-#![allow(missing_docs, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! What the integration tests share: a database of their own, and a flight table.
-#![allow(dead_code, missing_docs, reason = "each test uses its part")]
+#![allow(dead_code, missing_docs, clippy::expect_used, reason = "each test uses its part")]
 
 use aerostore_core::db::{Database, Table};
 use aerostore_core::row::{Column, ColumnType, RowImage, Schema, Value};

@@ -1,0 +1,248 @@
+//! Files that are not what they should be: each is refused with an error that says what and where, and nothing is changed.
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use aerostore_core::db::{Database, Error, ErrorKind, OpenMode, TxnOptions};
+use aerostore_core::row::Value;
+use common::{Place, flight, flight_schema, watchdog};
+use std::fs;
+use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+fn filled(name: &str) -> Place {
+    watchdog(60);
+    let place = Place::new(name);
+    let db = place.open();
+    let table = db.create_table(&flight_schema()).unwrap();
+    let mut txn = db.begin(TxnOptions::default()).unwrap();
+    txn.upsert(&table, &flight(&table, "A", 1)).unwrap();
+    txn.commit().unwrap();
+    db.close().unwrap();
+    place
+}
+
+fn refused(place: &Place, words: &[&str]) -> Error {
+    let error = Database::builder(&place.dir).shm_path(&place.shm).open().map(|_| ()).unwrap_err();
+    let text = error.to_string();
+    for word in words {
+        assert!(text.contains(word), "\"{text}\" does not say \"{word}\"");
+    }
+    error
+}
+
+fn overwrite(place: &Place, offset: u64, bytes: &[u8]) {
+    let mut file = fs::OpenOptions::new().write(true).open(&place.shm).unwrap();
+    file.seek(SeekFrom::Start(offset)).unwrap();
+    file.write_all(bytes).unwrap();
+}
+
+#[test]
+fn a_truncated_mapping() {
+    let place = filled("truncated");
+    let file = fs::OpenOptions::new().write(true).open(&place.shm).unwrap();
+    file.set_len(100_000).unwrap();
+    let error = refused(&place, &["100000", &place.shm.display().to_string()]);
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert_eq!(fs::metadata(&place.shm).unwrap().len(), 100_000);
+}
+
+#[test]
+fn a_foreign_file() {
+    let place = filled("foreign");
+    overwrite(&place, 0, b"GIF89a");
+    refused(&place, &[&place.shm.display().to_string()]);
+    assert!(fs::read(&place.shm).unwrap().starts_with(b"GIF89a"), "the file was touched");
+}
+
+#[test]
+fn a_text_file() {
+    watchdog(60);
+    let place = Place::new("text");
+    fs::write(&place.shm, "not a database\n").unwrap();
+    refused(&place, &[&place.shm.display().to_string()]);
+    assert_eq!(fs::read_to_string(&place.shm).unwrap(), "not a database\n");
+}
+
+#[test]
+fn a_mapping_of_another_version() {
+    let place = filled("version");
+    overwrite(&place, 4, &77_u32.to_ne_bytes());
+    refused(&place, &["77", "version"]);
+}
+
+#[test]
+fn a_symbolic_link() {
+    let place = filled("symlink");
+    let target = place.shm.with_extension("target");
+    fs::rename(&place.shm, &target).unwrap();
+    symlink(&target, &place.shm).unwrap();
+    refused(&place, &["link"]);
+    fs::remove_file(&place.shm).unwrap();
+    fs::remove_file(&target).unwrap();
+}
+
+#[test]
+fn a_directory_instead_of_a_mapping() {
+    watchdog(60);
+    let place = Place::new("directory");
+    fs::create_dir(&place.shm).unwrap();
+    refused(&place, &[&place.shm.display().to_string()]);
+    fs::remove_dir(&place.shm).unwrap();
+}
+
+#[test]
+fn a_mapping_of_another_user() {
+    let place = filled("user");
+    // SAFETY: geteuid has no preconditions.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!("only root can give a file away");
+        return;
+    }
+    std::os::unix::fs::chown(&place.shm, Some(12345), None).unwrap();
+    refused(&place, &["12345"]);
+}
+
+#[test]
+fn a_mapping_and_a_directory_of_different_databases() {
+    let first = filled("pair-a");
+    let second = filled("pair-b");
+    let error = Database::builder(&second.dir).shm_path(&first.shm).open().map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Mismatch);
+    let text = error.to_string();
+    assert!(
+        text.contains(&first.shm.display().to_string()) && text.contains(&second.dir.display().to_string())
+    );
+    for place in [&first, &second] {
+        let db = place.open();
+        assert_eq!(db.boot().mode, OpenMode::Warm);
+        assert_eq!(db.boot().rows, 1);
+    }
+}
+
+#[test]
+fn a_directory_in_use_with_another_mapping() {
+    let place = filled("two-mappings");
+    let db = place.open();
+    let other = place.shm.with_extension("other");
+    let error = Database::builder(&place.dir).shm_path(&other).open().map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Mismatch);
+    assert!(!other.exists() || fs::metadata(&other).unwrap().len() == 0);
+    let _ = fs::remove_file(&other);
+    let table = db.table("Flight").unwrap().unwrap();
+    let mut txn = db.begin(TxnOptions::default()).unwrap();
+    assert!(txn.exists(&table, Value::Str("A")).unwrap());
+}
+
+#[test]
+fn a_mapping_left_behind_is_not_taken_for_the_current_one() {
+    let place = filled("left-behind");
+    let aside = place.shm.with_extension("aside");
+    fs::rename(&place.shm, &aside).unwrap();
+    {
+        let db = place.open();
+        assert_eq!(db.boot().mode, OpenMode::Cold);
+        let table = db.table("Flight").unwrap().unwrap();
+        let mut txn = db.begin(TxnOptions::default()).unwrap();
+        txn.upsert(&table, &flight(&table, "B", 2)).unwrap();
+        txn.commit().unwrap();
+    }
+    fs::rename(&aside, &place.shm).unwrap();
+    let error = refused(&place, &["left behind", "renamed"]);
+    assert_eq!(error.kind(), ErrorKind::Mismatch);
+    let db = place.open();
+    assert_eq!(db.boot().mode, OpenMode::Cold);
+    assert_eq!(db.boot().rows, 2);
+    for entry in fs::read_dir("/dev/shm").unwrap() {
+        let path = entry.unwrap().path();
+        let stem = place.shm.file_stem().unwrap().to_string_lossy().into_owned();
+        if path.to_string_lossy().contains(&format!("{stem}.stale-")) {
+            fs::remove_file(path).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_written() {
+    watchdog(60);
+    let place = Place::new("read-only-dir");
+    fs::write(&place.dir, "a file, where the directory should be").unwrap();
+    let error = refused(&place, &[&place.dir.display().to_string()]);
+    assert_eq!(error.kind(), ErrorKind::Io);
+    fs::remove_file(&place.dir).unwrap();
+    // SAFETY: geteuid has no preconditions.
+    if unsafe { libc::geteuid() } != 0 {
+        fs::create_dir(&place.dir).unwrap();
+        fs::set_permissions(&place.dir, fs::Permissions::from_mode(0o500)).unwrap();
+        refused(&place, &["ermission denied"]);
+    }
+}
+
+#[test]
+fn an_identity_that_is_garbage() {
+    let place = filled("identity");
+    fs::write(place.dir.join("identity"), "hello\n").unwrap();
+    let error = refused(&place, &["identity"]);
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn a_log_damaged_in_the_middle_is_refused_and_a_torn_end_is_cut() {
+    let place = filled("log");
+    {
+        let db = place.open();
+        let table = db.table("Flight").unwrap().unwrap();
+        for number in 0..50 {
+            let mut txn = db.begin(TxnOptions::default()).unwrap();
+            txn.upsert(&table, &flight(&table, &format!("F{number}"), number)).unwrap();
+            txn.commit().unwrap();
+        }
+    }
+    fs::remove_file(&place.shm).unwrap();
+    let mut segments: Vec<_> =
+        fs::read_dir(place.dir.join("wal")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    segments.sort();
+    let last = segments.last().unwrap().clone();
+    let whole = fs::read(&last).unwrap();
+    let middle = whole.iter().rposition(|byte| *byte != 0).unwrap() / 2;
+    let mut bytes = whole.clone();
+    bytes[middle] ^= 0x10;
+    fs::write(&last, &bytes).unwrap();
+    let error = refused(&place, &[&last.display().to_string()]);
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    let _ = fs::remove_file(&place.shm);
+    fs::write(&last, &whole).unwrap();
+    let db = place.open();
+    assert_eq!(db.boot().rows, 51);
+}
+
+#[test]
+fn a_database_too_small_for_its_rows_says_so_and_goes_on() {
+    watchdog(120);
+    let place = Place::new("small");
+    let db = Database::builder(&place.dir).shm_path(&place.shm).max_bytes(16 << 20).open().unwrap();
+    db.set_config("synchronous_commit", "off").unwrap();
+    let table = db.create_table(&flight_schema()).unwrap();
+    let mut written = 0;
+    let error = loop {
+        let mut txn = db.begin(TxnOptions::default()).unwrap();
+        match txn
+            .upsert(&table, &flight(&table, &format!("F{written}"), written))
+            .map(|_| ())
+            .and_then(|()| txn.commit().map(|_| ()))
+        {
+            Ok(()) => written += 1,
+            Err(error) => break error,
+        }
+        assert!(written < 1_000_000, "16 MiB cannot hold that many rows");
+    };
+    assert_eq!(error.kind(), ErrorKind::Space, "{error}");
+    let mut txn = db.begin(TxnOptions { read_only: true, ..TxnOptions::default() }).unwrap();
+    assert_eq!(txn.count(&table).unwrap(), u64::try_from(written).unwrap());
+    drop(txn);
+    let report = db.verify().unwrap();
+    assert!(report.is_clean(), "{report:?}");
+    drop(db);
+    let db = place.open();
+    assert_eq!(db.boot().rows, u64::try_from(written).unwrap());
+}
