@@ -3,6 +3,11 @@
 
 use std::ffi::CStr;
 
+use aerostore_core::db;
+use aerostore_core::query::QueryError;
+use aerostore_core::row::RowError;
+use aerostore_core::txn::TxnError;
+
 use crate::ffi::{Completion, Interp, Obj, Raised};
 
 /// Why a command failed.
@@ -56,6 +61,36 @@ impl Error {
 impl From<Raised> for Error {
     fn from(_: Raised) -> Self {
         Self::Raised
+    }
+}
+
+impl From<RowError> for Error {
+    fn from(error: RowError) -> Self {
+        let kind = match &error {
+            RowError::UnknownColumn { .. } => "SYNTAX",
+            error if error.is_corruption() => "CORRUPT",
+            _ => "TYPE",
+        };
+        let place = error.column().map(str::to_owned);
+        let failed = Self::new(kind, error.to_string());
+        place.into_iter().fold(failed, Self::with)
+    }
+}
+
+impl From<QueryError> for Error {
+    fn from(error: QueryError) -> Self {
+        let kind = if error.is_type() { "TYPE" } else { "SYNTAX" };
+        Self::new(kind, error.to_string()).with(error.term())
+    }
+}
+
+impl From<db::Error> for Error {
+    fn from(error: db::Error) -> Self {
+        match error {
+            db::Error::Query(error) => error.into(),
+            db::Error::Txn(TxnError::Row(error)) => error.into(),
+            error => Self::new(error.kind().as_str(), error.to_string()),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
 use super::bindings::{
-    ClientData, TCL_BREAK, TCL_CONTINUE, TCL_ERROR, TCL_LEAVE_ERR_MSG, TCL_OK, TCL_RETURN, Tcl_Interp,
+    ClientData, TCL_BREAK, TCL_CONTINUE, TCL_ERROR, TCL_LEAVE_ERR_MSG, TCL_OK, Tcl_Interp,
 };
 use super::guard::guard;
 use super::obj::{Obj, length};
@@ -22,8 +22,6 @@ impl Completion {
     pub(crate) const OK: Self = Self(TCL_OK.cast_signed());
     /// With an error.
     pub(crate) const ERROR: Self = Self(TCL_ERROR.cast_signed());
-    /// By `return`.
-    pub(crate) const RETURN: Self = Self(TCL_RETURN.cast_signed());
     /// By `break`.
     pub(crate) const BREAK: Self = Self(TCL_BREAK.cast_signed());
     /// By `continue`.

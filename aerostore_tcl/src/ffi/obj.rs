@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::ffi::{c_char, c_int};
 use std::fmt;
-use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 
 use super::bindings::{TCL_OK, Tcl_Obj, Tcl_ObjType};
+use super::interp::Interp;
 use super::stubs::stub;
 use super::text::{self, TextError};
 
@@ -80,14 +80,6 @@ impl Obj {
         self.0.as_ptr()
     }
 
-    /// Gives the reference away uncounted, for C functions that expect a value nobody holds yet.
-    pub(super) fn into_unheld(self) -> *mut Tcl_Obj {
-        let obj = ManuallyDrop::new(self);
-        // SAFETY: live by the invariant; the count may reach 0 here without freeing, as in a fresh value.
-        unsafe { (*obj.raw()).refCount -= 1 };
-        obj.raw()
-    }
-
     /// The empty value.
     pub(crate) fn empty() -> Self {
         // SAFETY: no conditions.
@@ -141,36 +133,20 @@ impl Obj {
         dict
     }
 
-    /// Appends to the list; a list that others hold too is copied first. `false` when the value is no list.
-    pub(crate) fn list_append(&mut self, item: &Self) -> bool {
-        self.unshare();
-        // SAFETY: unshared, as the function demands; the list counts its own reference.
-        unsafe { stub!(tcl_ListObjAppendElement(ptr::null_mut(), self.raw(), item.raw())) == ok() }
-    }
-
-    /// Makes sure that nobody else holds this value.
-    pub(super) fn unshare(&mut self) {
-        // SAFETY: live by the invariant.
-        if unsafe { (*self.raw()).refCount } > 1 {
-            // SAFETY: a live value; the copy is new.
-            *self = Self::own(unsafe { stub!(tcl_DuplicateObj(self.raw())) });
-        }
-    }
-
-    /// The items, when the value is a list.
-    pub(crate) fn items(&self) -> Option<Vec<Self>> {
+    /// The items of the list; or what Tcl has against reading the value as one.
+    pub(crate) fn items(&self, interp: &Interp) -> Result<Vec<Self>, String> {
         let mut count: c_int = 0;
         let mut items: *mut *mut Tcl_Obj = ptr::null_mut();
         // SAFETY: a live value and two places for the answer.
         let code = unsafe {
-            stub!(tcl_ListObjGetElements(ptr::null_mut(), self.raw(), &raw mut count, &raw mut items))
+            stub!(tcl_ListObjGetElements(interp.raw(), self.raw(), &raw mut count, &raw mut items))
         };
         if code != ok() {
-            return None;
+            return Err(interp.take_message());
         }
         // Counted copies: the array itself may go as soon as anything else looks at the value.
         // SAFETY: Tcl just said so; nothing ran in between.
-        Some(unsafe { Self::borrow_slice(items, count) }.to_vec())
+        Ok(unsafe { Self::borrow_slice(items, count) }.to_vec())
     }
 
     /// Tcl's text of the value, in its modified UTF-8.
@@ -179,8 +155,8 @@ impl Obj {
         let mut count: c_int = 0;
         // SAFETY: a live value and a place for the length.
         let bytes = unsafe { stub!(tcl_GetStringFromObj(self.raw(), &raw mut count)) };
-        // SAFETY: Tcl keeps the text until the value is changed, which needs an unshared value (`list_append` and
-        // `ReadChunk` borrow it mutably, and copy it when others hold it too).
+        // SAFETY: Tcl keeps the text until the value is changed; C code changes only values that it alone holds, and the
+        // reference here is one more.
         unsafe { std::slice::from_raw_parts(bytes.cast(), usize::try_from(count).unwrap_or(0)) }
     }
 
@@ -193,6 +169,11 @@ impl Obj {
     /// The text as data: standard UTF-8, but NULs and malformed bytes stay for its reader to report.
     pub(crate) fn data(&self) -> Cow<'_, [u8]> {
         text::data_from_tcl(self.bytes())
+    }
+
+    /// As [`data`](Self::data), for text of a value that is already gone.
+    pub(crate) fn data_of(text: &[u8]) -> Cow<'_, [u8]> {
+        text::data_from_tcl(text)
     }
 
     /// Appends the text in Tcl's form, or, for a value made of bytes, those.
@@ -217,14 +198,6 @@ impl Obj {
             Some((end, _)) => format!("{}...", &text[..end]),
             None => text,
         }
-    }
-
-    /// Whether the text is empty; does not make text for numbers.
-    #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        // SAFETY: live by the invariant; a value without text is a number, list or dictionary.
-        let (bytes, length) = unsafe { ((*self.raw()).bytes, (*self.raw()).length) };
-        if bytes.is_null() { self.bytes().is_empty() } else { length == 0 }
     }
 
     /// The value as an integer.
@@ -341,10 +314,8 @@ impl From<&str> for Obj {
 
 /// A length as Tcl takes it. Tcl 8.6 itself cannot hold more than 2 GiB in a value.
 pub(super) fn length(length: usize) -> c_int {
-    match c_int::try_from(length) {
-        Ok(length) => length,
-        Err(_) => panic!("a value of {length} bytes or items exceeds Tcl's limit of 2147483647"),
-    }
+    c_int::try_from(length)
+        .unwrap_or_else(|_| panic!("a value of {length} bytes or items exceeds Tcl's limit of 2147483647"))
 }
 
 /// `TCL_OK` in the type that C functions return.

@@ -1,0 +1,211 @@
+//! The commands about the database as a whole: `aerostore::init`, `close`, `status`, `version`, `set_config`, `get_config`.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+
+use aerostore_core::db::{CONFIG_KEYS, SlotStatus};
+
+use crate::commands::search::flag;
+use crate::commands::table::choices;
+use crate::engine::{self, Open, OpenOptions};
+use crate::error::{Error, Outcome, reply};
+use crate::ffi::{Integer, Interp, Obj};
+use crate::words::word_enum;
+
+/// What the names of settings start with in Tcl.
+const PREFIX: &str = "aerostore.";
+
+word_enum! {
+    /// An option of `aerostore::init`.
+    InitOption, c"option", {
+        Config = c"-config",
+        ReadOnly = c"-readonly",
+        Shm = c"-shm",
+        Size = c"-size",
+    }
+}
+
+/// `aerostore::init ?data_dir? ?-shm path? ?-size bytes? ?-readonly bool? ?-config {key value ...}?`
+pub(crate) fn init(interp: &Interp, words: &[Obj]) -> Outcome {
+    if interp.is_safe() {
+        if words.len() > 1 {
+            return Err(Error::new("DENIED", "permission denied: a safe interpreter cannot open a database"));
+        }
+        return reply(interp, &boot(&*engine::database()?));
+    }
+    let open = engine::open(init_options(interp, words)?)?;
+    crate::package::create_tables(interp, &open)?;
+    reply(interp, &boot(&open))
+}
+
+fn init_options(interp: &Interp, words: &[Obj]) -> Result<OpenOptions, Error> {
+    let mut options = OpenOptions::default();
+    let mut rest = &words[1..];
+    if let [dir, after @ ..] = rest
+        && !dir.bytes().starts_with(b"-")
+    {
+        options.dir = Some(path(dir)?);
+        rest = after;
+    }
+    while let [name, after @ ..] = rest {
+        let option = InitOption::find(interp, name)?;
+        let [value, after @ ..] = after else {
+            return Err(Error::syntax(format!("value for \"{}\" missing", name.quoted())));
+        };
+        rest = after;
+        match option {
+            InitOption::Shm => options.shm = Some(path(value)?),
+            InitOption::Size => options.max_bytes = Some(size(value)?),
+            InitOption::ReadOnly => options.read_only = flag("-readonly", value)?,
+            InitOption::Config => options.config = settings(interp, value)?,
+        }
+    }
+    Ok(options)
+}
+
+fn path(value: &Obj) -> Result<PathBuf, Error> {
+    match value.text() {
+        Ok(text) if !text.is_empty() => Ok(PathBuf::from(text.as_ref())),
+        _ => Err(Error::value(format!("bad path \"{}\"", value.quoted()))),
+    }
+}
+
+fn size(value: &Obj) -> Result<u64, Error> {
+    match value.integer() {
+        Integer::Wide(bytes) if bytes > 0 => Ok(bytes.unsigned_abs()),
+        _ => {
+            Err(Error::value(format!("bad size \"{}\": must be a positive number of bytes", value.quoted())))
+        }
+    }
+}
+
+fn settings(interp: &Interp, value: &Obj) -> Result<Vec<(String, String)>, Error> {
+    let words = value.items(interp).map_err(Error::syntax)?;
+    if words.len() % 2 != 0 {
+        return Err(Error::syntax(format!("missing value in -config \"{}\"", value.quoted())));
+    }
+    words.chunks_exact(2).map(|pair| Ok((setting(&pair[0])?, plain(&pair[1])))).collect()
+}
+
+/// The engine's name of a setting.
+fn setting(name: &Obj) -> Result<String, Error> {
+    let text = plain(name);
+    let names = CONFIG_KEYS.map(|key| key.name);
+    match text.strip_prefix(PREFIX) {
+        Some(setting) if names.contains(&setting) => Ok(setting.to_owned()),
+        _ => {
+            let names: Vec<_> = names.iter().map(|name| format!("{PREFIX}{name}")).collect();
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            Err(Error::new("CONFIG", format!("bad setting \"{text}\": must be {}", choices(&names)))
+                .with(text))
+        }
+    }
+}
+
+fn plain(value: &Obj) -> String {
+    String::from_utf8_lossy(value.bytes()).into_owned()
+}
+
+fn boot(open: &Open) -> Obj {
+    let boot = open.database.boot();
+    dict([
+        ("dir", Obj::string(&open.dir.to_string_lossy())),
+        ("shm", Obj::string(&boot.shm.to_string_lossy())),
+        ("boot", Obj::string(boot.mode.as_str())),
+        ("rows", Obj::count(boot.rows)),
+        ("reaped", Obj::count(boot.reaped.into())),
+        ("elapsed_us", Obj::count(boot.elapsed_us)),
+    ])
+}
+
+fn dict<const N: usize>(pairs: [(&str, Obj); N]) -> Obj {
+    Obj::dict(pairs.into_iter().map(|(name, value)| (Obj::string(name), value)))
+}
+
+/// `aerostore::close`
+pub(crate) fn close(interp: &Interp, words: &[Obj]) -> Outcome {
+    no_arguments(interp, words)?;
+    reply(interp, &Obj::boolean(engine::close()?))
+}
+
+/// `aerostore::version`
+pub(crate) fn version(interp: &Interp, words: &[Obj]) -> Outcome {
+    no_arguments(interp, words)?;
+    reply(interp, &Obj::string(crate::package::VERSION))
+}
+
+/// `aerostore::status`
+pub(crate) fn status(interp: &Interp, words: &[Obj]) -> Outcome {
+    no_arguments(interp, words)?;
+    let open = engine::database()?;
+    let status = open.database.status()?;
+    let pid = |pid: Option<u32>| pid.map_or_else(Obj::empty, |pid| Obj::wide(pid.into()));
+    let log = dict([
+        ("durable_ts", Obj::count(status.log.durable_ts)),
+        ("written_ts", Obj::count(status.log.written_ts)),
+        ("segment", Obj::count(status.log.segment)),
+        ("batches", Obj::count(status.log.batch_count)),
+        ("records", Obj::count(status.log.record_count)),
+        ("bytes", Obj::count(status.log.written_bytes)),
+        ("syncs", Obj::count(status.log.sync_count)),
+        ("takeovers", Obj::count(status.log.takeover_count)),
+        ("fault", Obj::wide(status.log.fault.into())),
+        ("read_only", Obj::boolean(status.log.read_only)),
+    ]);
+    let oldest = status.slots.iter().filter_map(|slot| slot.snapshot).min();
+    reply(
+        interp,
+        &dict([
+            ("used_bytes", Obj::count(status.used_bytes)),
+            ("max_bytes", Obj::count(status.max_bytes)),
+            ("rows", Obj::count(status.rows)),
+            ("commit_ts", Obj::count(status.clock)),
+            ("horizon", Obj::count(status.horizon)),
+            ("oldest_snapshot", oldest.map_or_else(Obj::empty, Obj::count)),
+            ("oldest_pid", pid(status.oldest_pid)),
+            ("log", log),
+            ("roles", dict([("log_writer", pid(status.log_writer_pid))])),
+            ("slots", Obj::list(&status.slots.iter().map(slot).collect::<Vec<_>>())),
+        ]),
+    )
+}
+
+fn slot(slot: &SlotStatus) -> Obj {
+    dict([
+        ("slot", Obj::wide(slot.slot.into())),
+        ("pid", Obj::wide(slot.pid.into())),
+        ("snapshot", slot.snapshot.map_or_else(Obj::empty, Obj::count)),
+        ("retired", Obj::count(slot.retired)),
+        ("ring_used_bytes", Obj::count(slot.ring_used_bytes)),
+    ])
+}
+
+/// `aerostore::set_config key value`
+pub(crate) fn set_config(interp: &Interp, words: &[Obj]) -> Outcome {
+    let [_, name, value] = words else { return Err(Error::usage(interp, words, 1, c"key value")) };
+    let name = setting(name)?;
+    engine::database()?.database.set_config(&name, &plain(value))?;
+    reply(interp, &Obj::empty())
+}
+
+/// `aerostore::get_config ?key?`
+pub(crate) fn get_config(interp: &Interp, words: &[Obj]) -> Outcome {
+    match words {
+        [_] => {
+            let settings = engine::database()?.database.config();
+            let pairs = settings
+                .iter()
+                .map(|(name, value)| (Obj::string(&format!("{PREFIX}{name}")), Obj::string(value)));
+            reply(interp, &Obj::dict(pairs))
+        }
+        [_, name] => {
+            let name = setting(name)?;
+            reply(interp, &Obj::string(&engine::database()?.database.get_config(&name)?))
+        }
+        _ => Err(Error::usage(interp, words, 1, c"?key?")),
+    }
+}
+
+fn no_arguments(interp: &Interp, words: &[Obj]) -> Result<(), Error> {
+    if words.len() == 1 { Ok(()) } else { Err(Error::usage(interp, words, 1, c"")) }
+}

@@ -1,0 +1,8 @@
+//! `ingest_tsv`: reads its options, opens the source, runs the engine's ingest, reports.
+
+mod options;
+mod run;
+mod sink;
+mod source;
+
+pub(super) use run::run;

@@ -1,0 +1,96 @@
+//! A Tcl channel as a stream of bytes.
+#![forbid(unsafe_code)]
+
+use std::io::{self, Read};
+
+use crate::ffi::{Channel, Interp, Obj, ReadChunk};
+
+/// Characters or bytes asked of the channel at a time.
+const CHUNK: usize = 256 << 10;
+
+/// Reads a channel; what goes wrong in it is an `io::Error` with Tcl's message.
+pub(super) struct ChannelReader<'i> {
+    interp: &'i Interp,
+    channel: Channel,
+    /// Read, but not yet turned into UTF-8: the start of a line.
+    raw: Vec<u8>,
+    /// To be given out, from `at` on.
+    ready: Vec<u8>,
+    at: usize,
+}
+
+impl<'i> ChannelReader<'i> {
+    pub(super) fn new(interp: &'i Interp, channel: Channel) -> Self {
+        Self { interp, channel, raw: Vec::new(), ready: Vec::new(), at: 0 }
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        self.ready.clear();
+        self.at = 0;
+        while self.ready.is_empty() {
+            let chunk = self.channel.read(self.interp, CHUNK, &mut self.raw);
+            match chunk.map_err(|_| io::Error::other(self.interp.take_message()))? {
+                ReadChunk::Data => {
+                    let whole =
+                        if self.channel.is_text() { whole_characters(&self.raw) } else { self.raw.len() };
+                    self.release(whole);
+                }
+                ReadChunk::End => {
+                    let rest = self.raw.len();
+                    self.release(rest);
+                    break;
+                }
+                ReadChunk::Blocked => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::WouldBlock,
+                        "the channel is in non-blocking mode and has no data now",
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the first bytes of `raw` ready.
+    fn release(&mut self, count: usize) {
+        if self.channel.is_text() {
+            self.ready.extend_from_slice(&Obj::data_of(&self.raw[..count]));
+            self.raw.drain(..count);
+        } else {
+            // Nothing is held back from bytes.
+            std::mem::swap(&mut self.raw, &mut self.ready);
+            self.raw.clear();
+        }
+    }
+}
+
+/// How many bytes of Tcl's text certainly end between characters. Tcl may give the halves of a surrogate pair in two
+/// pieces; only a byte below 128 tells that no pair is open.
+fn whole_characters(raw: &[u8]) -> usize {
+    raw.iter().rposition(u8::is_ascii).map_or(0, |last| last + 1)
+}
+
+impl Read for ChannelReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.ready.len() {
+            self.fill()?;
+        }
+        let count = buffer.len().min(self.ready.len() - self.at);
+        buffer[..count].copy_from_slice(&self.ready[self.at..self.at + count]);
+        self.at += count;
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_cut_after_the_last_byte_that_stands_alone() {
+        assert_eq!(whole_characters(b"ab\n"), 3);
+        assert_eq!(whole_characters("ab\u{e9}".as_bytes()), 2);
+        assert_eq!(whole_characters(&[b'a', 0xED, 0xA0, 0xBD]), 1);
+        assert_eq!(whole_characters(&[0xED, 0xA0, 0xBD]), 0);
+    }
+}

@@ -1,0 +1,8 @@
+//! What the commands do: read their words, call the engine, convert the answer.
+
+pub(crate) mod admin;
+mod ingest;
+mod search;
+mod table;
+
+pub(crate) use table::TableCommand;

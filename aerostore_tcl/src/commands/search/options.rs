@@ -1,0 +1,181 @@
+//! The words after `search`.
+#![forbid(unsafe_code)]
+
+use aerostore_core::query::{Query, SortKey};
+
+use super::deliver::{Listing, Targets};
+use super::terms;
+use crate::commands::table::Opened;
+use crate::error::Error;
+use crate::ffi::{Integer, Interp, Obj};
+use crate::words::word_enum;
+
+word_enum! {
+    /// An option of `search`.
+    SearchOption, c"option", {
+        Any = c"-any",
+        Array = c"-array",
+        ArrayGet = c"-array_get",
+        ArrayGetWithNulls = c"-array_get_with_nulls",
+        ArrayWithNulls = c"-array_with_nulls",
+        Code = c"-code",
+        Columns = c"-columns",
+        Compare = c"-compare",
+        CountOnly = c"-countOnly",
+        Dicts = c"-dicts",
+        Fields = c"-fields",
+        Get = c"-get",
+        Glob = c"-glob",
+        Key = c"-key",
+        Limit = c"-limit",
+        Lists = c"-lists",
+        Offset = c"-offset",
+        Sort = c"-sort",
+    }
+}
+
+/// What a search is to do.
+pub(super) struct Search {
+    /// Which rows, in which order.
+    pub(super) query: Query,
+    /// Columns that rows are given with.
+    pub(super) columns: Vec<usize>,
+    /// Count, and look at no row.
+    pub(super) count_only: bool,
+    /// Give the rows back.
+    pub(super) listing: Option<Listing>,
+    /// Variables to set and script to run for each row.
+    pub(super) targets: Targets,
+}
+
+impl Search {
+    /// Reads the words after `search`.
+    pub(super) fn read(table: &Opened, interp: &Interp, words: &[Obj]) -> Result<Self, Error> {
+        let mut search = Self {
+            query: Query::all(),
+            columns: table.bound.all_columns(),
+            count_only: false,
+            listing: None,
+            targets: Targets::default(),
+        };
+        let mut rest = &words[2..];
+        while let [name, after @ ..] = rest {
+            let option = SearchOption::find(interp, name)?;
+            let [value, after @ ..] = after else {
+                return Err(Error::syntax(format!("value for \"{}\" missing", name.quoted())));
+            };
+            rest = after;
+            if option == SearchOption::Sort {
+                let descending = direction(&mut rest);
+                search.sort(table, interp, value, descending)?;
+            } else {
+                search.set(table, interp, option, value)?;
+            }
+        }
+        if search.listing.is_some() && (search.count_only || search.targets.are_any()) {
+            return Err(Error::syntax("-lists and -dicts go with no other way to give rows"));
+        }
+        Ok(search)
+    }
+
+    fn set(
+        &mut self,
+        table: &Opened,
+        interp: &Interp,
+        option: SearchOption,
+        value: &Obj,
+    ) -> Result<(), Error> {
+        let targets = &mut self.targets;
+        let given = || Some(value.clone());
+        match option {
+            SearchOption::Compare => self.filter(terms::all(table, interp, value)?),
+            SearchOption::Any => self.filter(terms::any(table, interp, value)?),
+            SearchOption::Glob => self.filter(table.key_glob(value)?),
+            SearchOption::Sort => {}
+            SearchOption::Limit => self.query = take(&mut self.query).limit(count("limit", value)?),
+            SearchOption::Offset => self.query = take(&mut self.query).offset(count("offset", value)?),
+            SearchOption::Columns | SearchOption::Fields => {
+                let names = value.items(interp).map_err(Error::syntax)?;
+                self.columns = table.bound.columns(&names)?;
+            }
+            SearchOption::CountOnly => self.count_only = flag("-countOnly", value)?,
+            SearchOption::Lists => self.list("-lists", value, Listing::Lists)?,
+            SearchOption::Dicts => self.list("-dicts", value, Listing::Dicts)?,
+            SearchOption::Key => targets.key = given(),
+            SearchOption::Get => targets.get = given(),
+            SearchOption::Array => targets.array = Some((value.clone(), false)),
+            SearchOption::ArrayWithNulls => targets.array = Some((value.clone(), true)),
+            SearchOption::ArrayGet => targets.array_get = Some((value.clone(), false)),
+            SearchOption::ArrayGetWithNulls => targets.array_get = Some((value.clone(), true)),
+            SearchOption::Code => targets.code = given(),
+        }
+        Ok(())
+    }
+
+    fn filter(&mut self, filter: aerostore_core::query::Expr) {
+        self.query = take(&mut self.query).and(filter);
+    }
+
+    fn list(&mut self, name: &str, value: &Obj, listing: Listing) -> Result<(), Error> {
+        if flag(name, value)? {
+            self.listing = Some(listing);
+        }
+        Ok(())
+    }
+
+    /// `-sort {col -col ...}` or, with a direction after it, `-sort col -desc`.
+    fn sort(
+        &mut self,
+        table: &Opened,
+        interp: &Interp,
+        value: &Obj,
+        direction: Option<bool>,
+    ) -> Result<(), Error> {
+        for name in value.items(interp).map_err(Error::syntax)? {
+            let text = name.quoted();
+            let (column, descending) = match text.strip_prefix('-') {
+                Some(column) => (table.bound.column(&Obj::string(column))?, true),
+                None => (table.bound.column(&name)?, false),
+            };
+            let column = table.bound.schema.column(column).name();
+            let descending = direction.map_or(descending, |turned| turned != descending);
+            let key = if descending { SortKey::descending(column) } else { SortKey::ascending(column) };
+            self.query = take(&mut self.query).sort_by(key);
+        }
+        Ok(())
+    }
+}
+
+/// Takes `-asc` or `-desc` from the front of the words.
+fn direction(words: &mut &[Obj]) -> Option<bool> {
+    let [first, rest @ ..] = *words else { return None };
+    let descending = match first.bytes() {
+        b"-desc" => true,
+        b"-asc" => false,
+        _ => return None,
+    };
+    *words = rest;
+    Some(descending)
+}
+
+fn take(query: &mut Query) -> Query {
+    std::mem::take(query)
+}
+
+/// A row count given with `-limit` or `-offset`.
+fn count(what: &str, value: &Obj) -> Result<u64, Error> {
+    let number = match value.integer() {
+        Integer::Wide(number) => u64::try_from(number).ok(),
+        _ => None,
+    };
+    number.ok_or_else(|| {
+        Error::value(format!("bad {what} \"{}\": must be an integer that is not negative", value.quoted()))
+    })
+}
+
+/// A truth value given with an option.
+pub(in crate::commands) fn flag(name: &str, value: &Obj) -> Result<bool, Error> {
+    value.as_boolean().ok_or_else(|| {
+        Error::value(format!("expected boolean value for {name} but got \"{}\"", value.quoted()))
+    })
+}

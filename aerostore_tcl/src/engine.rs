@@ -1,0 +1,140 @@
+//! The process's one database, shared by its interpreters and threads.
+//!
+//! Tables of interpreters hold it weakly: `close` ends the use of it everywhere, and the next command of every table
+//! looks here again.
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+
+use aerostore_core::db::Database;
+use aerostore_core::row::{Column, ColumnType, Schema};
+
+use crate::error::Error;
+
+/// Where the database lies when nobody says otherwise.
+const DEFAULT_DIR: &str = "./aerostore_tcl_data";
+
+static OPEN: Mutex<Option<Arc<Open>>> = Mutex::new(None);
+
+/// The definition of the table that is there without one.
+static FLIGHT_STATE: LazyLock<Result<Schema, aerostore_core::row::RowError>> = LazyLock::new(|| {
+    Schema::builder("FlightState")
+        .column(Column::new("flight_id", ColumnType::String(24)).alias("flight").alias("ident"))
+        .column(Column::new("lat", ColumnType::F64).nullable().ordered())
+        .column(Column::new("lon", ColumnType::F64).alias("long").alias("longitude").nullable().ordered())
+        .column(Column::new("altitude", ColumnType::I32).alias("alt").nullable().ordered())
+        .column(Column::new("gs", ColumnType::I32).alias("groundspeed").nullable().ordered())
+        .column(Column::new("updated_at", ColumnType::I64).alias("updated").alias("ts").nullable().ordered())
+        .key("flight_id")
+        .build()
+});
+
+/// An open database.
+pub(crate) struct Open {
+    /// The engine's handle.
+    pub(crate) database: Database,
+    /// The data directory, absolute.
+    pub(crate) dir: PathBuf,
+    /// The process that opened it; a forked child has to open it anew.
+    process: u32,
+}
+
+/// What `aerostore::init` asks for.
+#[derive(Default)]
+pub(crate) struct OpenOptions {
+    /// Data directory.
+    pub(crate) dir: Option<PathBuf>,
+    /// Mapping file.
+    pub(crate) shm: Option<PathBuf>,
+    /// Most bytes that the mapping may grow to.
+    pub(crate) max_bytes: Option<u64>,
+    /// Refuse writes.
+    pub(crate) read_only: bool,
+    /// Configuration keys and values.
+    pub(crate) config: Vec<(String, String)>,
+}
+
+fn slot() -> MutexGuard<'static, Option<Arc<Open>>> {
+    // A panic while the lock is held leaves a whole value: it is only ever replaced.
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The open database.
+pub(crate) fn database() -> Result<Arc<Open>, Error> {
+    match &*slot() {
+        Some(open) => Ok(Arc::clone(open)),
+        None => Err(Error::new("CLOSED", "no database is open: call aerostore::init first")),
+    }
+}
+
+/// Opens the database, or gives the open one when that is what the options ask for.
+pub(crate) fn open(options: OpenOptions) -> Result<Arc<Open>, Error> {
+    let mut slot = slot();
+    if let Some(open) = slot.as_ref().filter(|open| open.process == std::process::id()) {
+        open.check_same(&options)?;
+        return Ok(Arc::clone(open));
+    }
+    if let Some(of_parent) = slot.take() {
+        // A forked child must not detach what is its parent's.
+        std::mem::forget(of_parent);
+    }
+    let dir = options.dir.unwrap_or_else(|| DEFAULT_DIR.into());
+    let mut builder = Database::builder(&dir).read_only(options.read_only);
+    if let Some(path) = options.shm {
+        builder = builder.shm_path(path);
+    }
+    if let Some(bytes) = options.max_bytes {
+        builder = builder.max_bytes(bytes);
+    }
+    let database = builder.open()?;
+    for (key, value) in &options.config {
+        database.set_config(key, value)?;
+    }
+    if !options.read_only {
+        let schema = FLIGHT_STATE.as_ref().map_err(|error| Error::from(error.clone()))?;
+        database.create_table(schema)?;
+    }
+    let dir = absolute(&dir);
+    let open = Arc::new(Open { database, dir, process: std::process::id() });
+    *slot = Some(Arc::clone(&open));
+    Ok(open)
+}
+
+/// Detaches from the database; false when none is open.
+pub(crate) fn close() -> Result<bool, Error> {
+    let Some(open) = slot().take() else { return Ok(false) };
+    open.database.clone().close()?;
+    Ok(true)
+}
+
+impl Open {
+    /// An error that names both when `options` ask for another database than this one.
+    fn check_same(&self, options: &OpenOptions) -> Result<(), Error> {
+        let differs = |what: &str, asked: &Path, open: &Path| {
+            Error::new(
+                "BUSY",
+                format!(
+                    "{what} \"{}\" is open; close it before opening \"{}\"",
+                    open.display(),
+                    asked.display()
+                ),
+            )
+        };
+        if let Some(dir) = &options.dir
+            && absolute(dir) != self.dir
+        {
+            return Err(differs("database", &absolute(dir), &self.dir));
+        }
+        let shm = &self.database.boot().shm;
+        match &options.shm {
+            Some(asked) if absolute(asked) != absolute(shm) => Err(differs("mapping", asked, shm)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The path without links and dots where it exists, else made absolute.
+fn absolute(path: &Path) -> PathBuf {
+    path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_path_buf())
+}
