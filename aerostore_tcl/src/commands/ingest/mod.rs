@@ -2,7 +2,6 @@
 
 mod options;
 mod run;
-mod sink;
 mod source;
 
 pub(super) use run::run;

@@ -3,10 +3,10 @@
 
 use std::ops::ControlFlow;
 
-use aerostore_core::db::ingest::{self, IngestCause, IngestError, IngestReport, Input, RowFault};
+use aerostore_core::db::TxnOptions;
+use aerostore_core::db::ingest::{IngestCause, IngestError, IngestReport, Input, RowFault};
 
 use super::options::{From, Ingest};
-use super::sink::Sink;
 use super::source::ChannelReader;
 use crate::commands::table::Opened;
 use crate::error::{Error, Outcome, reply};
@@ -28,10 +28,10 @@ pub(in crate::commands) fn run(table: &Opened, interp: &Interp, words: &[Obj]) -
         }
     };
     let mut script = Progress::new(request.progress);
-    let outcome =
-        ingest::ingest(&table.bound.schema, &request.options, input, &mut Sink::new(table), &mut |report| {
-            script.run(interp, report)
-        });
+    let (database, options) = (&table.open.database, &request.options);
+    let outcome = database.ingest(&table.bound.table, options, input, TxnOptions::default(), &mut |report| {
+        script.run(interp, report)
+    });
     match (outcome, script.ended) {
         (Ok(report), _) => reply(interp, &figures(&report)),
         (Err(error), Some(Completion::BREAK)) if matches!(error.cause, IngestCause::Cancelled) => {

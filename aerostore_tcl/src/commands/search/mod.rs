@@ -3,7 +3,6 @@
 mod deliver;
 mod options;
 mod run;
-mod source;
 mod terms;
 
 pub(super) use options::flag;

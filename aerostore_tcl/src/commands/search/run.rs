@@ -8,7 +8,6 @@ use aerostore_core::row::RowView;
 
 use super::deliver::{Flow, Listing, deliver};
 use super::options::Search;
-use super::source::Source;
 use crate::commands::table::{Bound, Opened};
 use crate::error::{Error, Outcome, reply};
 use crate::ffi::{Interp, Obj};
@@ -21,7 +20,7 @@ pub(in crate::commands) fn run(table: &Opened, interp: &Interp, words: &[Obj]) -
     }
     if search.count_only || !search.targets.are_any() {
         let plan = Plan::new(&table.bound.schema, search.query)?;
-        let outcome = plan.count(&mut source(table)?)?;
+        let outcome = table.read()?.search_count(&table.bound.table, &plan)?;
         return reply(interp, &Obj::count(outcome.rows_returned));
     }
     each(table, interp, search)
@@ -34,11 +33,7 @@ pub(in crate::commands) fn visit(
     visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
 ) -> Result<u64, Error> {
     let plan = Plan::new(&table.bound.schema, query)?;
-    Ok(plan.run(&mut source(table)?, visit)?.rows_returned)
-}
-
-fn source(table: &Opened) -> Result<Source<'_>, Error> {
-    Ok(Source { transaction: table.read()?, table: &table.bound.table })
+    Ok(table.read()?.search(&table.bound.table, &plan, visit)?.rows_returned)
 }
 
 fn list(table: &Opened, interp: &Interp, search: Search, listing: Listing) -> Outcome {
