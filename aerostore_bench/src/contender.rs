@@ -1,0 +1,151 @@
+//! What is measured: operations on one row, by a worker of some engine.
+
+use crate::flight::Random;
+use crate::histogram::Histogram;
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+/// Operations from one sample to the next. A prime: engines reclaim memory every 32 or 64 operations, and a sample must not
+/// always meet that, or never.
+const SAMPLE_EVERY: u32 = 17;
+
+/// An operation on a random row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Copies the row of a key, one transaction each.
+    Read,
+    /// Sets five columns of the row of a key, one transaction each.
+    Update,
+    /// Copies the row of a key, a thousand in a transaction.
+    ReadMany,
+    /// Sets five columns of the row of a key, a hundred in a transaction.
+    UpdateMany,
+}
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Read, Self::Update, Self::ReadMany, Self::UpdateMany];
+
+    /// As a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Update => "update",
+            Self::ReadMany => "read_many",
+            Self::UpdateMany => "update_many",
+        }
+    }
+
+    /// The operation of that word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|operation| operation.as_str() == word)
+    }
+}
+
+/// One worker of some engine; each call is one operation.
+pub trait Contender {
+    /// Copies the row of flight `number`; its altitude, so that the copy is needed.
+    ///
+    /// # Errors
+    /// What the engine says.
+    fn read(&mut self, number: u32) -> Result<i32, Box<dyn Error>>;
+
+    /// Sets five columns of flight `number` to what they are at `step`.
+    ///
+    /// # Errors
+    /// What the engine says.
+    fn update(&mut self, number: u32, step: u64) -> Result<(), Box<dyn Error>>;
+
+    /// Reads `count` random rows in one transaction.
+    ///
+    /// # Errors
+    /// What the engine says.
+    fn read_many(&mut self, random: &mut Random, rows: u32, count: u32) -> Result<i64, Box<dyn Error>>;
+
+    /// Updates `count` random rows in one transaction.
+    ///
+    /// # Errors
+    /// What the engine says.
+    fn update_many(&mut self, random: &mut Random, rows: u32, count: u32) -> Result<(), Box<dyn Error>>;
+}
+
+/// What a worker did in its turn.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Rows read or updated.
+    pub operations: u64,
+    /// Nanoseconds it took.
+    pub nanos: u64,
+    /// Nanoseconds of processor time it took, if the system tells.
+    pub cpu_nanos: u64,
+    /// Every seventeenth of them timed alone, two looks at the clock included.
+    pub sampled: Histogram,
+}
+
+impl Outcome {
+    /// Nanoseconds of processor time per row.
+    pub fn cpu_nanos_each(&self) -> f64 {
+        self.cpu_nanos as f64 / self.operations.max(1) as f64
+    }
+
+    /// Rows per second.
+    pub fn rate(&self) -> f64 {
+        self.operations as f64 * 1e9 / self.nanos.max(1) as f64
+    }
+}
+
+/// Runs one operation over and over for a while.
+///
+/// # Errors
+/// What the engine says.
+pub fn run(
+    contender: &mut dyn Contender,
+    operation: Operation,
+    rows: u32,
+    random: &mut Random,
+    turn: Duration,
+) -> Result<Outcome, Box<dyn Error>> {
+    let mut outcome = Outcome::default();
+    let mut needed = 0;
+    let cpu_begin = cpu_nanos();
+    let begin = Instant::now();
+    let end = begin + turn;
+    loop {
+        let mut one = |random: &mut Random| -> Result<u32, Box<dyn Error>> {
+            match operation {
+                Operation::Read => needed += i64::from(contender.read(random.below(rows))?),
+                Operation::Update => contender.update(random.below(rows), random.word() >> 40)?,
+                Operation::ReadMany => {
+                    needed += contender.read_many(random, rows, 1000)?;
+                    return Ok(1000);
+                }
+                Operation::UpdateMany => {
+                    contender.update_many(random, rows, 100)?;
+                    return Ok(100);
+                }
+            }
+            Ok(1)
+        };
+        for _ in 1..SAMPLE_EVERY {
+            outcome.operations += u64::from(one(random)?);
+        }
+        let before = Instant::now();
+        let count = one(random)?;
+        let after = Instant::now();
+        outcome.operations += u64::from(count);
+        let nanos = u64::try_from((after - before).as_nanos()).unwrap_or(u64::MAX);
+        outcome.sampled.add(nanos / u64::from(count));
+        if after >= end {
+            outcome.nanos = u64::try_from((after - begin).as_nanos()).unwrap_or(u64::MAX);
+            outcome.cpu_nanos = cpu_nanos() - cpu_begin;
+            std::hint::black_box(needed);
+            return Ok(outcome);
+        }
+    }
+}
+
+/// Processor time of this thread so far, in nanoseconds; 0 if the system does not tell.
+fn cpu_nanos() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or_default()
+}
