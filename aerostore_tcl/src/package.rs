@@ -41,7 +41,9 @@ fn try_install(interp: &Interp) -> Outcome {
         return Err(Error::Raised);
     }
     interp.reset_result();
-    interp.attach(TABLES_KEY, Rc::new(TableNames::default()));
+    if interp.attached::<TableNames>(TABLES_KEY).is_none() {
+        interp.attach(TABLES_KEY, Rc::new(TableNames::default()));
+    }
     create_table(interp, BUILT_IN_TABLE)?;
     if let Ok(open) = engine::database() {
         create_tables(interp, &open)?;
@@ -50,7 +52,7 @@ fn try_install(interp: &Interp) -> Outcome {
     Ok(interp.provide(c"aerostore", &version))
 }
 
-/// Creates the commands of all tables of the open database that have none here.
+/// Creates the commands of all tables of the open database, but for those whose names are taken.
 pub(crate) fn create_tables(interp: &Interp, open: &Open) -> Result<(), Error> {
     for table in open.database.tables()? {
         if let Ok(command) = CString::new(format!("::{}", table.name())) {
@@ -64,12 +66,14 @@ fn create_table(interp: &Interp, command: &CStr) -> Result<(), Error> {
     let names = interp.attached::<TableNames>(TABLES_KEY);
     let names = names.ok_or_else(|| Error::new("CLOSED", "the package was taken out of this interpreter"))?;
     let known = names.borrow().iter().any(|name| name.as_c_str() == command);
-    if !(known && interp.has_command(command)) {
+    // A command that is there is this table's own, or somebody else's, which a table's name must not take away.
+    if !interp.has_command(command) {
         let full_name = command.to_string_lossy();
         let table = TableCommand::new(full_name.trim_start_matches(':'));
         create(interp, command, move |interp, words| table.run(interp, words));
-        names.borrow_mut().retain(|name| name.as_c_str() != command);
-        names.borrow_mut().push(command.to_owned());
+        if !known {
+            names.borrow_mut().push(command.to_owned());
+        }
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ word_enum! {
 }
 
 /// Where the text comes from.
-pub(super) enum From<'w> {
+pub(super) enum Origin<'w> {
     /// It is the value.
     Data(&'w Obj),
     /// A file.
@@ -42,7 +42,7 @@ pub(super) enum From<'w> {
 
 /// What an ingest is to do.
 pub(super) struct Ingest<'w> {
-    pub(super) from: From<'w>,
+    pub(super) origin: Origin<'w>,
     pub(super) options: IngestOptions,
     /// Called after each batch, with the figures so far.
     pub(super) progress: Option<&'w Obj>,
@@ -51,13 +51,15 @@ pub(super) struct Ingest<'w> {
 impl<'w> Ingest<'w> {
     /// Reads the words after `ingest_tsv`.
     pub(super) fn read(interp: &Interp, words: &'w [Obj]) -> Result<Self, Error> {
-        let (from, mut rest) = match &words[2..] {
-            [option, path, rest @ ..] if option.bytes() == b"-file" => (From::File(path), rest),
-            [option, name, rest @ ..] if option.bytes() == b"-channel" => (From::Channel(name), rest),
-            [data, rest @ ..] if !matches!(data.bytes(), b"-file" | b"-channel") => (From::Data(data), rest),
+        let (origin, mut rest) = match &words[2..] {
+            [option, path, rest @ ..] if option.bytes() == b"-file" => (Origin::File(path), rest),
+            [option, name, rest @ ..] if option.bytes() == b"-channel" => (Origin::Channel(name), rest),
+            [data, rest @ ..] if !matches!(data.bytes(), b"-file" | b"-channel") => {
+                (Origin::Data(data), rest)
+            }
             _ => return Err(Error::usage(interp, words, 2, USAGE)),
         };
-        let mut ingest = Self { from, options: IngestOptions::new(), progress: None };
+        let mut ingest = Self { origin, options: IngestOptions::new(), progress: None };
         if let [rows, after @ ..] = rest
             && !rows.bytes().starts_with(b"-")
         {

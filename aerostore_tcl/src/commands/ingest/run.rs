@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use aerostore_core::db::TxnOptions;
 use aerostore_core::db::ingest::{IngestCause, IngestError, IngestReport, Input, RowFault};
 
-use super::options::{From, Ingest};
+use super::options::{Ingest, Origin};
 use super::source::ChannelReader;
 use crate::commands::table::Opened;
 use crate::error::{Error, Outcome, reply};
@@ -16,13 +16,13 @@ use crate::ffi::{Channel, Completion, Interp, Obj};
 pub(in crate::commands) fn run(table: &Opened, interp: &Interp, words: &[Obj]) -> Outcome {
     let request = Ingest::read(interp, words)?;
     let data;
-    let input = match request.from {
-        From::Data(value) => {
+    let input = match request.origin {
+        Origin::Data(value) => {
             data = value.data();
             Input::from_bytes(&data)
         }
-        From::File(path) => Input::from_reader(ChannelReader::new(interp, open_file(interp, path)?)),
-        From::Channel(name) => {
+        Origin::File(path) => Input::from_reader(ChannelReader::new(interp, open_file(interp, path)?)),
+        Origin::Channel(name) => {
             let channel = Channel::find(interp, name).map_err(|_| Error::Tcl("NOT_FOUND"))?;
             Input::from_reader(ChannelReader::new(interp, channel))
         }

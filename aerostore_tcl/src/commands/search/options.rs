@@ -132,9 +132,9 @@ impl Search {
         direction: Option<bool>,
     ) -> Result<(), Error> {
         for name in value.items(interp).map_err(Error::syntax)? {
-            let text = name.quoted();
-            let (column, descending) = match text.strip_prefix('-') {
-                Some(column) => (table.bound.column(&Obj::string(column))?, true),
+            let text = name.bytes().strip_prefix(b"-").map(String::from_utf8_lossy);
+            let (column, descending) = match text {
+                Some(column) => (table.bound.column(&Obj::string(&column))?, true),
                 None => (table.bound.column(&name)?, false),
             };
             let column = table.bound.schema.column(column).name();
