@@ -10,15 +10,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::header::{ArenaHeader, FORMAT_VERSION, FirstPage, Identity, MAGIC};
-use super::slab::{EXTENT_BYTES, PAGE_BYTES, SLAB_BYTES, SLABS_PER_EXTENT, SlabOwner};
+use super::slab::{EXTENT_BYTES, MAX_BYTES_LIMIT, PAGE_BYTES, SLAB_BYTES, SLABS_PER_EXTENT, SlabOwner};
 use super::{RelPtr, Shared, ShmError};
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::{
     Create, Mapping, SysError, anonymous_file, boot_id, open_regular, u64_of, unix_seconds, usize_of,
 };
-
-/// The largest arena: slab numbers have 32 bits.
-const MAX_BYTES_LIMIT: u64 = SLAB_BYTES << 32;
 
 /// How to make an arena.
 #[derive(Clone, Debug)]
@@ -287,7 +284,10 @@ impl Arena {
 /// What the options come to: the identity, and how many extents to begin with.
 fn plan(options: &ArenaOptions) -> Result<(Identity, u64), ShmError> {
     let max_extents = options.max_bytes / EXTENT_BYTES;
-    if options.max_bytes > MAX_BYTES_LIMIT || options.system_bytes > options.max_bytes {
+    if options.max_bytes > MAX_BYTES_LIMIT
+        || options.system_bytes > options.max_bytes
+        || options.reserve_extents > max_extents
+    {
         return Err(ShmError::BadOptions { what: "the arena's sizes are out of range" });
     }
     let system_end = PAGE_BYTES + options.system_bytes.next_multiple_of(PAGE_BYTES);
@@ -295,7 +295,7 @@ fn plan(options: &ArenaOptions) -> Result<(Identity, u64), ShmError> {
     let unit = if system_end > EXTENT_BYTES { EXTENT_BYTES } else { SLAB_BYTES };
     let first_slab = system_end.next_multiple_of(unit) / SLAB_BYTES;
     let extents = first_slab / SLABS_PER_EXTENT + 1 + options.reserve_extents;
-    if options.reserve_extents > max_extents || extents > max_extents {
+    if extents > max_extents {
         return Err(ShmError::BadOptions {
             what: "the arena's maximum leaves no room beside tables and reserve",
         });

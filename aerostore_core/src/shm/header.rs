@@ -10,7 +10,9 @@
 use std::mem::offset_of;
 
 use super::Shared;
-use super::slab::{EXTENT_BYTES, PAGE_BYTES, SLAB_BYTES, SLAB_TABLE_OFFSET, SLABS_PER_EXTENT};
+use super::slab::{
+    EXTENT_BYTES, MAX_BYTES_LIMIT, PAGE_BYTES, SLAB_BYTES, SLAB_TABLE_OFFSET, SLABS_PER_EXTENT,
+};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// The first four bytes of every arena.
@@ -113,7 +115,8 @@ impl Identity {
         }
         let slabs = self.max_bytes / SLAB_BYTES;
         let system_end = self.system_offset.checked_add(self.system_bytes);
-        let sound = self.max_bytes.is_multiple_of(EXTENT_BYTES)
+        let sound = self.max_bytes <= MAX_BYTES_LIMIT
+            && self.max_bytes.is_multiple_of(EXTENT_BYTES)
             && self.first_slab < slabs
             && self.system_offset >= PAGE_BYTES
             && self.system_offset.is_multiple_of(PAGE_BYTES)

@@ -19,6 +19,8 @@ pub const SLAB_BYTES: u64 = 64 << 10;
 /// Bytes by which the file grows.
 pub const EXTENT_BYTES: u64 = 2 << 20;
 
+/// The largest arena: half of what a process can address, and slab numbers of 32 bits suffice by far.
+pub(super) const MAX_BYTES_LIMIT: u64 = 1 << 46;
 /// Slabs of an extent.
 pub(super) const SLABS_PER_EXTENT: u64 = EXTENT_BYTES / SLAB_BYTES;
 /// Bytes at the start of an extent that are not for blocks.
@@ -204,7 +206,10 @@ fn slab_index_of_header(offset: u64) -> Option<u32> {
 
 /// The slab that holds the byte at `offset`.
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "an arena has less than 2^48 bytes, checked at creation")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "an arena has at most 2^46 bytes, checked when it is opened"
+)]
 pub(super) const fn slab_of(offset: u64) -> u32 {
     (offset / SLAB_BYTES) as u32
 }
