@@ -11,6 +11,7 @@ use std::mem::offset_of;
 use super::slab::SLAB_BYTES;
 use super::{Arena, RelPtr, Shared, ShmError};
 use crate::sync::{AtomicU64, Ordering};
+use crate::sys::fault_point;
 
 /// Bytes of the header before every payload.
 pub(super) const BLOCK_HEADER_BYTES: u64 = 16;
@@ -277,10 +278,14 @@ impl Arena {
                 Move::To(next) => next,
                 Move::Done(answer) => return answer,
             };
+            fault_point();
             // SeqCst on success: Release publishes the payload; the total order is what `Heap::free` needs when it looks
             // at the slab's hint afterwards. B2.
             match header.word.compare_exchange(word.0, next.0, Ordering::SeqCst, Ordering::Acquire) {
-                Ok(_) => return true,
+                Ok(_) => {
+                    fault_point();
+                    return true;
+                }
                 Err(found) => word = BlockWord(found),
             }
         }

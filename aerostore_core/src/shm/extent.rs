@@ -9,6 +9,7 @@
 use super::slab::{EXTENT_BYTES, SLABS_PER_EXTENT, slab_of};
 use super::{Arena, ShmError};
 use crate::sync::Ordering;
+use crate::sys::fault_point;
 
 /// Whether an allocation may take the memory kept back for aborting and reclaiming.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +50,7 @@ impl Arena {
         // note on interrupted `fallocate` in `sys::Mapping`. E1.
         room.and_then(|()| self.mapping().populate(start, EXTENT_BYTES))
             .map_err(|error| if error.is_out_of_space() { self.out_of_space() } else { error.into() })?;
+        fault_point();
         // AcqRel: pairs with the Acquire loads of the count. A lost race means that the extent is there as well.
         let _ = self.header().extent_count.compare_exchange(
             count,

@@ -17,7 +17,7 @@ use super::header::REMOTE_COUNT;
 use super::slab::{NO_TAG, SlabHeader, SlabOwner, SlabUse, slab_of};
 use super::{Arena, BlockKind, BlockRef, BlockState, OwnerId, Reserve, ShmError};
 use crate::sync::{AtomicU64, Ordering};
-use crate::sys::u64_of;
+use crate::sys::{fault_point, u64_of};
 
 /// Frees between two looks at whether others need memory; a power of two.
 const PRESSURE_INTERVAL: u64 = 64;
@@ -37,7 +37,11 @@ pub struct Heap {
     pub(super) kept_back: Vec<u32>,
     /// The count of orphan events when free runs without an owner were last looked for.
     pub(super) orphans_seen: u64,
+    /// How often and how much it freed.
     pub(super) frees: u64,
+    pub(super) freed_bytes: u64,
+    /// When the file system refused to let the arena grow; 0 if it did not.
+    pub(super) growth_refused_ns: u64,
     pub(super) pressure_seen: u64,
 }
 
@@ -108,7 +112,9 @@ impl Pool {
                 // Relaxed: ordered by the store below.
                 header.birth.store(birth, Ordering::Relaxed);
                 // Release: who reads the state, reads this birth. H1
+                fault_point();
                 header.word.store(taken.bits(), Ordering::Release);
+                fault_point();
                 return Some(BlockRef { offset, generation: taken.generation() });
             }
         }
@@ -140,6 +146,8 @@ impl Heap {
             kept_back: Vec::new(),
             orphans_seen: 0,
             frees: 0,
+            freed_bytes: 0,
+            growth_refused_ns: 0,
             pressure_seen,
         }
     }
@@ -251,6 +259,7 @@ impl Heap {
             let tag = header.tag.load(Ordering::Relaxed);
             let pool = self.pool_of(slab, class, tag);
             self.pools[pool].free.push(block.offset);
+            self.freed_bytes += block_bytes(class);
             if self.pools[pool].key.reserve == Reserve::Yes {
                 self.trim_pool(pool);
             }

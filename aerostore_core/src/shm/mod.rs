@@ -20,6 +20,9 @@ mod slab;
 mod sweep;
 mod trim;
 
+#[cfg(test)]
+mod crash_tests;
+
 pub use arena::{Arena, ArenaExpect, ArenaOptions};
 pub use block::{BlockHeader, BlockKind, BlockRef, BlockState, BlockWord};
 pub use class::{LARGE_PAYLOAD_BYTES_MAX, SLAB_PAYLOAD_BYTES_MAX};

@@ -29,7 +29,7 @@ pub fn release_slabs_of(arena: &Arena, owner: OwnerId) -> usize {
     released
 }
 
-fn orphan(arena: &Arena, slab: SlabRef) {
+pub(super) fn orphan(arena: &Arena, slab: SlabRef) {
     let Some(header) = arena.slab_header(slab.index()) else { return };
     let mut any_free = false;
     for (offset, word) in slab.blocks(arena) {

@@ -11,9 +11,12 @@ use super::heap::{Heap, PoolKey, payload_at};
 use super::slab::{SlabOwner, SlabUse, SlabWord, block_count, is_on_list, push_listed, slab_of, slab_start};
 use super::{Arena, BlockState, Reserve, ShmError};
 use crate::sync::{AtomicU64, Ordering};
+use crate::sys::{fault_point, monotonic_ns};
 
 /// How many of its slabs a pool looks at for remote frees before it takes a fresh one.
 const REMOTE_LOOK_COUNT: usize = 64;
+/// After a refusal, how long the file system is not asked for more: a refused `fallocate` of an extent takes 0.2 ms.
+const GROWTH_PAUSE_NS: u64 = 2_000_000;
 /// How many slabs a pool looks at for orphans before it takes a fresh one.
 const ORPHAN_LOOK_COUNT: u32 = 256;
 
@@ -40,12 +43,7 @@ impl Heap {
         {
             return Ok(pool);
         }
-        loop {
-            match self.arena.grow() {
-                Ok(()) => {}
-                Err(error) if error.is_out_of_space() => break,
-                Err(error) => return Err(error),
-            }
+        while self.grow()? {
             if self.reclassify_reserve(pool) || self.claim_slab(pool, list)? {
                 return Ok(pool);
             }
@@ -144,6 +142,24 @@ impl Heap {
         Ok(free.len() > known)
     }
 
+    /// Adds an extent; false when there is no room for one.
+    pub(super) fn grow(&mut self) -> Result<bool, ShmError> {
+        if self.growth_refused_ns != 0 && monotonic_ns() - self.growth_refused_ns < GROWTH_PAUSE_NS {
+            return Ok(false);
+        }
+        match self.arena.grow() {
+            Ok(()) => {
+                self.growth_refused_ns = 0;
+                Ok(true)
+            }
+            Err(error) if error.is_out_of_space() => {
+                self.growth_refused_ns = monotonic_ns();
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Takes a slab that nobody uses, from the lowest on.
     fn claim_slab(&mut self, pool: usize, list: Option<&AtomicU64>) -> Result<bool, ShmError> {
         let header = self.arena.header();
@@ -188,6 +204,7 @@ impl Heap {
         // Relaxed, all of these: the CAS below publishes them.
         let generation = header.generation.load(Ordering::Relaxed);
         header.generation.store(generation.max(1), Ordering::Relaxed);
+        fault_point();
         header.tag.store(tag, Ordering::Relaxed);
         header.listed.store(0, Ordering::Relaxed);
         header.hint.store(0, Ordering::Relaxed);
@@ -199,6 +216,7 @@ impl Heap {
                 let block = self.arena.block_header(start + block * step)?;
                 block.word.store(BlockWord::free(generation).bits(), Ordering::Relaxed);
             }
+            fault_point();
         }
         if !header.replace(forming, SlabWord::owned(self.owner, SlabUse::Blocks(class))) {
             return Ok(false); // somebody declared this session dead
@@ -219,6 +237,9 @@ impl Heap {
         let Some(&twin) = self.by_key.get(&twin) else { return false };
         let end = self.arena.slab_end_for(Reserve::No);
         let twin = &mut self.pools[twin];
+        if twin.slabs.iter().all(|slab| *slab >= end) {
+            return false;
+        }
         while twin.fresh_count > 0 {
             let offset = twin.take_fresh();
             twin.free.push(offset);
@@ -294,13 +315,15 @@ impl Heap {
         Ok(false)
     }
 
-    /// Numbers that change when memory may have become free.
-    pub(super) fn world(&self) -> [u64; 5] {
+    /// Numbers that change when memory may have become free. The busy ones count in steps that grow with the arena, so that a
+    /// search of everything is paid for by what was freed since the last.
+    fn world(&self) -> [u64; 5] {
         let header = self.arena.header();
+        let slabs = u64::from(self.arena.slab_end());
         // Acquire: pairs with the Releases of those who count; a stale number costs one more search or one more error.
         [
-            self.frees,
-            self.remote_events(),
+            self.freed_bytes / (slabs * 16),
+            self.remote_events() / (slabs / 64 + 1),
             header.orphan_events.load(Ordering::Acquire),
             header.release_events.load(Ordering::Acquire),
             header.death_events.load(Ordering::Acquire),

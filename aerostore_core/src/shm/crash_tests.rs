@@ -1,0 +1,269 @@
+//! Sessions die at every point of every operation, and so do their reapers; afterwards all memory can be had again.
+
+use std::collections::BTreeSet;
+
+use super::slab::SlabOwner;
+use super::{
+    Arena, ArenaOptions, BlockKind, BlockRef, BlockState, EXTENT_BYTES, Heap, OwnerId, Reserve, SLAB_BYTES,
+    ShmError, adopt_retired, mark_sweep, release_slabs_of, tagged_slabs,
+};
+use crate::sys::{survives, usize_of};
+
+const VICTIM: OwnerId = OwnerId { slot: 1, incarnation: 5 };
+const PEER: OwnerId = OwnerId { slot: 2, incarnation: 1 };
+const HEIR: OwnerId = OwnerId { slot: 3, incarnation: 1 };
+const LIST: usize = 2;
+const TAG: u32 = 4;
+
+/// An arena with a victim about to die, a peer that lives on, and blocks of both.
+struct Scene {
+    arena: Arena,
+    victim: Heap,
+    peer: Heap,
+    /// Live blocks of the victim's slabs, then of the peer's.
+    mine: Vec<BlockRef>,
+    theirs: Vec<BlockRef>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let options = ArenaOptions { max_bytes: 8 * EXTENT_BYTES, ..Default::default() };
+        let arena = Arena::anonymous(&options).unwrap();
+        let mut scene = Self {
+            victim: Heap::new(arena.clone(), VICTIM),
+            peer: Heap::new(arena.clone(), PEER),
+            arena,
+            mine: Vec::new(),
+            theirs: Vec::new(),
+        };
+        for bytes in [100, 100, 100_000, 100] {
+            scene.mine.push(live(&scene.arena, &mut scene.victim, bytes));
+            scene.theirs.push(live(&scene.arena, &mut scene.peer, bytes));
+        }
+        // Slabs that were used before and are free again have to be divided anew.
+        let blocks: Vec<_> = (0..200).map(|_| live(&scene.arena, &mut scene.peer, 3000)).collect();
+        for block in blocks {
+            assert!(scene.arena.retire(block, PEER.slot) && scene.peer.free(block));
+        }
+        scene.peer.trim();
+        scene
+    }
+}
+
+fn live(arena: &Arena, heap: &mut Heap, bytes: usize) -> BlockRef {
+    let block = heap.alloc(bytes, BlockKind::RAW, 0, Reserve::No).unwrap();
+    assert!(arena.publish(block));
+    block
+}
+
+/// Lets `operation` die at each of its points in turn, its reapers at some of theirs, and checks what is left.
+fn at_every_point(operation: impl Fn(&mut Scene)) {
+    let mut point = 0;
+    loop {
+        point += 1;
+        let mut scene = Scene::new();
+        let survived = survives(point, || operation(&mut scene));
+        let Scene { arena, victim, peer, .. } = scene;
+        drop((victim, peer)); // forgotten: a heap does nothing when dropped
+        // Reapers die as well: each time a little later, until one gets through.
+        for (owner, start) in [(VICTIM, point % 5 + 1), (PEER, 1)] {
+            let mut reaper_point = start;
+            while !survives(reaper_point, || {
+                release_slabs_of(&arena, owner);
+            }) {
+                reaper_point += 7;
+            }
+        }
+        check(&arena, point);
+        if survived {
+            assert!(point > 1, "the operation has no points");
+            return;
+        }
+    }
+}
+
+/// Everything the dead left is live, retired or free; freeing it gives back all memory but listed slabs.
+fn check(arena: &Arena, point: u64) {
+    let mut heir = Heap::new(arena.clone(), HEIR);
+    for dead in [VICTIM.slot, PEER.slot] {
+        for block in adopt_retired(arena, dead, HEIR.slot) {
+            assert!(heir.free(block));
+        }
+    }
+    let mut offsets = BTreeSet::new();
+    for slab in arena.slabs() {
+        assert!(
+            matches!(slab.word().owner(), SlabOwner::Free | SlabOwner::Orphan) || is_tail(slab),
+            "point {point}"
+        );
+        for (offset, word) in slab.blocks(arena) {
+            assert_ne!(word.state(), BlockState::Reserved, "point {point}: {offset:#x}");
+            if word.state() == BlockState::Live {
+                offsets.insert(offset);
+            }
+        }
+    }
+    let report = mark_sweep::<ShmError>(arena, |marker| {
+        assert!(offsets.iter().all(|&offset| marker.mark(offset)), "point {point}");
+        Ok(())
+    });
+    assert!(report.unwrap().is_clean());
+    let listed = tagged_slabs(arena, arena.root(LIST)).unwrap();
+    for offset in offsets {
+        let block = arena.block_ref(offset).unwrap();
+        assert!(arena.retire(block, HEIR.slot) && heir.free(block));
+    }
+    // One block each of the sizes that were used: the heir can allocate, also rows, and they are listed.
+    for bytes in [100, 3000, 100_000] {
+        heir.alloc(bytes, BlockKind::RAW, 0, Reserve::No).unwrap();
+    }
+    let row = heir.alloc_tagged(40, BlockKind::ROW, 0, Reserve::No, TAG, arena.root(LIST)).unwrap();
+    let now = tagged_slabs(arena, arena.root(LIST)).unwrap();
+    assert!(
+        now.iter().any(|slab| slab.blocks(arena).any(|(offset, _)| offset == row.offset)),
+        "point {point}"
+    );
+    assert!(now.len() <= listed.len().max(1), "point {point}: a listed slab was not adopted");
+    assert!(now.windows(2).all(|pair| pair[0].offset() < pair[1].offset()), "point {point}: listed twice");
+    heir.close();
+    // The last resort returns all that is empty, so that only listed slabs are in use.
+    let mut last = Heap::new(arena.clone(), OwnerId { slot: 4, incarnation: 1 });
+    let fixed = arena.first_slab() * SLAB_BYTES;
+    last.trim();
+    last.release_empty_orphans();
+    let expected = fixed + now.len() as u64 * SLAB_BYTES;
+    assert_eq!(
+        arena.used_bytes(),
+        expected,
+        "point {point}: {:?}",
+        arena.slabs().filter(|slab| slab.word().owner() != SlabOwner::Free).collect::<Vec<_>>()
+    );
+}
+
+fn is_tail(slab: super::SlabRef) -> bool {
+    slab.word().usage() == super::slab::SlabUse::Tail
+}
+
+fn alloc(heap: &mut Heap, bytes: usize) -> BlockRef {
+    heap.alloc(bytes, BlockKind::RAW, 0, Reserve::No).unwrap()
+}
+
+#[test]
+fn allocating_from_old_and_new_slabs() {
+    at_every_point(|scene| {
+        for bytes in [100, 3000, 40, 20_000] {
+            alloc(&mut scene.victim, bytes);
+        }
+    });
+}
+
+#[test]
+fn allocating_tagged_blocks() {
+    at_every_point(|scene| {
+        for _ in 0..2 {
+            let list = scene.arena.root(LIST);
+            let block = scene.victim.alloc_tagged(40, BlockKind::ROW, 0, Reserve::No, TAG, list).unwrap();
+            scene.arena.publish(block);
+        }
+    });
+}
+
+#[test]
+fn allocating_and_freeing_runs() {
+    at_every_point(|scene| {
+        let small = alloc(&mut scene.victim, 150_000);
+        let large = alloc(&mut scene.victim, 1_000_000);
+        scene.arena.publish(small);
+        scene.victim.free(large);
+        let again = alloc(&mut scene.victim, 500_000);
+        scene.victim.free(again);
+    });
+}
+
+#[test]
+fn publishing_retiring_and_freeing_own_and_other_blocks() {
+    at_every_point(|scene| {
+        for block in scene.mine.clone().into_iter().chain(scene.theirs.clone()) {
+            scene.arena.retire(block, VICTIM.slot);
+            scene.victim.free(block);
+        }
+        alloc(&mut scene.victim, 100);
+        alloc(&mut scene.peer, 100);
+        alloc(&mut scene.peer, 200_000);
+    });
+}
+
+#[test]
+fn trimming_and_closing() {
+    at_every_point(|scene| {
+        let blocks: Vec<_> = (0..50).map(|_| alloc(&mut scene.victim, 5000)).collect();
+        for block in blocks {
+            scene.victim.free(block);
+        }
+        scene.victim.trim();
+        release_slabs_of(&scene.arena, VICTIM);
+    });
+}
+
+#[test]
+fn adopting_what_another_dead_session_left() {
+    at_every_point(|scene| {
+        for &block in &scene.theirs {
+            scene.arena.retire(block, PEER.slot);
+        }
+        let list = scene.arena.root(LIST);
+        scene.peer.alloc_tagged(40, BlockKind::ROW, 0, Reserve::No, TAG, list).unwrap();
+        release_slabs_of(&scene.arena, PEER);
+        for block in adopt_retired(&scene.arena, PEER.slot, VICTIM.slot) {
+            scene.victim.free(block);
+        }
+        alloc(&mut scene.victim, 100);
+        scene.victim.alloc_tagged(40, BlockKind::ROW, 0, Reserve::No, TAG, list).unwrap();
+        alloc(&mut scene.victim, 300_000);
+    });
+}
+
+#[test]
+fn growing() {
+    at_every_point(|scene| {
+        for _ in 0..4 {
+            alloc(&mut scene.victim, 1_900_000);
+        }
+    });
+}
+
+#[test]
+fn searching_a_full_arena() {
+    at_every_point(|scene| {
+        // Only the last steps are of interest, so the way to them is short: runs of all slabs but the first of an extent.
+        while scene.victim.alloc(1_900_000, BlockKind::RAW, 0, Reserve::Yes).is_ok() {}
+        for bytes in [9000_usize, 60_000] {
+            for _ in 0..6 * usize_of(SLAB_BYTES) / bytes {
+                let _ = scene.victim.alloc(bytes, BlockKind::RAW, 0, Reserve::Yes);
+            }
+        }
+        release_slabs_of(&scene.arena, PEER);
+        let _ = scene.victim.alloc(9000, BlockKind::RAW, 0, Reserve::No);
+    });
+}
+
+#[test]
+fn a_reaper_that_comes_late_harms_no_heir() {
+    let mut scene = Scene::new();
+    let block = scene.victim.alloc(100, BlockKind::RAW, 0, Reserve::No).unwrap();
+    let stale: Vec<_> = scene.arena.slabs().filter(|slab| slab.word().is_owned_by(VICTIM)).collect();
+    release_slabs_of(&scene.arena, VICTIM);
+    let mut heir = Heap::new(scene.arena.clone(), HEIR);
+    let taken: Vec<_> = (0..100).map(|_| alloc(&mut heir, 100)).collect();
+    assert!(
+        taken.iter().any(|taken| taken.offset == block.offset),
+        "the heir got none of the dead one's blocks"
+    );
+    // A reaper that saw the slabs as the victim's, stopped, and goes on only now.
+    for slab in stale {
+        super::reap::orphan(&scene.arena, slab);
+    }
+    for taken in taken {
+        assert!(scene.arena.publish(taken), "a late reaper freed the heir's block");
+    }
+}
