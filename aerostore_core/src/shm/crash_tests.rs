@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::slab::SlabOwner;
+use super::slab::{SlabOwner, SlabUse};
 use super::{
     Arena, ArenaOptions, BlockKind, BlockRef, BlockState, EXTENT_BYTES, Heap, OwnerId, Reserve, SLAB_BYTES,
-    ShmError, adopt_retired, mark_sweep, release_slabs_of, tagged_slabs,
+    ShmError, SlabRef, adopt_retired, mark_sweep, release_slabs_of, tagged_slabs,
 };
 use crate::sys::{survives, usize_of};
 
@@ -23,11 +23,13 @@ struct Scene {
     /// Live blocks of the victim's slabs, then of the peer's.
     mine: Vec<BlockRef>,
     theirs: Vec<BlockRef>,
+    /// Whether the peer is dead and reaped already, which happens once.
+    peer_is_reaped: bool,
 }
 
 impl Scene {
     fn new() -> Self {
-        let options = ArenaOptions { max_bytes: 8 * EXTENT_BYTES, ..Default::default() };
+        let options = ArenaOptions { max_bytes: 4 * EXTENT_BYTES, reserve_extents: 1, ..Default::default() };
         let arena = Arena::anonymous(&options).unwrap();
         let mut scene = Self {
             victim: Heap::new(arena.clone(), VICTIM),
@@ -35,6 +37,7 @@ impl Scene {
             arena,
             mine: Vec::new(),
             theirs: Vec::new(),
+            peer_is_reaped: false,
         };
         for bytes in [100, 100, 100_000, 100] {
             scene.mine.push(live(&scene.arena, &mut scene.victim, bytes));
@@ -63,10 +66,13 @@ fn at_every_point(operation: impl Fn(&mut Scene)) {
         point += 1;
         let mut scene = Scene::new();
         let survived = survives(point, || operation(&mut scene));
-        let Scene { arena, victim, peer, .. } = scene;
+        let Scene { arena, victim, peer, peer_is_reaped, .. } = scene;
         drop((victim, peer)); // forgotten: a heap does nothing when dropped
         // Reapers die as well: each time a little later, until one gets through.
         for (owner, start) in [(VICTIM, point % 5 + 1), (PEER, 1)] {
+            if owner == PEER && peer_is_reaped {
+                continue;
+            }
             let mut reaper_point = start;
             while !survives(reaper_point, || {
                 release_slabs_of(&arena, owner);
@@ -98,6 +104,13 @@ fn check(arena: &Arena, point: u64) {
         );
         for (offset, word) in slab.blocks(arena) {
             assert_ne!(word.state(), BlockState::Reserved, "point {point}: {offset:#x}");
+            if let SlabUse::Large(count) = slab.word().usage()
+                && word.state() != BlockState::Free
+            {
+                let tails =
+                    arena.slabs().filter(|tail| tail.index() > slab.index()).take(usize_of(count) - 1);
+                assert!(tails.into_iter().all(is_tail), "point {point}: a run in use lost a slab");
+            }
             if word.state() == BlockState::Live {
                 offsets.insert(offset);
             }
@@ -140,8 +153,8 @@ fn check(arena: &Arena, point: u64) {
     );
 }
 
-fn is_tail(slab: super::SlabRef) -> bool {
-    slab.word().usage() == super::slab::SlabUse::Tail
+fn is_tail(slab: SlabRef) -> bool {
+    slab.word().usage() == SlabUse::Tail
 }
 
 fn alloc(heap: &mut Heap, bytes: usize) -> BlockRef {
@@ -214,6 +227,7 @@ fn adopting_what_another_dead_session_left() {
         let list = scene.arena.root(LIST);
         scene.peer.alloc_tagged(40, BlockKind::ROW, 0, Reserve::No, TAG, list).unwrap();
         release_slabs_of(&scene.arena, PEER);
+        scene.peer_is_reaped = true;
         for block in adopt_retired(&scene.arena, PEER.slot, VICTIM.slot) {
             scene.victim.free(block);
         }
@@ -226,7 +240,7 @@ fn adopting_what_another_dead_session_left() {
 #[test]
 fn growing() {
     at_every_point(|scene| {
-        for _ in 0..4 {
+        for _ in 0..2 {
             alloc(&mut scene.victim, 1_900_000);
         }
     });
@@ -243,6 +257,7 @@ fn searching_a_full_arena() {
             }
         }
         release_slabs_of(&scene.arena, PEER);
+        scene.peer_is_reaped = true;
         let _ = scene.victim.alloc(9000, BlockKind::RAW, 0, Reserve::No);
     });
 }
