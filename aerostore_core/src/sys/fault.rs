@@ -6,8 +6,7 @@
 
 /// A point between two changes of shared memory. Nothing that unwinding drops may touch shared memory.
 #[cfg(not(test))]
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "there is nothing to call")]
+#[inline]
 pub(crate) fn fault_point() {}
 
 #[cfg(test)]

@@ -5,8 +5,8 @@
 
 mod clock;
 mod error;
-mod file;
 mod fault;
+mod file;
 mod fork;
 mod futex;
 mod liveness;
@@ -16,10 +16,10 @@ mod width;
 
 pub use clock::{boot_id, monotonic_ns, random_uuid, unix_seconds};
 pub use error::SysError;
-pub use file::{FileSystem, LogFile, OsFileSystem};
 pub(crate) use fault::fault_point;
 #[cfg(test)]
 pub(crate) use fault::survives;
+pub use file::{FileSystem, LogFile, OsFileSystem};
 pub use fork::{fork_generation, is_forked_child};
 pub use futex::{WaitResult, wait, wake};
 pub use liveness::{LockFile, Probe};
