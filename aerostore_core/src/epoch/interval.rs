@@ -83,6 +83,13 @@ impl Participant {
     /// Begins an operation: until the guard is dropped, what it loads stays allocated. Guards nest.
     #[inline]
     pub fn pin(&self) -> Guard<'_> {
+        self.enter();
+        Guard { participant: self }
+    }
+
+    /// Begins an operation that several guards will be part of, and that ends with [`Participant::leave`].
+    #[inline]
+    pub fn enter(&self) {
         let pins = self.pins.get();
         self.pins.set(pins + 1);
         if pins == 0 {
@@ -92,7 +99,23 @@ impl Participant {
             // I2: the reservation is visible before the operation's first load; pairs with the fence in `intervals`.
             fence(Ordering::SeqCst);
         }
-        Guard { participant: self }
+    }
+
+    /// Ends what [`Participant::enter`] began.
+    #[inline]
+    pub fn leave(&self) {
+        let pins = self.pins.get().saturating_sub(1);
+        self.pins.set(pins);
+        if pins == 0 {
+            self.slot().clear_interval();
+        }
+    }
+
+    /// Ends every operation; no guard may be left.
+    pub fn leave_all(&self) {
+        if self.pins.replace(0) > 0 {
+            self.slot().clear_interval();
+        }
     }
 }
 
@@ -141,11 +164,7 @@ impl<'a> Guard<'a> {
 impl Drop for Guard<'_> {
     #[inline]
     fn drop(&mut self) {
-        let pins = self.participant.pins.get() - 1;
-        self.participant.pins.set(pins);
-        if pins == 0 {
-            self.participant.slot().clear_interval();
-        }
+        self.participant.leave();
     }
 }
 

@@ -1,7 +1,8 @@
 //! The primary key's index: a lock-free, growing hash from key to row.
 //!
-//! Shape       open addressing with linear probing; a slot is one word: 16 bits of the hash, the row's offset, flags. The
-//!             slots lie in segments of up to 65 536, made when first touched, so no large array is ever needed at once.
+//! Shape       open addressing with linear probing; a slot is one word that decides: 16 bits of the hash, the row's offset,
+//!             flags; and a hint, the row's newest version, which a search fetches while it waits for the row. The slots lie in
+//!             segments of up to 65 536, made when first touched, so no large array is ever needed at once.
 //! Growth      a full table gets a `next` of twice the size. Every insert moves a few slots: it freezes the slot, copies
 //!             the entry, marks it moved. A search that finds nothing in a table goes on to its `next`.
 //! Invariants  H1: a slot never becomes EMPTY again, so all inserts of one key meet at the same first EMPTY slot of its
@@ -17,7 +18,7 @@ use crate::epoch::Guard;
 use crate::shm::{BlockKind, BlockRef, ShmError};
 use crate::sync::{AtomicU64, Ordering};
 pub use table::HashTable;
-use table::{EMPTY, FROZEN, FROZEN_EMPTY, MOVED, Probe, entry_word, row_of};
+use table::{EMPTY, FROZEN, FROZEN_EMPTY, MOVED, Probe, Slot, entry_word, row_of};
 
 /// Slots of the first table.
 const INITIAL_LOG2: u32 = 10;
@@ -51,6 +52,15 @@ pub trait Blocks {
         new: u64,
         parts: &mut dyn Iterator<Item = u64>,
     ) -> Result<bool, ShmError>;
+}
+
+/// What an insert adds.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Offset of the row.
+    pub row: u64,
+    /// Offset of its newest version: the first hint.
+    pub version: u64,
 }
 
 /// What an insert found.
@@ -101,12 +111,16 @@ impl<'a> HashIndex<'a> {
             let table: &HashTable = guard.resolve(offset)?;
             let mut probe = Probe::new(table, hash);
             while let Some(slot) = probe.slot(guard, offset)? {
-                let word = slot.load(Ordering::Acquire);
+                let word = slot.word.load(Ordering::Acquire);
                 if word == EMPTY || word == FROZEN_EMPTY {
                     break;
                 }
-                if probe.tag_matches(word) && matches(row_of(word))? {
-                    return Ok(Some(row_of(word)));
+                if probe.tag_matches(word) {
+                    // Relaxed: a stale hint costs a fetch.
+                    guard.arena().prefetch(slot.hint.load(Ordering::Relaxed));
+                    if matches(row_of(word))? {
+                        return Ok(Some(row_of(word)));
+                    }
                 }
                 if !probe.advance() {
                     break;
@@ -117,7 +131,30 @@ impl<'a> HashIndex<'a> {
         Ok(None)
     }
 
-    /// Adds `row` unless a row for which `matches` says yes is there. `hash_of` tells the hash of any row, for moving it.
+    /// Says where the newest version of `row` is now, for the next search to fetch ahead.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    #[inline]
+    pub fn hint(&self, guard: &Guard<'_>, hash: u64, row: u64, version: u64) -> Result<(), ShmError> {
+        let offset = guard.protect(self.root);
+        let table: &HashTable = guard.resolve(offset)?;
+        let mut probe = Probe::new(table, hash);
+        while let Some(slot) = probe.slot(guard, offset)? {
+            let word = slot.word.load(Ordering::Acquire);
+            if row_of(word) == row {
+                // Relaxed: nothing depends on it.
+                slot.hint.store(version, Ordering::Relaxed);
+                break;
+            }
+            if word == EMPTY || word == FROZEN_EMPTY || !probe.advance() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds `entry` unless a row for which `matches` says yes is there. `hash_of` tells the hash of any row, for moving it.
     ///
     /// # Errors
     /// `OutOfSpace`, when the mapping is damaged, or what `matches` says.
@@ -126,13 +163,13 @@ impl<'a> HashIndex<'a> {
         guard: &Guard<'_>,
         blocks: &mut dyn Blocks,
         hash: u64,
-        row: u64,
+        entry: Entry,
         mut matches: impl FnMut(u64) -> Result<bool, E>,
         hash_of: &dyn Fn(u64) -> Result<u64, ShmError>,
     ) -> Result<Inserted, E> {
         self.help_growth(guard, blocks, hash_of)?;
         let first = guard.protect(self.root);
-        Self::insert_from(guard, blocks, first, hash, row, &mut matches)
+        Self::insert_from(guard, blocks, first, hash, entry, &mut matches)
     }
 
     fn insert_from<E: From<ShmError>>(
@@ -140,7 +177,7 @@ impl<'a> HashIndex<'a> {
         blocks: &mut dyn Blocks,
         mut offset: u64,
         hash: u64,
-        row: u64,
+        entry: Entry,
         matches: &mut dyn FnMut(u64) -> Result<bool, E>,
     ) -> Result<Inserted, E> {
         loop {
@@ -148,17 +185,18 @@ impl<'a> HashIndex<'a> {
             let mut probe = Probe::new(table, hash);
             loop {
                 let slot = probe.slot_or_make(guard, offset, blocks)?;
-                let word = slot.load(Ordering::Acquire);
+                let word = slot.word.load(Ordering::Acquire);
                 if word == EMPTY {
                     // H2: once there is a next table, this one takes no more entries.
                     let growing = table.next().load(Ordering::Acquire) != 0;
-                    let to = if growing { FROZEN_EMPTY } else { entry_word(hash, row) };
-                    if slot.compare_exchange(EMPTY, to, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                    let to = if growing { FROZEN_EMPTY } else { entry_word(hash, entry.row) };
+                    if slot.word.compare_exchange(EMPTY, to, Ordering::AcqRel, Ordering::Acquire).is_err() {
                         continue;
                     }
                     if growing {
                         break;
                     }
+                    slot.hint.store(entry.version, Ordering::Relaxed);
                     if table.count_insert() {
                         Self::grow(guard, blocks, offset, table)?;
                     }
@@ -228,12 +266,12 @@ impl<'a> HashIndex<'a> {
     fn move_slot(
         guard: &Guard<'_>,
         blocks: &mut dyn Blocks,
-        slot: &AtomicU64,
+        slot: &Slot,
         next: u64,
         hash_of: &dyn Fn(u64) -> Result<u64, ShmError>,
     ) -> Result<(), ShmError> {
         loop {
-            let word = slot.load(Ordering::Acquire);
+            let word = slot.word.load(Ordering::Acquire);
             let to = match word {
                 EMPTY => FROZEN_EMPTY,
                 FROZEN_EMPTY | MOVED => return Ok(()),
@@ -242,11 +280,12 @@ impl<'a> HashIndex<'a> {
                     // H3; done before: the same row is found and nothing changes.
                     let row = row_of(word);
                     let mut same = |other: u64| Ok::<bool, ShmError>(other == row);
-                    Self::insert_from(guard, blocks, next, hash_of(row)?, row, &mut same)?;
+                    let version = slot.hint.load(Ordering::Relaxed);
+                    Self::insert_from(guard, blocks, next, hash_of(row)?, Entry { row, version }, &mut same)?;
                     MOVED
                 }
             };
-            if slot.compare_exchange(word, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+            if slot.word.compare_exchange(word, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
                 && (to == FROZEN_EMPTY || to == MOVED)
             {
                 return Ok(());
@@ -279,7 +318,7 @@ impl<'a> HashIndex<'a> {
             let table: &HashTable = guard.resolve(offset)?;
             for index in 0..table.slots() {
                 if let Some(slot) = Probe::at(table, index).slot(guard, offset)? {
-                    let word = slot.load(Ordering::Acquire);
+                    let word = slot.word.load(Ordering::Acquire);
                     if row_of(word) != 0 {
                         f(row_of(word));
                     }

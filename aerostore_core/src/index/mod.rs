@@ -3,4 +3,4 @@
 mod hash;
 pub mod key;
 
-pub use hash::{Blocks, HashIndex, HashTable, Inserted};
+pub use hash::{Blocks, Entry, HashIndex, HashTable, Inserted};

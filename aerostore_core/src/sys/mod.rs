@@ -14,7 +14,7 @@ mod mapping;
 mod regular;
 mod width;
 
-pub use clock::{boot_id, monotonic_ns, random_uuid, unix_seconds};
+pub use clock::{boot_id, coarse_ns, monotonic_ns, random_uuid, unix_seconds};
 pub use error::SysError;
 pub(crate) use fault::fault_point;
 #[cfg(test)]

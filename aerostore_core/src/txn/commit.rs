@@ -24,11 +24,14 @@ impl Transaction {
             self.end_snapshot();
             return Ok(snapshot);
         };
+        self.session()?.participant.enter();
         let (decided, logged_at) = match self.decide(record) {
             Ok((commit_ts, logged_at)) => (Ok(commit_ts), logged_at),
             Err((error, logged_at)) => (Err(error), logged_at),
         };
-        self.settle(record, decided.as_ref().ok().copied(), logged_at)?;
+        let settled = self.settle(record, decided.as_ref().ok().copied(), logged_at);
+        self.session()?.participant.leave();
+        settled?;
         let commit_ts = decided?;
         let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
         session.tidy()?;
@@ -57,9 +60,9 @@ impl Transaction {
                 return Err((error, None));
             }
         };
-        let Session { store, participant, .. } = session;
+        let Session { store, participant, buffers, .. } = session;
         if self.options.isolation == Isolation::Serializable {
-            validate(participant, store, &self.reads, self.snapshot, commit_ts, block.offset)
+            validate(participant, store, &buffers.reads, self.snapshot, commit_ts, block.offset)
                 .map_err(|error| (error, logged_at))?;
         }
         let guard = participant.pin();
@@ -99,8 +102,9 @@ impl Transaction {
         }
         session.end_record(block, logged_at)?;
         if committed.is_some() {
-            let guard = session.participant.pin();
-            for (table, delta) in self.row_deltas.drain(..) {
+            let Session { participant, buffers, .. } = &mut *session;
+            let guard = participant.pin();
+            for (table, delta) in buffers.row_deltas.drain(..) {
                 table.root(&guard)?.row_count.fetch_add(delta.cast_unsigned(), Ordering::Relaxed);
             }
         }
@@ -113,14 +117,16 @@ impl Transaction {
         if let Some(session) = self.session.as_deref_mut() {
             session.participant.slot().clear_snapshot();
             session.redo.clear();
+            session.buffers.clear();
         }
-        self.reads.clear();
-        self.owned.clear();
-        self.row_deltas.clear();
     }
 
     /// Rolls back what there is to roll back.
     pub(super) fn abandon(&mut self) {
+        if let Some(session) = self.session.as_deref() {
+            // A panic in a caller's closure may have skipped the end of an operation.
+            session.participant.leave_all();
+        }
         if let Some(record) = self.record.take() {
             let aborted = self.abort_record(record).and_then(|()| self.settle(record, None, None));
             debug_assert!(aborted.is_ok(), "a rollback failed: {aborted:?}");

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::index::Entry;
 use crate::mvcc::{BeginWord, RowHeader, Version, VersionRef};
 use crate::row::{RowImage, RowView, Value};
 use crate::shm::{BlockKind, BlockRef, Reserve};
@@ -62,6 +63,7 @@ impl Session {
             VersionRef::write(&guard, version.offset, begin, offset, flags, payload)?;
             participant.arena().publish(version);
             guard.resolve::<RowHeader>(offset)?.head.store(version.offset, Ordering::Release);
+            table.primary(&guard)?.hint(&guard, hash, offset, version.offset)?;
             let old = participant.arena().block_ref(old.offset)?;
             if participant.arena().retire(old, participant.owner().slot) {
                 heap.free(old);
@@ -83,10 +85,11 @@ impl Session {
             header.flags.store(0, Ordering::Relaxed);
             header.hash.store(hash, Ordering::Relaxed);
             header.head.store(version.offset, Ordering::Release);
+            let added = Entry { row: row.offset, version: version.offset };
             let mut linker = Linker { participant, heap, limbo };
             let same = |offset| row_has_key(&guard, table, offset, key, hash);
             let hash_of = |offset| Store::row_hash(&guard, offset);
-            table.primary(&guard)?.insert(&guard, &mut linker, hash, row.offset, same, &hash_of)?;
+            table.primary(&guard)?.insert(&guard, &mut linker, hash, added, same, &hash_of)?;
             participant.arena().publish(row);
         }
         Ok(i64::from(flags == 0) - was)

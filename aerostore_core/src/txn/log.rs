@@ -99,27 +99,24 @@ impl Session {
             return Ok(None);
         }
         let offset = self.ring_offset()?;
-        let store = std::sync::Arc::clone(&self.store);
+        let Self { store, participant, heap, redo, .. } = self;
         let ring = ring_at(store.arena(), offset)?;
-        let mut pieces = Vec::new();
-        if self.redo.len() as u64 > ring.payload_bytes_max() {
-            pieces = copy_out_of_line(&self.participant, &mut self.heap, &self.redo)?;
+        if redo.len() as u64 <= ring.payload_bytes_max() {
+            let staged = stage_waiting(store.log(), ring, EntryBody::Inline(redo))?;
+            return Ok(Some(StagedRedo { staged, pieces: Vec::new() }));
         }
+        let pieces = copy_out_of_line(participant, heap, redo)?;
         let ranges: Vec<(u64, u64)> = pieces
             .iter()
-            .zip(self.redo.chunks(PIECE_BYTES))
+            .zip(redo.chunks(PIECE_BYTES))
             .map(|(block, chunk): (&BlockRef, _)| (block.offset, chunk.len() as u64))
             .collect();
-        let body = if pieces.is_empty() {
-            EntryBody::Inline(&self.redo)
-        } else {
-            EntryBody::OutOfLine { pieces: &ranges, checksum: redo_checksum(0, &self.redo) }
-        };
+        let body = EntryBody::OutOfLine { pieces: &ranges, checksum: redo_checksum(0, redo) };
         match stage_waiting(store.log(), ring, body) {
             Ok(staged) => Ok(Some(StagedRedo { staged, pieces })),
             Err(error) => {
                 for piece in pieces {
-                    self.heap.free(piece);
+                    heap.free(piece);
                 }
                 Err(error)
             }

@@ -2,7 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-use crate::row::RowView;
+use crate::index::key;
+use crate::row::{RowView, Value};
 use crate::txn::TableRef;
 use std::sync::Arc;
 
@@ -23,6 +24,14 @@ pub(super) struct MissingRead {
     pub(super) hash: u64,
     /// Order-preserving bytes of the key.
     pub(super) key: Vec<u8>,
+}
+
+impl MissingRead {
+    pub(super) fn new(table: &TableRef, key: Value<'_>, hash: u64) -> Self {
+        let mut bytes = Vec::new();
+        key::key_bytes(key, &mut bytes);
+        Self { table: table.clone(), hash, key: bytes }
+    }
 }
 
 /// A scan of a table for the rows that satisfy `predicate`, or for all.

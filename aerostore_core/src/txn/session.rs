@@ -5,13 +5,15 @@
 
 use crate::epoch::{Guard, Limbo, Participant, Slot};
 use crate::mvcc::{TxnRecord, VersionRef};
+use crate::row::RowImage;
 use crate::shm::{Arena, BlockKind, BlockRef, BlockState, Heap, Reserve, ShmError};
 use crate::sync::Ordering;
 use crate::txn::intents::IntentList;
 use crate::txn::link::Linker;
 use crate::txn::log::OutOfLine;
-use crate::txn::{Store, TxnError};
-use std::collections::VecDeque;
+use crate::txn::read_set::ReadSet;
+use crate::txn::{Store, TableRef, TxnError};
+use std::collections::{HashMap, VecDeque};
 use std::mem::{offset_of, size_of};
 use std::sync::Arc;
 
@@ -59,6 +61,61 @@ pub struct Session {
     finished: VecDeque<(u64, BlockRef)>,
     pub(super) superseding: PruneQueue,
     pub(super) redo: Vec<u8>,
+    pub(super) buffers: Buffers,
+}
+
+/// What a transaction keeps in this process; its memory serves the session's next one.
+#[derive(Default)]
+pub(super) struct Buffers {
+    pub(super) reads: ReadSet,
+    pub(super) owned: OwnedRows,
+    /// Rows gained or lost, by table.
+    pub(super) row_deltas: Vec<(TableRef, i64)>,
+    pub(super) image: Option<RowImage>,
+    pub(super) key: Vec<u8>,
+}
+
+/// The number of the intent of each row that a transaction owns.
+#[derive(Default)]
+pub(super) struct OwnedRows {
+    few: Vec<(u64, usize)>,
+    many: HashMap<u64, usize, foldhash::fast::FixedState>,
+}
+
+/// Rows up to which a walk is quicker than a hash.
+const FEW_ROWS: usize = 8;
+
+impl OwnedRows {
+    pub(super) fn get(&self, row: u64) -> Option<usize> {
+        match self.few.iter().find(|(owned, _)| *owned == row) {
+            Some((_, index)) => Some(*index),
+            None if self.many.is_empty() => None,
+            None => self.many.get(&row).copied(),
+        }
+    }
+
+    pub(super) fn insert(&mut self, row: u64, index: usize) {
+        if self.few.len() < FEW_ROWS {
+            self.few.push((row, index));
+        } else {
+            self.many.insert(row, index);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.few.clear();
+        if !self.many.is_empty() {
+            self.many.clear();
+        }
+    }
+}
+
+impl Buffers {
+    pub(super) fn clear(&mut self) {
+        self.reads.clear();
+        self.owned.clear();
+        self.row_deltas.clear();
+    }
 }
 
 impl Session {
@@ -84,6 +141,7 @@ impl Session {
             finished: VecDeque::new(),
             superseding: PruneQueue::default(),
             redo: Vec::new(),
+            buffers: Buffers::default(),
         })
     }
 

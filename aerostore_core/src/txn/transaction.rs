@@ -5,13 +5,12 @@
 use crate::epoch::Guard;
 use crate::index::key;
 use crate::mvcc::{Resolved, RowHeader, TxnRecord, VersionRef, visible_at};
-use crate::row::{RowImage, RowView, Value};
+use crate::row::{RowView, Value};
 use crate::shm::{BlockRef, BlockState, ShmError, tagged_slabs};
 use crate::sync::Ordering;
-use crate::sys::monotonic_ns;
-use crate::txn::read_set::{MissingRead, ReadSet, RowPredicate, RowRead, ScanRead};
+use crate::sys::coarse_ns;
+use crate::txn::read_set::{MissingRead, RowPredicate, RowRead, ScanRead};
 use crate::txn::{Session, Store, TableRef, TxnError};
-use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -45,15 +44,8 @@ pub struct Transaction {
     pub(super) options: TxnOptions,
     pub(super) snapshot: u64,
     pub(super) record: Option<BlockRef>,
-    pub(super) reads: ReadSet,
     /// Whether anything was read at the snapshot, remembered or not.
     has_read: bool,
-    /// Number of the intent of each row that is owned, by the row's offset.
-    pub(super) owned: HashMap<u64, usize, foldhash::fast::FixedState>,
-    /// Rows gained or lost, by table.
-    pub(super) row_deltas: Vec<(TableRef, i64)>,
-    pub(super) scratch: Option<RowImage>,
-    pub(super) key_scratch: Vec<u8>,
 }
 
 impl Transaction {
@@ -61,19 +53,8 @@ impl Transaction {
     pub fn begin(session: Box<Session>, options: TxnOptions) -> Self {
         let slot = session.participant.slot();
         let snapshot = slot.take_snapshot(session.store.clock().word());
-        slot.snapshot_since_ns.store(monotonic_ns(), Ordering::Relaxed);
-        Self {
-            session: Some(session),
-            options,
-            snapshot,
-            record: None,
-            reads: ReadSet::default(),
-            has_read: false,
-            owned: HashMap::default(),
-            row_deltas: Vec::new(),
-            scratch: None,
-            key_scratch: Vec::new(),
-        }
+        slot.snapshot_since_ns.store(coarse_ns(), Ordering::Relaxed);
+        Self { session: Some(session), options, snapshot, record: None, has_read: false }
     }
 
     /// The timestamp this transaction reads at.
@@ -119,34 +100,34 @@ impl Transaction {
         key: Value<'_>,
         f: impl FnOnce(RowView<'_>) -> R,
     ) -> Result<Option<R>, TxnError> {
-        let key = table.schema().coerce(table.schema().key_index(), key)?;
-        let hash = hash_key(key, &mut self.key_scratch);
         self.has_read = true;
         let own = self.own_record();
-        let session = self.session.as_deref().ok_or(TxnError::Ended)?;
-        let store = &session.store;
-        let guard = session.participant.pin();
+        let remembers = self.remembers_reads();
+        let snapshot = self.snapshot;
+        let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
+        let Session { store, participant, buffers, .. } = session;
+        let key = lookup_key(table, key)?;
+        let hash = hash_key(key, &mut buffers.key);
+        let guard = participant.pin();
         let Some(offset) = find_row(&guard, table, key, hash)? else {
-            if self.remembers_reads() {
-                let mut bytes = Vec::new();
-                key::key_bytes(key, &mut bytes);
-                drop(guard);
-                self.reads.missing.push(MissingRead { table: table.clone(), hash, key: bytes });
+            if remembers {
+                buffers.reads.missing.push(MissingRead::new(table, key, hash));
             }
             return Ok(None);
         };
         let row: &RowHeader = guard.resolve(offset)?;
-        let seen = visible_at(&guard, store.clock(), row, self.snapshot, own, store.stall)?;
+        let seen = visible_at(&guard, store.clock(), row, snapshot, own, store.stall)?;
         let result = match &seen {
             Some((version, _)) if !version.is_tombstone() => Some(f(table.view(version.payload())?)),
             _ => None,
         };
-        drop(guard);
-        if self.remembers_reads() {
+        if remembers {
             match seen {
-                Some((_, Resolved::Committed(begin))) => self.reads.rows.push(RowRead { row: offset, begin }),
+                Some((_, Resolved::Committed(begin))) => {
+                    buffers.reads.rows.push(RowRead { row: offset, begin });
+                }
                 Some(_) => {}
-                None => self.reads.rows.push(RowRead { row: offset, begin: 0 }),
+                None => buffers.reads.rows.push(RowRead { row: offset, begin: 0 }),
             }
         }
         Ok(result)
@@ -168,11 +149,11 @@ impl Transaction {
         self.has_read = true;
         let own = self.own_record();
         let remembers = self.remembers_reads();
-        let session = self.session.as_deref().ok_or(TxnError::Ended)?;
+        let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
         let scan = Scan { session, table, snapshot: self.snapshot, own };
         scan.run(f)?;
         if remembers {
-            self.reads.scans.push(ScanRead { table: table.clone(), predicate });
+            session.buffers.reads.scans.push(ScanRead { table: table.clone(), predicate });
         }
         Ok(())
     }
@@ -209,7 +190,14 @@ impl Transaction {
                 table: String::new(),
             });
         }
-        super::validate::validate(&session.participant, &session.store, &self.reads, old, new, own)?;
+        super::validate::validate(
+            &session.participant,
+            &session.store,
+            &session.buffers.reads,
+            old,
+            new,
+            own,
+        )?;
         self.snapshot = new;
         Ok(())
     }
@@ -261,7 +249,21 @@ pub(super) fn row_has_key(
     }
     // W1: a row in the index has a head; W3: any version knows the key.
     let version = VersionRef::resolve(guard, guard.protect(&row.head))?;
-    Ok(table.view(version.payload())?.key() == key)
+    let view = table.view(version.payload())?;
+    Ok(match key {
+        Value::Str(text) => view.string_bytes(table.schema().key_index()) == Some(text.as_bytes()),
+        _ => view.key() == key,
+    })
+}
+
+/// `key` as the key column takes it; text needs no more than to be compared.
+#[inline]
+pub(super) fn lookup_key<'v>(table: &TableRef, key: Value<'v>) -> Result<Value<'v>, TxnError> {
+    let schema = table.schema();
+    if matches!(key, Value::Str(_)) && schema.key_column().column_type().is_string() {
+        return Ok(key);
+    }
+    Ok(schema.coerce(schema.key_index(), key)?)
 }
 
 /// One pass over a table, in address order, pinned for one slab of rows at a time.

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::epoch::Guard;
-use crate::index::Inserted;
+use crate::index::{Entry, Inserted};
 use crate::mvcc::TOMBSTONE;
 use crate::mvcc::{
     BeginWord, NEVER, RecordState, RowHeader, Stall, StallPolicy, TxnRecord, Version, VersionRef,
@@ -150,17 +150,20 @@ impl Transaction {
             return Err(TxnError::ReadOnly);
         }
         let key = table.schema().coerce(table.schema().key_index(), key)?;
-        let hash = hash_key(key, &mut self.key_scratch);
+        let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
+        let hash = hash_key(key, &mut session.buffers.key);
         if self.record.is_none() {
-            self.record = Some(self.session.as_deref_mut().ok_or(TxnError::Ended)?.begin_record()?);
+            self.record = Some(session.begin_record()?);
         }
-        let mut image = match self.scratch.take() {
+        let mut image = match session.buffers.image.take() {
             Some(mut image) => {
                 image.reset(table.schema());
                 image
             }
             None => RowImage::new(table.schema()),
         };
+        // One operation from here on: what is found stays until it is written.
+        session.participant.enter();
         let outcome = loop {
             match self.try_write(table, key, hash, &mut image, build) {
                 Ok(Attempt::Done(done)) => break Ok(done),
@@ -173,7 +176,10 @@ impl Transaction {
                 Err(error) => break Err(error),
             }
         };
-        self.scratch = Some(image);
+        if let Some(session) = self.session.as_deref_mut() {
+            session.participant.leave();
+            session.buffers.image = Some(image);
+        }
         outcome
     }
 
@@ -190,7 +196,7 @@ impl Transaction {
             find_row(&guard, table, key, hash)?
         };
         match found {
-            Some(row) => self.write_existing(table, row, key, image, build),
+            Some(row) => self.write_existing(table, row, key, hash, image, build),
             None => self.write_new(table, key, hash, image, build),
         }
     }
@@ -204,9 +210,8 @@ impl Transaction {
         build: &mut Build<'_>,
     ) -> Result<Attempt, TxnError> {
         if build(None, image)? != Change::Put {
-            let mut bytes = Vec::new();
-            crate::index::key::key_bytes(key, &mut bytes);
-            self.reads.missing.push(MissingRead { table: table.clone(), hash, key: bytes });
+            let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
+            session.buffers.reads.missing.push(MissingRead::new(table, key, hash));
             return Ok(Attempt::Done(Upserted::Unchanged));
         }
         image.finish(table.schema())?;
@@ -214,7 +219,7 @@ impl Transaction {
         let record = self.own_record();
         let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
         let intents_offset = session.intents_offset();
-        let Session { participant, heap, limbo, intents, redo: log, .. } = session;
+        let Session { participant, heap, limbo, intents, redo: log, buffers, .. } = session;
         let participant = &*participant;
         let guard = participant.pin();
         let birth = participant.epoch();
@@ -248,6 +253,7 @@ impl Transaction {
         row.flags.store(0, Ordering::Relaxed);
         row.owner.store(record, Ordering::Relaxed);
         row.head.store(version.offset, Ordering::Release);
+        let added = Entry { row: row_block.offset, version: version.offset };
         let mut linker = Linker { participant, heap, limbo };
         let mut entry = None;
         let inserted = (|| {
@@ -264,14 +270,14 @@ impl Transaction {
             intents.entry(&guard, index)?.set_version(Some(version), true);
             let same = |offset| row_has_key(&guard, table, offset, key, hash);
             let hash_of = |offset| Store::row_hash(&guard, offset);
-            table.primary(&guard)?.insert(&guard, &mut linker, hash, row_block.offset, same, &hash_of)
+            table.primary(&guard)?.insert(&guard, &mut linker, hash, added, same, &hash_of)
         })();
         if let (Ok(Inserted::New), Some(index)) = (&inserted, entry) {
             participant.arena().publish(version);
             participant.arena().publish(row_block);
             redo::insert(log, table.id(), table.schema(), image.view(table.schema())?)?;
-            self.owned.insert(row_block.offset, index);
-            count_row(&mut self.row_deltas, table, 1);
+            buffers.owned.insert(row_block.offset, index);
+            count_row(&mut buffers.row_deltas, table, 1);
             return Ok(Attempt::Done(Upserted::Inserted));
         }
         // The key has been inserted by someone else, or something is full. Nobody has seen the blocks; the entry lets go of
@@ -291,6 +297,7 @@ impl Transaction {
         table: &TableRef,
         row_offset: u64,
         key: Value<'_>,
+        hash: u64,
         image: &mut RowImage,
         build: &mut Build<'_>,
     ) -> Result<Attempt, TxnError> {
@@ -298,18 +305,18 @@ impl Transaction {
         let snapshot = self.snapshot;
         let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
         let intents_offset = session.intents_offset();
-        let Session { store, participant, heap, limbo, intents, redo: log, .. } = session;
+        let Session { store, participant, heap, limbo, intents, redo: log, buffers, .. } = session;
         let participant = &*participant;
         let guard = participant.pin();
         let row: &RowHeader = guard.resolve(row_offset)?;
-        let index = if let Some(&index) = self.owned.get(&row_offset) {
+        let index = if let Some(index) = buffers.owned.get(row_offset) {
             index
         } else {
             let mut linker = Linker { participant, heap, limbo };
             let slot = participant.slot();
             let index =
                 intents.push(&guard, slot, intents_offset, &mut linker, table.root_offset(), row_offset)?;
-            self.owned.insert(row_offset, index);
+            buffers.owned.insert(row_offset, index);
             index
         };
         own(&guard, store, table, row, row_offset, record)?;
@@ -363,6 +370,7 @@ impl Transaction {
         let base_offset = base.map_or(0, |(version, _)| version.offset);
         let link = Link { guard: &guard, store, row, record, entry };
         link.run(limbo, version, base_offset)?;
+        table.primary(&guard)?.hint(&guard, hash, row_offset, version.offset)?;
         match (before, flags) {
             (None, _) => redo::insert(log, table.id(), table.schema(), after)?,
             (Some(_), 0) => redo::update(log, table.id(), table.schema(), after, changed)?,
@@ -370,9 +378,9 @@ impl Transaction {
         }
         let inserted = before.is_none();
         if inserted {
-            count_row(&mut self.row_deltas, table, 1);
+            count_row(&mut buffers.row_deltas, table, 1);
         } else if flags != 0 {
-            count_row(&mut self.row_deltas, table, -1);
+            count_row(&mut buffers.row_deltas, table, -1);
         }
         Ok(Attempt::Done(if inserted { Upserted::Inserted } else { Upserted::Updated }))
     }

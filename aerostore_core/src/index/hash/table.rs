@@ -17,7 +17,10 @@ pub(super) const MOVED: u64 = FROZEN | 2;
 
 const TAG_SHIFT: u32 = 48;
 const ROW_MASK: u64 = ((1 << TAG_SHIFT) - 1) & !0xF;
-const SEGMENT_LOG2: u32 = 16;
+/// Bytes of a slot: its word, then the hint.
+const SLOT_BYTES: u64 = 16;
+/// Slots of a full segment: with its block header it takes eight slabs to the byte.
+const SEGMENT_SLOTS: u64 = (1 << 15) - 1;
 
 /// A slot's word for `row`.
 pub(super) fn entry_word(hash: u64, row: u64) -> u64 {
@@ -29,6 +32,19 @@ pub(super) fn entry_word(hash: u64, row: u64) -> u64 {
 pub(super) fn row_of(word: u64) -> u64 {
     word & ROW_MASK
 }
+
+/// A slot: the word that decides, and where the row's newest version was last known to be.
+#[repr(C)]
+pub(super) struct Slot {
+    pub(super) word: AtomicU64,
+    /// Offset to fetch ahead, or 0. It may be stale: nothing depends on it but speed.
+    pub(super) hint: AtomicU64,
+}
+
+const _: () = assert!(size_of::<Slot>() as u64 == SLOT_BYTES);
+
+// SAFETY: repr(C), atomics only; all-zero is an EMPTY slot.
+unsafe impl Shared for Slot {}
 
 /// Header of a table; the offsets of its segments follow.
 #[repr(C)]
@@ -50,7 +66,8 @@ unsafe impl Shared for HashTable {}
 impl HashTable {
     /// Bytes of a header with room for the segment offsets of `1 << log2` slots.
     pub(super) fn bytes(log2: u32) -> usize {
-        size_of::<Self>() + (1 << log2.saturating_sub(SEGMENT_LOG2)) * size_of::<u64>()
+        let segments = usize::try_from((1_u64 << log2).div_ceil(SEGMENT_SLOTS)).unwrap_or(usize::MAX);
+        size_of::<Self>() + segments * size_of::<u64>()
     }
 
     pub(super) fn init(&self, log2: u32) {
@@ -100,7 +117,7 @@ impl HashTable {
 
     /// Offsets of the segments there are.
     pub(crate) fn segments(&self, guard: &Guard<'_>, table: u64) -> Result<Vec<u64>, ShmError> {
-        let count = 1 << self.log2().saturating_sub(SEGMENT_LOG2);
+        let count = self.slots().div_ceil(SEGMENT_SLOTS);
         let mut segments = Vec::new();
         for segment in 0..count {
             match Self::segment_word(guard, table, segment)?.0.load(Ordering::Acquire) {
@@ -149,14 +166,13 @@ impl<'t> Probe<'t> {
 
     /// The slot, or none while its segment was never touched (then it is EMPTY).
     #[inline]
-    pub(super) fn slot<'g>(&self, guard: &Guard<'g>, table: u64) -> Result<Option<&'g AtomicU64>, ShmError> {
-        let (word, _) = HashTable::segment_word(guard, table, self.index >> SEGMENT_LOG2)?;
+    pub(super) fn slot<'g>(&self, guard: &Guard<'g>, table: u64) -> Result<Option<&'g Slot>, ShmError> {
+        let (word, _) = HashTable::segment_word(guard, table, self.index / SEGMENT_SLOTS)?;
         let segment = word.load(Ordering::Acquire);
         if segment == 0 {
             return Ok(None);
         }
-        let index = self.index & ((1 << SEGMENT_LOG2) - 1);
-        Ok(Some(guard.resolve(segment + index * size_of::<u64>() as u64)?))
+        Ok(Some(guard.resolve(segment + self.index % SEGMENT_SLOTS * SLOT_BYTES)?))
     }
 
     /// The slot, its segment made if need be.
@@ -165,14 +181,14 @@ impl<'t> Probe<'t> {
         guard: &Guard<'g>,
         table: u64,
         blocks: &mut dyn Blocks,
-    ) -> Result<&'g AtomicU64, ShmError> {
+    ) -> Result<&'g Slot, ShmError> {
         loop {
             if let Some(slot) = self.slot(guard, table)? {
                 return Ok(slot);
             }
-            let (word, offset) = HashTable::segment_word(guard, table, self.index >> SEGMENT_LOG2)?;
-            let slots = self.table.slots().min(1 << SEGMENT_LOG2);
-            let bytes = usize::try_from(slots).unwrap_or(usize::MAX) * size_of::<u64>();
+            let (word, offset) = HashTable::segment_word(guard, table, self.index / SEGMENT_SLOTS)?;
+            let bytes = self.table.slots().min(SEGMENT_SLOTS) * SLOT_BYTES;
+            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
             let block = blocks.alloc_zeroed(bytes, BlockKind::HASH_SEGMENT)?;
             blocks.link(word, offset, block)?;
         }
