@@ -5,7 +5,7 @@ mod common;
 
 use aerostore_core::db::{OpenMode, TxnOptions, Upserted};
 use aerostore_core::row::Value;
-use common::{Place, flight, flight_schema, watchdog};
+use common::{Place, flight, flight_schema};
 
 fn altitude(db: &aerostore_core::db::Database, id: &str) -> Option<i32> {
     let table = db.table("Flight").unwrap().unwrap();
@@ -19,7 +19,6 @@ fn altitude(db: &aerostore_core::db::Database, id: &str) -> Option<i32> {
 
 #[test]
 fn what_was_committed_is_there_after_a_warm_and_a_cold_start() {
-    watchdog(120);
     let place = Place::new("restart");
     {
         let db = place.open();
@@ -64,7 +63,6 @@ fn what_was_committed_is_there_after_a_warm_and_a_cold_start() {
 
 #[test]
 fn a_rollback_leaves_nothing() {
-    watchdog(60);
     let place = Place::new("rollback");
     let db = place.open();
     let table = db.create_table(&flight_schema()).unwrap();

@@ -5,13 +5,12 @@ mod common;
 
 use aerostore_core::db::{Database, Error, ErrorKind, OpenMode, TxnOptions};
 use aerostore_core::row::Value;
-use common::{Place, flight, flight_schema, watchdog};
+use common::{Place, flight, flight_schema};
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 fn filled(name: &str) -> Place {
-    watchdog(60);
     let place = Place::new(name);
     let db = place.open();
     let table = db.create_table(&flight_schema()).unwrap();
@@ -57,7 +56,6 @@ fn a_foreign_file() {
 
 #[test]
 fn a_text_file() {
-    watchdog(60);
     let place = Place::new("text");
     fs::write(&place.shm, "not a database\n").unwrap();
     refused(&place, &[&place.shm.display().to_string()]);
@@ -84,7 +82,6 @@ fn a_symbolic_link() {
 
 #[test]
 fn a_directory_instead_of_a_mapping() {
-    watchdog(60);
     let place = Place::new("directory");
     fs::create_dir(&place.shm).unwrap();
     refused(&place, &[&place.shm.display().to_string()]);
@@ -164,7 +161,6 @@ fn a_mapping_left_behind_is_not_taken_for_the_current_one() {
 
 #[test]
 fn a_data_directory_that_cannot_be_written() {
-    watchdog(60);
     let place = Place::new("read-only-dir");
     fs::write(&place.dir, "a file, where the directory should be").unwrap();
     let error = refused(&place, &[&place.dir.display().to_string()]);
@@ -218,9 +214,8 @@ fn a_log_damaged_in_the_middle_is_refused_and_a_torn_end_is_cut() {
 
 #[test]
 fn a_database_too_small_for_its_rows_says_so_and_goes_on() {
-    watchdog(120);
     let place = Place::new("small");
-    let db = Database::builder(&place.dir).shm_path(&place.shm).max_bytes(16 << 20).open().unwrap();
+    let db = place.builder().max_bytes(16 << 20).open().unwrap();
     db.set_config("synchronous_commit", "off").unwrap();
     let table = db.create_table(&flight_schema()).unwrap();
     let mut written = 0;

@@ -7,7 +7,7 @@ mod common;
 
 use aerostore_core::db::{Database, Error, Isolation, Table, Transaction, TxnOptions};
 use aerostore_core::row::Value;
-use common::{Place, flight, flight_schema, watchdog};
+use common::{Place, flight, flight_schema};
 use std::ops::ControlFlow;
 
 struct World {
@@ -17,7 +17,6 @@ struct World {
 }
 
 fn world(name: &str) -> World {
-    watchdog(60);
     let place = Place::new(name);
     let db = place.open();
     db.set_config("synchronous_commit", "off").unwrap();

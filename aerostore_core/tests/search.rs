@@ -7,7 +7,7 @@ use aerostore_core::db::ingest::{IngestOptions, Input};
 use aerostore_core::db::{TxnOptions, Upserted};
 use aerostore_core::query::{Plan, Query, SortKey, compare};
 use aerostore_core::row::Value;
-use common::{Place, flight, flight_schema, watchdog};
+use common::{Place, flight, flight_schema};
 use std::fmt::Write;
 use std::ops::ControlFlow;
 
@@ -19,7 +19,6 @@ fn unsynced() -> TxnOptions {
 
 #[test]
 fn what_was_ingested_is_found() {
-    watchdog(120);
     let place = Place::new("search");
     let db = place.open();
     let table = db.create_table(&flight_schema()).unwrap();
@@ -61,7 +60,6 @@ fn what_was_ingested_is_found() {
 
 #[test]
 fn a_bad_line_undoes_its_batch_only() {
-    watchdog(120);
     let place = Place::new("badline");
     let db = place.open();
     let table = db.create_table(&flight_schema()).unwrap();
@@ -77,7 +75,6 @@ fn a_bad_line_undoes_its_batch_only() {
 
 #[test]
 fn columns_that_are_not_named_are_kept() {
-    watchdog(120);
     let place = Place::new("partial");
     let db = place.open();
     let table = db.create_table(&flight_schema()).unwrap();
@@ -97,7 +94,6 @@ fn columns_that_are_not_named_are_kept() {
 
 #[test]
 fn batches_that_conflict_are_run_again() {
-    watchdog(120);
     let place = Place::new("conflict");
     let db = place.open();
     let table = db.create_table(&flight_schema()).unwrap();

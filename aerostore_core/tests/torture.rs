@@ -10,7 +10,7 @@ mod common;
 
 use aerostore_core::db::{Change, Database, OpenMode, Table, TxnOptions};
 use aerostore_core::row::{Column, ColumnType, Schema, Value};
-use common::{Place, watchdog};
+use common::Place;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::ops::ControlFlow;
@@ -226,15 +226,13 @@ fn writer_process() {
     let Ok(role) = std::env::var(ROLE) else { return };
     let mut parts = role.split('|');
     let number = parts.next().unwrap().parse().unwrap();
-    let place =
-        Place { dir: PathBuf::from(parts.next().unwrap()), shm: PathBuf::from(parts.next().unwrap()) };
+    let place = Place::existing(PathBuf::from(parts.next().unwrap()), PathBuf::from(parts.next().unwrap()));
     write_forever(number, &place);
 }
 
 fn torture(name: &str, stop_too: bool) {
     let seconds = seconds();
-    watchdog(seconds * 4 + 120);
-    let place = Place::new(name);
+    let place = Place::with_timeout(name, seconds * 4 + 120);
     {
         let db = place.open();
         let table = db.create_table(&schema()).unwrap();

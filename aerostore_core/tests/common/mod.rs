@@ -1,20 +1,33 @@
 //! What the integration tests share: a database of their own, and a flight table.
 #![allow(dead_code, missing_docs, clippy::expect_used, reason = "each test uses its part")]
 
-use aerostore_core::db::{Database, Table};
+use aerostore_core::db::{Database, DatabaseBuilder, Table};
 use aerostore_core::row::{Column, ColumnType, RowImage, Schema, Value};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use std::sync::mpsc;
 use std::time::Duration;
 
 /// A database's files, removed at the end.
 pub(crate) struct Place {
     pub(crate) dir: PathBuf,
     pub(crate) shm: PathBuf,
+    /// Whether the files go with this handle.
+    owned: bool,
+    _watchdog: Watchdog,
 }
 
 impl Place {
     pub(crate) fn new(name: &str) -> Self {
+        Self::with_timeout(name, 300)
+    }
+
+    /// Files that another process has made and will remove.
+    pub(crate) fn existing(dir: PathBuf, shm: PathBuf) -> Self {
+        Self { dir, shm, owned: false, _watchdog: Watchdog::new(3600) }
+    }
+
+    pub(crate) fn with_timeout(name: &str, seconds: u64) -> Self {
         #[expect(clippy::disallowed_types, reason = "a counter of the test process, not shared memory")]
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -22,13 +35,20 @@ impl Place {
         let place = Self {
             dir: std::env::temp_dir().join(&unique),
             shm: Path::new("/dev/shm").join(format!("{unique}.mmap")),
+            owned: true,
+            _watchdog: Watchdog::new(seconds),
         };
         place.remove();
         place
     }
 
+    /// A small database with small log segments: made quickly, and rolled over soon.
+    pub(crate) fn builder(&self) -> DatabaseBuilder {
+        Database::builder(&self.dir).shm_path(&self.shm).max_bytes(256 << 20).segment_bytes(1 << 20)
+    }
+
     pub(crate) fn open(&self) -> Database {
-        Database::builder(&self.dir).shm_path(&self.shm).max_bytes(256 << 20).open().expect("open")
+        self.builder().open().expect("open")
     }
 
     pub(crate) fn remove(&self) {
@@ -39,7 +59,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.remove();
+        if self.owned {
+            self.remove();
+        }
     }
 }
 
@@ -68,10 +90,25 @@ pub(crate) fn flight(table: &Table, id: &str, altitude: i32) -> RowImage {
 }
 
 /// Ends the process when a test takes longer: a hang must not look like a slow machine.
-pub(crate) fn watchdog(seconds: u64) {
-    std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_secs(seconds));
-        eprintln!("the test has not ended after {seconds} s");
-        std::process::abort();
-    });
+pub(crate) struct Watchdog {
+    stop: mpsc::Sender<()>,
+}
+
+impl Watchdog {
+    pub(crate) fn new(seconds: u64) -> Self {
+        let (stop, stopped) = mpsc::channel();
+        std::thread::spawn(move || {
+            if stopped.recv_timeout(Duration::from_secs(seconds)) == Err(mpsc::RecvTimeoutError::Timeout) {
+                eprintln!("a test has not ended after {seconds} s");
+                std::process::abort();
+            }
+        });
+        Self { stop }
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        let _ = self.stop.send(());
+    }
 }
