@@ -9,6 +9,7 @@ use aerostore_core::query::{Plan, Query, SortKey, compare};
 use aerostore_core::row::Value;
 use common::{Place, flight, flight_schema};
 use std::fmt::Write;
+use std::fmt::Write as _;
 use std::ops::ControlFlow;
 
 const GO_ON: ControlFlow<()> = ControlFlow::Continue(());
@@ -101,8 +102,10 @@ fn batches_that_conflict_are_run_again() {
         for worker in 0..3 {
             let (db, table) = (&db, &table);
             scope.spawn(move || {
-                let text: String =
-                    (0..2000).map(|row| format!("F{}\t{worker}\t\t{row}\t\t\n", row % 50)).collect();
+                let mut text = String::new();
+                for row in 0..2000 {
+                    writeln!(text, "F{}\t{worker}\t\t{row}\t\t", row % 50).unwrap();
+                }
                 let options = IngestOptions::new().batch_rows(100);
                 let input = Input::from_bytes(text.as_bytes());
                 let report = db.ingest(table, &options, input, unsynced(), &mut |_| GO_ON).unwrap();

@@ -132,18 +132,21 @@ impl Inner {
         }
         let target = self.store.clock().now();
         let flushed = if self.read_only { Ok(()) } else { txn::flush(&self.store, target, CLOSE_TIMEOUT) };
+        // Every part is given back whatever the others say; the first error is told.
+        let mut outcome: Result<(), Error> = flushed.map_err(Error::from);
         for session in self.pool.drain() {
-            session.close()?;
+            outcome = outcome.and(session.close().map_err(Error::from));
         }
         if let Some(worker) = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take() {
             worker.stop();
         }
-        if !self.store.registry().has_peers()? {
-            self.store.arena().header().set_clean(true);
+        match self.store.registry().has_peers() {
+            Ok(true) => {}
+            Ok(false) => self.store.arena().header().set_clean(true),
+            Err(error) => outcome = outcome.and(Err(error.into())),
         }
         self.dir.release();
-        flushed?;
-        Ok(())
+        outcome
     }
 }
 

@@ -33,6 +33,8 @@ const DEFAULT_SHM_PATH: &str = "/dev/shm/aerostore.mmap";
 const SHM_PATH_VARIABLE: &str = "AEROSTORE_SHM_PATH";
 /// How long to wait for another process that makes or attaches the same mapping.
 const INIT_TIMEOUT: Duration = Duration::from_mins(10);
+/// How often to begin again when the mapping's path names another file each time.
+const OPEN_ATTEMPTS: u32 = 10;
 /// Arena roots that hold the mapping's instance: which mapping of its database it is.
 const INSTANCE_ROOTS: [usize; 2] = [0, 1];
 /// Raise when the meaning of anything in the arena changes without its size changing.
@@ -75,13 +77,7 @@ pub(super) fn open(options: &DatabaseBuilder) -> Result<Database, Error> {
         });
     }
     let dir = DataDir::open(&options.dir)?;
-    let lock = LockFile::open_or_create(&shm).map_err(ShmError::from)?;
-    if !lock.lock_wait(INIT_LOCK_BYTE, INIT_TIMEOUT)? {
-        return Err(Error::Busy {
-            reason: format!("another process has been opening {} for too long", shm.display()),
-        });
-    }
-    let mapped = map(&shm, &dir, options)?;
+    let (lock, mapped) = lock_and_map(&shm, &dir, options)?;
     let arena = mapped.arena.clone();
     let (start, _) = arena.system_area();
     let system = SystemArea::at(start);
@@ -119,6 +115,26 @@ pub(super) fn open(options: &DatabaseBuilder) -> Result<Database, Error> {
     let worker = Worker::start(&inner, options.segment_bytes)?;
     *inner.worker.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(worker);
     Ok(Database(Arc::new(inner)))
+}
+
+/// Takes the lock of the mapping's file and maps that same file: the path may name another one by the time the lock is ours.
+fn lock_and_map(shm: &Path, dir: &DataDir, options: &DatabaseBuilder) -> Result<(LockFile, Mapped), Error> {
+    for _ in 0..OPEN_ATTEMPTS {
+        let lock = LockFile::open_or_create(shm).map_err(ShmError::from)?;
+        if !lock.lock_wait(INIT_LOCK_BYTE, INIT_TIMEOUT)? {
+            return Err(Error::Busy {
+                reason: format!("another process has been opening {} for too long", shm.display()),
+            });
+        }
+        if !lock.is_current()? {
+            continue;
+        }
+        let mapped = map(shm, dir, options)?;
+        if lock.is_current()? {
+            return Ok((lock, mapped));
+        }
+    }
+    Err(Error::Busy { reason: format!("{} keeps being removed while it is opened", shm.display()) })
 }
 
 fn shm_path(options: &DatabaseBuilder) -> Result<PathBuf, Error> {

@@ -18,8 +18,16 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 const REAP_INTERVAL_NS: u64 = 20_000_000;
-/// A log writer that gives no sign of life for this long is replaced.
-const STALL_NS: u64 = 200_000_000;
+/// A log writer whose process gives no sign of life for this long is replaced; doubled by each process that has done so, for
+/// machines on which everything takes long.
+const STALL_NS: u64 = 300_000_000;
+/// The most that patience grows to.
+const STALL_NS_MAX: u64 = 10_000_000_000;
+/// How often the process of the log writer gives a sign of life: by a thread of its own, so that a slow disk does not look
+/// like a stopped process.
+const BEAT_INTERVAL: Duration = Duration::from_millis(50);
+/// Byte of the lock file for the right to take over as log writer.
+const TAKE_OVER_BYTE: u64 = 1 << 42;
 /// How often a process that does not write the log looks whether it should.
 const STANDBY_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -27,7 +35,7 @@ const STANDBY_INTERVAL: Duration = Duration::from_millis(20);
 pub(super) struct Worker {
     stop: Arc<AtomicBool>,
     store: Arc<Store>,
-    thread: JoinHandle<()>,
+    threads: [JoinHandle<()>; 2],
 }
 
 struct Work {
@@ -39,6 +47,9 @@ struct Work {
     uuid: [u8; 16],
     options: LogOptions,
     writes_log: bool,
+    /// Whether this process is, or is about to be, the log writer.
+    in_office: Arc<AtomicBool>,
+    patience_ns: u64,
 }
 
 /// A process as the log's `holder` word names it; 0 is nobody.
@@ -67,28 +78,66 @@ impl Worker {
             uuid: inner.dir.uuid(),
             options,
             writes_log: !inner.read_only,
+            in_office: Arc::new(AtomicBool::new(false)),
+            patience_ns: STALL_NS,
         };
-        let thread = std::thread::Builder::new()
-            .name("aerostore-worker".to_owned())
-            .spawn(move || {
-                work.run();
-                let Work { session, .. } = work;
-                // What cannot be given back now is reaped after this process has ended.
-                let _ = session.close();
-            })
-            .map_err(|source| Error::File { path: PathBuf::from("thread aerostore-worker"), source })?;
-        Ok(Self { stop, store, thread })
+        let beat = Beat {
+            store: Arc::clone(&store),
+            in_office: Arc::clone(&work.in_office),
+            stop: Arc::clone(&stop),
+        };
+        let beating = spawn("aerostore-beat", move || beat.run())?;
+        let working = spawn("aerostore-work", move || {
+            work.run();
+            let Work { session, .. } = work;
+            // What cannot be given back now is reaped after this process has ended.
+            let _ = session.close();
+        });
+        match working {
+            Ok(working) => Ok(Self { stop, store, threads: [working, beating] }),
+            Err(error) => {
+                stop.store(true, Ordering::Release);
+                Err(error)
+            }
+        }
     }
 
-    /// Stops the thread; the log's role is free for another process then.
+    /// Stops the threads; the log's role is free for another process then.
     pub(super) fn stop(self) {
         self.stop.store(true, Ordering::Release);
         self.store.log().notify_work(|word| {
             wake(word, 1);
         });
-        self.thread.thread().unpark();
-        // A panic of the thread has nothing left to say here.
-        let _ = self.thread.join();
+        for thread in self.threads {
+            thread.thread().unpark();
+            // A panic of the thread has nothing left to say here.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(|source| Error::File { path: PathBuf::from(format!("thread {name}")), source })
+}
+
+/// The log writer's sign of life. A stopped process stops giving it; a thread that waits for the disk does not.
+struct Beat {
+    store: Arc<Store>,
+    in_office: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Beat {
+    fn run(&self) {
+        while !self.stop.load(Ordering::Acquire) {
+            if self.in_office.load(Ordering::Acquire) {
+                self.store.log().beat(monotonic_ns());
+            }
+            std::thread::park_timeout(BEAT_INTERVAL);
+        }
     }
 }
 
@@ -124,17 +173,14 @@ impl Work {
         }
     }
 
-    fn write_log<'s>(&self, store: &'s Store, writer: &mut Option<LogWriter<'s>>) {
-        let log = store.log();
+    fn write_log<'s>(&mut self, store: &'s Store, writer: &mut Option<LogWriter<'s>>) {
         if writer.is_none() && self.should_take_over() {
-            *writer = self.take_over(store).ok();
+            *writer = self.stand_for_office(store);
         }
         let Some(office) = writer else { return };
-        log.beat(monotonic_ns());
         let commits = StoreCommits::new(store, self.session.participant());
-        let drained = office.drain(&commits, true);
-        log.beat(monotonic_ns());
-        if let Err(WalError::Deposed { .. }) = drained {
+        if let Err(WalError::Deposed { .. }) = office.drain(&commits, true) {
+            self.in_office.store(false, Ordering::Release);
             *writer = None;
         }
         // Other errors are in the log's shared state, where committers see them; the next pass tries again.
@@ -143,16 +189,50 @@ impl Work {
     fn should_take_over(&self) -> bool {
         let log = self.store.log();
         let holder = log.holder();
-        if holder == 0 {
-            return true;
-        }
         let process = holder_process(holder);
-        if process == self.store.registry().process() {
+        if holder == 0 || process == self.store.registry().process() {
             return true;
         }
         self.store.registry().is_dead(process).unwrap_or(false)
-            || (log.durable_ts() < self.store.clock().now()
-                && monotonic_ns().saturating_sub(log.heartbeat_ns()) > STALL_NS)
+            || (log.durable_ts() < self.store.clock().now() && self.is_silent())
+    }
+
+    fn is_silent(&self) -> bool {
+        monotonic_ns().saturating_sub(self.store.log().heartbeat_ns()) > self.patience_ns
+    }
+
+    /// Becomes the log writer, unless another process is at it.
+    fn stand_for_office<'s>(&mut self, store: &'s Store) -> Option<LogWriter<'s>> {
+        // One at a time, or they would depose each other; but a candidate that is stopped must not bar the others.
+        let alone = store.registry().try_lock(TAKE_OVER_BYTE).unwrap_or(false);
+        if !alone && !self.is_silent() {
+            return None;
+        }
+        let log = store.log();
+        let replaces_the_living =
+            log.holder() != 0 && !store.registry().is_dead(holder_process(log.holder())).unwrap_or(true);
+        log.beat(monotonic_ns());
+        self.in_office.store(true, Ordering::Release);
+        let taken = self.take_over(store);
+        if alone {
+            // The descriptor's end does the same.
+            let _ = store.registry().unlock(TAKE_OVER_BYTE);
+        }
+        if replaces_the_living {
+            self.patience_ns = (self.patience_ns * 2).min(STALL_NS_MAX);
+        }
+        match taken {
+            Ok(writer) => Some(writer),
+            Err(error) => {
+                self.in_office.store(false, Ordering::Release);
+                if !matches!(error, WalError::Deposed { .. }) {
+                    log.report_fault(error.os_error().unwrap_or(libc::EIO), |word| {
+                        wake(word, u32::MAX);
+                    });
+                }
+                None
+            }
+        }
     }
 
     fn take_over<'s>(&self, store: &'s Store) -> Result<LogWriter<'s>, WalError> {

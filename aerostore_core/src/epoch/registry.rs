@@ -180,6 +180,11 @@ impl Slot {
         snapshot
     }
 
+    /// Moves a published snapshot forward; what lies between was held back until now.
+    pub fn raise_snapshot(&self, snapshot: u64) {
+        self.snapshot.store(snapshot, Ordering::Release);
+    }
+
     /// Gives the snapshot back.
     pub fn clear_snapshot(&self) {
         self.snapshot.store(NO_SNAPSHOT, Ordering::Release);
@@ -497,6 +502,14 @@ impl Registry {
     /// What the operating system says.
     pub fn lock_wait(&self, byte: u64, timeout: Duration) -> Result<bool, EpochError> {
         Ok(self.lock.lock_wait(byte, timeout)?)
+    }
+
+    /// Takes such a lock if it is free.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn try_lock(&self, byte: u64) -> Result<bool, EpochError> {
+        Ok(self.lock.try_lock(byte)?)
     }
 
     /// Gives that lock back.

@@ -25,9 +25,14 @@ const INITIAL_LOG2: u32 = 10;
 /// Slots that one insert moves while a table grows.
 const MOVE_BATCH: u64 = 128;
 
+/// Birth epoch of every structure block. They are reached through blocks that may themselves be unlinked by then (a table's
+/// successor, its segments), so the epoch in which they were loaded says nothing: any operation that began before they were
+/// retired has to hold them.
+pub const STRUCTURE_BIRTH: u64 = 0;
+
 /// Where structure blocks come from: a session's heap, with the descriptor that makes linking survive a death.
 pub trait Blocks {
-    /// A zeroed, RESERVED block.
+    /// A zeroed, RESERVED block, born at [`STRUCTURE_BIRTH`].
     ///
     /// # Errors
     /// `OutOfSpace`.
@@ -198,7 +203,8 @@ impl<'a> HashIndex<'a> {
                     }
                     slot.hint.store(entry.version, Ordering::Relaxed);
                     if table.count_insert() {
-                        Self::grow(guard, blocks, offset, table)?;
+                        // The entry is in, whatever happens to the growth: a table that is really full asks again.
+                        let _ = Self::grow(guard, blocks, offset, table);
                     }
                     return Ok(Inserted::New);
                 }

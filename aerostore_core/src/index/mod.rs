@@ -1,6 +1,8 @@
 //! Indexes: from key bytes to rows.
 
+#[cfg(not(loom))]
 mod hash;
 pub mod key;
 
-pub use hash::{Blocks, Entry, HashIndex, HashTable, Inserted};
+#[cfg(not(loom))]
+pub use hash::{Blocks, Entry, HashIndex, HashTable, Inserted, STRUCTURE_BIRTH};

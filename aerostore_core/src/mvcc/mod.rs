@@ -2,14 +2,22 @@
 
 mod clock;
 mod record;
+#[cfg(not(loom))]
 mod row;
+#[cfg(not(loom))]
 mod table;
+#[cfg(not(loom))]
 mod version;
+#[cfg(not(loom))]
 mod visibility;
 
 pub use clock::Clock;
 pub use record::{RecordState, TxnRecord};
+#[cfg(not(loom))]
 pub use row::RowHeader;
+#[cfg(not(loom))]
 pub use table::{Catalog, TableRoot, TableState};
+#[cfg(not(loom))]
 pub use version::{BeginWord, NEVER, TOMBSTONE, Version, VersionRef};
+#[cfg(not(loom))]
 pub use visibility::{Resolved, Stall, StallPolicy, newest_committed, resolve_begin, visible_at};

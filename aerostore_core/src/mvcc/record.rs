@@ -74,7 +74,9 @@ pub struct TxnRecord {
     owner: AtomicU64,
     /// Reserved for the record this one waits for (deadlock detection), or 0.
     waits_for: AtomicU64,
-    _reserved: [u64; 5],
+    /// Monotonic nanoseconds of the owner's last step, to a few milliseconds.
+    touched_ns: AtomicU64,
+    _reserved: [u64; 4],
 }
 
 #[cfg(not(loom))]
@@ -92,7 +94,8 @@ impl TxnRecord {
             word: AtomicU64::new(0),
             owner: AtomicU64::new(0),
             waits_for: AtomicU64::new(0),
-            _reserved: [0; 5],
+            touched_ns: AtomicU64::new(0),
+            _reserved: [0; 4],
         }
     }
 
@@ -101,6 +104,18 @@ impl TxnRecord {
         self.owner.store(u64::from(slot) | u64::from(incarnation) << 16, Ordering::Relaxed);
         self.waits_for.store(0, Ordering::Relaxed);
         self.word.store(ACTIVE, Ordering::Release);
+    }
+
+    /// The owner has made a step at `now_ns`.
+    #[inline]
+    pub fn touch(&self, now_ns: u64) {
+        // Relaxed: only how long it stands still matters.
+        self.touched_ns.store(now_ns, Ordering::Relaxed);
+    }
+
+    /// Nanoseconds since the owner's last step.
+    pub fn idle_ns(&self, now_ns: u64) -> u64 {
+        now_ns.saturating_sub(self.touched_ns.load(Ordering::Relaxed))
     }
 
     /// Slot and incarnation of the owner.

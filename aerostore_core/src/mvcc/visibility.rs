@@ -20,13 +20,15 @@ pub struct StallPolicy {
     pub spins: u32,
     /// Nanoseconds after which the owner's process is looked at.
     pub check_after_ns: u64,
-    /// Nanoseconds without a decision after which a living owner is aborted too.
+    /// Nanoseconds without a step after which a living owner that is committing is aborted too.
     pub abort_after_ns: u64,
+    /// The same for one that has not begun to commit, when someone wants a row that it owns.
+    pub idle_after_ns: u64,
 }
 
 impl Default for StallPolicy {
     fn default() -> Self {
-        Self { spins: 256, check_after_ns: 200_000, abort_after_ns: 50_000_000 }
+        Self { spins: 256, check_after_ns: 200_000, abort_after_ns: 50_000_000, idle_after_ns: 2_000_000_000 }
     }
 }
 
@@ -54,7 +56,7 @@ impl Stall {
         if waited >= self.next_check_ns {
             self.next_check_ns = waited + self.policy.check_after_ns;
             let (slot, incarnation) = record.owner();
-            if waited >= self.policy.abort_after_ns
+            if record.idle_ns(monotonic_ns()) >= self.policy.abort_after_ns
                 || guard.participant().registry().is_dead_owner(OwnerId { slot, incarnation })?
             {
                 record.abort();

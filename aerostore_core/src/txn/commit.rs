@@ -5,6 +5,7 @@
 use crate::mvcc::{RecordState, VersionRef};
 use crate::shm::BlockRef;
 use crate::sync::Ordering;
+use crate::sys::coarse_ns;
 use crate::txn::log::wait_durable;
 use crate::txn::settle::{settle_aborted, settle_committed};
 use crate::txn::validate::validate;
@@ -34,7 +35,8 @@ impl Transaction {
         settled?;
         let commit_ts = decided?;
         let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
-        session.tidy()?;
+        // The transaction has taken effect: what cannot be tidied now is met again by the next one.
+        let _ = session.tidy();
         if synchronous && logged_at.is_some() {
             wait_durable(session.store.log(), commit_ts)?;
         }
@@ -128,16 +130,22 @@ impl Transaction {
             session.participant.leave_all();
         }
         if let Some(record) = self.record.take() {
-            let aborted = self.abort_record(record).and_then(|()| self.settle(record, None, None));
-            debug_assert!(aborted.is_ok(), "a rollback failed: {aborted:?}");
+            let settled = self.abort_record(record).and_then(|decided| {
+                // Committed, if an earlier attempt to settle it failed half-way.
+                let committed = match decided {
+                    RecordState::Committed(commit_ts) => Some(commit_ts),
+                    _ => None,
+                };
+                self.settle(record, committed, committed)
+            });
+            debug_assert!(settled.is_ok(), "a rollback failed: {settled:?}");
         }
         self.end_snapshot();
     }
 
-    fn abort_record(&mut self, block: BlockRef) -> Result<(), TxnError> {
+    fn abort_record(&mut self, block: BlockRef) -> Result<RecordState, TxnError> {
         let guard = self.session()?.participant.pin();
-        Self::record_of(&guard, block)?.abort();
-        Ok(())
+        Ok(Self::record_of(&guard, block)?.abort())
     }
 }
 
@@ -145,6 +153,7 @@ impl Transaction {
 fn assign(session: &Session, block: BlockRef) -> Result<u64, TxnError> {
     let guard = session.participant.pin();
     let record = Transaction::record_of(&guard, block)?;
+    record.touch(coarse_ns());
     // R2: everything is linked.
     if !record.begin_commit() {
         return Err(TxnError::ForcedAbort);

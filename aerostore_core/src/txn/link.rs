@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use crate::epoch::{Guard, Limbo, Participant, Slot};
-use crate::index::{Blocks, HashTable};
+use crate::index::{Blocks, HashTable, STRUCTURE_BIRTH};
 use crate::mvcc::TableRoot;
 use crate::shm::{BlockKind, BlockRef, BlockState, Heap, Reserve, ShmError};
 use crate::sync::{AtomicU64, Ordering};
@@ -19,6 +19,8 @@ pub(super) struct Linker<'a> {
     pub(super) participant: &'a Participant,
     pub(super) heap: &'a mut Heap,
     pub(super) limbo: &'a mut Limbo,
+    /// Whether blocks may come from what is kept back.
+    pub(super) reserve: Reserve,
 }
 
 fn announce(slot: &Slot, word_offset: u64, block: u64, shape: u64) {
@@ -85,7 +87,7 @@ impl Linker<'_> {
 
 impl Blocks for Linker<'_> {
     fn alloc_zeroed(&mut self, bytes: usize, kind: BlockKind) -> Result<BlockRef, ShmError> {
-        self.heap.alloc_zeroed(bytes, kind, self.participant.epoch(), Reserve::No)
+        self.heap.alloc_zeroed(bytes, kind, STRUCTURE_BIRTH, self.reserve)
     }
 
     fn link(&mut self, word: &AtomicU64, word_offset: u64, block: BlockRef) -> Result<bool, ShmError> {
@@ -148,13 +150,19 @@ pub(super) fn settle_link(guard: &Guard<'_>, slot: &Slot, limbo: &mut Limbo) -> 
                 limbo.retire(guard.participant(), arena.block_ref(part)?)?;
             }
         }
-    } else if !linked && current.generation() == generation && current.state() == BlockState::Live {
+    } else if !linked
+        && current.generation() == generation
+        && matches!(current.state(), BlockState::Live | BlockState::Retired)
+    {
+        // RETIRED: whoever unlinked it has come that far, and may have left what hangs on it.
         match current.kind() {
+            BlockKind::HASH_TABLE if current.state() == BlockState::Retired => {}
             BlockKind::HASH_TABLE => {
                 let table: &HashTable = guard.resolve(offset)?;
                 for segment in table.segments(guard, offset)? {
                     let part = arena.block_ref(segment)?;
                     if arena.block_word(segment)?.kind() == BlockKind::HASH_SEGMENT {
+                        arena.publish(part);
                         limbo.retire(guard.participant(), part)?;
                     }
                 }

@@ -86,7 +86,7 @@ impl Session {
             header.hash.store(hash, Ordering::Relaxed);
             header.head.store(version.offset, Ordering::Release);
             let added = Entry { row: row.offset, version: version.offset };
-            let mut linker = Linker { participant, heap, limbo };
+            let mut linker = Linker { participant, heap, limbo, reserve: Reserve::No };
             let same = |offset| row_has_key(&guard, table, offset, key, hash);
             let hash_of = |offset| Store::row_hash(&guard, offset);
             table.primary(&guard)?.insert(&guard, &mut linker, hash, added, same, &hash_of)?;

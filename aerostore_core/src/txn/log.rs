@@ -83,7 +83,7 @@ impl Session {
             let Self { participant, heap, limbo, .. } = self;
             let slot = participant.slot();
             if slot.ring.load(Ordering::Acquire) == 0 {
-                let mut linker = Linker { participant, heap, limbo };
+                let mut linker = Linker { participant, heap, limbo, reserve: Reserve::No };
                 let block = linker.alloc_zeroed(bytes, BlockKind::RING)?;
                 ring_at(store.arena(), block.offset)?.prepare(store.log().next_ring_id());
                 linker.link(&slot.ring, word_offset, block)?;

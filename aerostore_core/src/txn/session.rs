@@ -8,6 +8,7 @@ use crate::mvcc::{TxnRecord, VersionRef};
 use crate::row::RowImage;
 use crate::shm::{Arena, BlockKind, BlockRef, BlockState, Heap, Reserve, ShmError};
 use crate::sync::Ordering;
+use crate::sys::coarse_ns;
 use crate::txn::intents::IntentList;
 use crate::txn::link::Linker;
 use crate::txn::log::OutOfLine;
@@ -158,17 +159,18 @@ impl Session {
     /// Guard and memory at once: for operations that read and link.
     pub(super) fn parts(&mut self) -> (Guard<'_>, Linker<'_>) {
         let Self { participant, heap, limbo, .. } = self;
-        (participant.pin(), Linker { participant, heap, limbo })
+        (participant.pin(), Linker { participant, heap, limbo, reserve: Reserve::No })
     }
 
     /// Makes an ACTIVE record and announces it in the slot.
-    pub(super) fn begin_record(&mut self) -> Result<BlockRef, TxnError> {
+    pub(super) fn begin_record(&mut self, reserve: Reserve) -> Result<BlockRef, TxnError> {
         let birth = self.participant.epoch();
-        let block =
-            self.heap.alloc_zeroed(size_of::<TxnRecord>(), BlockKind::TXN_RECORD, birth, Reserve::No)?;
+        let block = self.heap.alloc_zeroed(size_of::<TxnRecord>(), BlockKind::TXN_RECORD, birth, reserve)?;
         let owner = self.participant.owner();
         let guard = self.participant.pin();
-        guard.resolve::<TxnRecord>(block.offset)?.init(owner.slot, owner.incarnation);
+        let record: &TxnRecord = guard.resolve(block.offset)?;
+        record.init(owner.slot, owner.incarnation);
+        record.touch(coarse_ns());
         // Announced while RESERVED: a death before LIVE gives it back with its slab, one after finds it here.
         self.participant.slot().record.store(block.offset, Ordering::Release);
         self.participant.arena().publish(block);

@@ -10,33 +10,24 @@ use crate::sys::monotonic_ns;
 use crate::txn::Store;
 use crate::txn::log::{copy_bytes, ring_at};
 use crate::wal::{CommitSource, Ring};
-use std::cell::Cell;
 
 /// Decisions of a store's transactions, as its log writer sees them.
 pub struct StoreCommits<'a> {
     store: &'a Store,
     participant: &'a Participant,
-    /// Record offset and timestamp of the prepared transaction that holds the watermark back, and since when.
-    held_by: Cell<(u64, u64, u64)>,
 }
 
 impl<'a> StoreCommits<'a> {
     /// The decisions of `store`, seen from a session.
     pub fn new(store: &'a Store, participant: &'a Participant) -> Self {
-        Self { store, participant, held_by: Cell::new((0, 0, 0)) }
+        Self { store, participant }
     }
 
-    fn hold(&self, offset: u64, timestamp: u64, record: &TxnRecord) {
-        let now = monotonic_ns();
-        let (held, held_ts, since) = self.held_by.get();
-        if (held, held_ts) != (offset, timestamp) {
-            self.held_by.set((offset, timestamp, now));
-            return;
-        }
+    /// A prepared transaction holds the watermark back: aborts it when its owner is dead or makes no progress.
+    fn hold(&self, record: &TxnRecord) {
         let (slot, incarnation) = record.owner();
-        let owner = OwnerId { slot, incarnation };
-        let dead = self.store.registry().is_dead_owner(owner).unwrap_or(false);
-        if dead || now.saturating_sub(since) > self.store.stall.abort_after_ns {
+        let dead = self.store.registry().is_dead_owner(OwnerId { slot, incarnation }).unwrap_or(false);
+        if dead || record.idle_ns(monotonic_ns()) > self.store.stall.abort_after_ns {
             record.abort();
         }
     }
@@ -59,11 +50,11 @@ impl CommitSource for StoreCommits<'_> {
                 && timestamp <= watermark
             {
                 watermark = timestamp - 1;
-                holder = Some((offset, timestamp, record));
+                holder = Some(record);
             }
         });
-        if let Some((offset, timestamp, record)) = holder {
-            self.hold(offset, timestamp, record);
+        if let Some(record) = holder {
+            self.hold(record);
         }
         // A damaged registry must not let anything pass.
         if seen.is_err() { 0 } else { watermark }

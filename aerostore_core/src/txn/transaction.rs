@@ -182,7 +182,8 @@ impl Transaction {
         let own = self.own_record();
         let slot = session.participant.slot();
         let old = self.snapshot;
-        let new = slot.take_snapshot(session.store.clock().word());
+        // The old snapshot stays published until the check is over: it needs what that one sees.
+        let new = session.store.clock().now();
         if self.options.isolation == Isolation::Snapshot && self.has_read {
             // First updater wins: reads are not remembered here, so whether they still hold cannot be known.
             return Err(TxnError::Serialization {
@@ -198,6 +199,7 @@ impl Transaction {
             new,
             own,
         )?;
+        slot.raise_snapshot(new);
         self.snapshot = new;
         Ok(())
     }

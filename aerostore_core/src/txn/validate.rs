@@ -7,11 +7,15 @@
 
 use crate::epoch::{Guard, Participant};
 use crate::index::key;
-use crate::mvcc::{RowHeader, VersionRef, newest_committed};
+use crate::mvcc::{RowHeader, TxnRecord, VersionRef, newest_committed};
 use crate::shm::{BlockState, tagged_slabs};
 use crate::sync::Ordering;
+use crate::sys::coarse_ns;
 use crate::txn::read_set::{MissingRead, ReadSet, RowRead, ScanRead};
 use crate::txn::{Store, TxnError};
+
+/// Rows checked between two signs of life.
+const PROGRESS_BATCH: usize = 256;
 
 /// Checks everything read at `snapshot` as of `limit`; `own` is the transaction's record.
 ///
@@ -28,8 +32,11 @@ pub(super) fn validate(
     let check = Check { store, snapshot, limit, own };
     {
         let guard = participant.pin();
-        for read in &reads.rows {
-            check.row(&guard, *read)?;
+        for batch in reads.rows.chunks(PROGRESS_BATCH) {
+            check.touch(&guard)?;
+            for read in batch {
+                check.row(&guard, *read)?;
+            }
         }
         for read in &reads.missing {
             check.missing(&guard, read)?;
@@ -53,6 +60,12 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
+    /// Whoever waits for this transaction sees that it goes on.
+    fn touch(&self, guard: &Guard<'_>) -> Result<(), TxnError> {
+        guard.resolve::<TxnRecord>(self.own)?.touch(coarse_ns());
+        Ok(())
+    }
+
     fn newest<'g>(
         &self,
         guard: &Guard<'g>,
@@ -97,6 +110,7 @@ impl Check<'_> {
         };
         for slab in slabs {
             let guard = participant.pin();
+            self.touch(&guard)?;
             for (offset, word) in slab.blocks(participant.arena()) {
                 if word.state() == BlockState::Live {
                     self.scanned_row(&guard, read, offset)?;

@@ -14,6 +14,7 @@ use crate::mvcc::{
 use crate::row::{DirtyMask, RowImage, RowView, Value, delta};
 use crate::shm::{BlockKind, BlockRef, BlockState, Reserve};
 use crate::sync::Ordering;
+use crate::sys::{coarse_ns, monotonic_ns};
 use crate::txn::link::Linker;
 use crate::txn::read_set::MissingRead;
 use crate::txn::redo;
@@ -48,6 +49,15 @@ pub enum Upserted {
 /// Decides, from the current row, what becomes of it; a new image is put together in the `RowImage`.
 pub(super) type Build<'b> = dyn FnMut(Option<RowView<'_>>, &mut RowImage) -> Result<Change, TxnError> + 'b;
 
+/// The row that a write is about.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    table: &'a TableRef,
+    key: Value<'a>,
+    hash: u64,
+    reserve: Reserve,
+}
+
 /// How one attempt at a write ended.
 enum Attempt {
     Done(Upserted),
@@ -64,7 +74,7 @@ impl Transaction {
     /// `Duplicate` when the key is there; `Serialization`; `Row`; `OutOfSpace`.
     pub fn insert(&mut self, table: &TableRef, image: &RowImage) -> Result<(), TxnError> {
         let row = image.view(table.schema())?;
-        self.write(table, row.key(), &mut |current, next| {
+        self.write(table, row.key(), Reserve::No, &mut |current, next| {
             if current.is_some() {
                 return Err(TxnError::Duplicate {
                     table: table.schema().name().to_owned(),
@@ -83,7 +93,7 @@ impl Transaction {
     /// `Serialization`; `Row`; `OutOfSpace`.
     pub fn upsert(&mut self, table: &TableRef, image: &RowImage) -> Result<Upserted, TxnError> {
         let row = image.view(table.schema())?;
-        self.write(table, row.key(), &mut |_, next| {
+        self.write(table, row.key(), Reserve::No, &mut |_, next| {
             next.copy_from(row);
             Ok(Change::Put)
         })
@@ -100,7 +110,7 @@ impl Transaction {
         values: &[(usize, Value<'_>)],
     ) -> Result<Upserted, TxnError> {
         let schema = table.schema();
-        self.write(table, key, &mut |current, next| {
+        self.write(table, key, Reserve::No, &mut |current, next| {
             if let Some(row) = current {
                 next.copy_from(row);
             } else {
@@ -120,7 +130,8 @@ impl Transaction {
     /// `Serialization`; `Row` for a key of the wrong type; `OutOfSpace`.
     pub fn delete(&mut self, table: &TableRef, key: Value<'_>) -> Result<bool, TxnError> {
         let mut found = false;
-        self.write(table, key, &mut |current, _| {
+        // What a delete needs comes from what is kept back, if need be: it is how a full database is emptied.
+        self.write(table, key, Reserve::Yes, &mut |current, _| {
             found = current.is_some();
             Ok(if found { Change::Delete } else { Change::Keep })
         })?;
@@ -137,13 +148,14 @@ impl Transaction {
         key: Value<'_>,
         mut build: impl FnMut(Option<RowView<'_>>, &mut RowImage) -> Result<Change, TxnError>,
     ) -> Result<Upserted, TxnError> {
-        self.write(table, key, &mut build)
+        self.write(table, key, Reserve::No, &mut build)
     }
 
     fn write(
         &mut self,
         table: &TableRef,
         key: Value<'_>,
+        reserve: Reserve,
         build: &mut Build<'_>,
     ) -> Result<Upserted, TxnError> {
         if self.options.read_only {
@@ -152,8 +164,9 @@ impl Transaction {
         let key = table.schema().coerce(table.schema().key_index(), key)?;
         let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
         let hash = hash_key(key, &mut session.buffers.key);
-        if self.record.is_none() {
-            self.record = Some(session.begin_record()?);
+        match self.record {
+            None => self.record = Some(session.begin_record(reserve)?),
+            Some(record) => Self::record_of(&session.participant.pin(), record)?.touch(coarse_ns()),
         }
         let mut image = match session.buffers.image.take() {
             Some(mut image) => {
@@ -164,8 +177,9 @@ impl Transaction {
         };
         // One operation from here on: what is found stays until it is written.
         session.participant.enter();
+        let target = Target { table, key, hash, reserve };
         let outcome = loop {
-            match self.try_write(table, key, hash, &mut image, build) {
+            match self.try_write(target, &mut image, build) {
                 Ok(Attempt::Done(done)) => break Ok(done),
                 Ok(Attempt::Again) => {}
                 Ok(Attempt::Extend) => {
@@ -185,30 +199,27 @@ impl Transaction {
 
     fn try_write(
         &mut self,
-        table: &TableRef,
-        key: Value<'_>,
-        hash: u64,
+        target: Target<'_>,
         image: &mut RowImage,
         build: &mut Build<'_>,
     ) -> Result<Attempt, TxnError> {
         let found = {
             let guard = self.session()?.participant.pin();
-            find_row(&guard, table, key, hash)?
+            find_row(&guard, target.table, target.key, target.hash)?
         };
         match found {
-            Some(row) => self.write_existing(table, row, key, hash, image, build),
-            None => self.write_new(table, key, hash, image, build),
+            Some(row) => self.write_existing(target, row, image, build),
+            None => self.write_new(target, image, build),
         }
     }
 
     fn write_new(
         &mut self,
-        table: &TableRef,
-        key: Value<'_>,
-        hash: u64,
+        target: Target<'_>,
         image: &mut RowImage,
         build: &mut Build<'_>,
     ) -> Result<Attempt, TxnError> {
+        let Target { table, key, hash, .. } = target;
         if build(None, image)? != Change::Put {
             let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
             session.buffers.reads.missing.push(MissingRead::new(table, key, hash));
@@ -254,7 +265,7 @@ impl Transaction {
         row.owner.store(record, Ordering::Relaxed);
         row.head.store(version.offset, Ordering::Release);
         let added = Entry { row: row_block.offset, version: version.offset };
-        let mut linker = Linker { participant, heap, limbo };
+        let mut linker = Linker { participant, heap, limbo, reserve: Reserve::No };
         let mut entry = None;
         let inserted = (|| {
             let slot = participant.slot();
@@ -294,13 +305,12 @@ impl Transaction {
 
     fn write_existing(
         &mut self,
-        table: &TableRef,
+        target: Target<'_>,
         row_offset: u64,
-        key: Value<'_>,
-        hash: u64,
         image: &mut RowImage,
         build: &mut Build<'_>,
     ) -> Result<Attempt, TxnError> {
+        let Target { table, key, hash, reserve } = target;
         let record = self.own_record();
         let snapshot = self.snapshot;
         let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
@@ -312,7 +322,7 @@ impl Transaction {
         let index = if let Some(index) = buffers.owned.get(row_offset) {
             index
         } else {
-            let mut linker = Linker { participant, heap, limbo };
+            let mut linker = Linker { participant, heap, limbo, reserve };
             let slot = participant.slot();
             let index =
                 intents.push(&guard, slot, intents_offset, &mut linker, table.root_offset(), row_offset)?;
@@ -358,7 +368,7 @@ impl Transaction {
             }
         }
         let bytes = size_of::<Version>() + after.bytes().len();
-        let version = heap.alloc(bytes, BlockKind::VERSION, participant.epoch(), Reserve::No)?;
+        let version = heap.alloc(bytes, BlockKind::VERSION, participant.epoch(), reserve)?;
         VersionRef::write(
             &guard,
             version.offset,
@@ -422,7 +432,14 @@ fn own(
                 RecordState::Committed(_) | RecordState::Aborted => {}
                 RecordState::Active => {
                     stall.wait(guard, other)?;
-                    if stall.waited_ns() > OWNER_WAIT_NS && !other.state().is_decided() {
+                    if stall.waited_ns() <= OWNER_WAIT_NS {
+                        continue;
+                    }
+                    // Stopped, or forgotten: a row must not stay locked for ever.
+                    if other.idle_ns(monotonic_ns()) > store.stall.idle_after_ns {
+                        other.abort();
+                    }
+                    if !other.state().is_decided() {
                         return Err(TxnError::Serialization {
                             reason: "another transaction is changing the row",
                             table: table.schema().name().to_owned(),
@@ -433,7 +450,7 @@ fn own(
                 RecordState::Pending | RecordState::Prepared(_) => {
                     // About to be decided; one that is stopped there is aborted like for a reader.
                     stall.wait(guard, other)?;
-                    if stall.waited_ns() > store.stall.abort_after_ns {
+                    if other.idle_ns(monotonic_ns()) > store.stall.abort_after_ns {
                         other.abort();
                     }
                     continue;

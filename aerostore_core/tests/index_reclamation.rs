@@ -1,0 +1,263 @@
+//! The key index while it grows under operations that stand still: what they may still reach stays allocated.
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+use aerostore_core::epoch::{Limbo, Participant, Registry};
+use aerostore_core::index::{Blocks, Entry, HashIndex, Inserted, STRUCTURE_BIRTH};
+use aerostore_core::shm::*;
+use aerostore_core::sys::{LockFile, Probe};
+use aerostore_core::txn::SystemArea;
+use std::sync::Arc;
+#[expect(clippy::disallowed_types, reason = "what the trait is given")]
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+struct B<'a> {
+    p: &'a Participant,
+    heap: Heap,
+    limbo: Limbo,
+    fail_tables: bool,
+}
+impl Blocks for B<'_> {
+    fn alloc_zeroed(&mut self, bytes: usize, kind: BlockKind) -> Result<BlockRef, ShmError> {
+        if self.fail_tables && kind == BlockKind::HASH_TABLE {
+            return Err(ShmError::OutOfSpace { used: 1, limit: 1 });
+        }
+        self.heap.alloc_zeroed(bytes, kind, STRUCTURE_BIRTH, Reserve::No)
+    }
+    fn link(&mut self, word: &AtomicU64, _: u64, block: BlockRef) -> Result<bool, ShmError> {
+        let ok = word.compare_exchange(0, block.offset, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if ok {
+            self.p.arena().publish(block);
+        } else {
+            self.heap.free(block);
+        }
+        Ok(ok)
+    }
+    fn replace(
+        &mut self,
+        word: &AtomicU64,
+        _: u64,
+        old: u64,
+        new: u64,
+        parts: &mut dyn Iterator<Item = u64>,
+    ) -> Result<bool, ShmError> {
+        if word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            return Ok(false);
+        }
+        for part in parts.chain([old]) {
+            let b = self.p.arena().block_ref(part)?;
+            self.p.arena().publish(b);
+            self.limbo.retire(self.p, b)?;
+        }
+        Ok(true)
+    }
+}
+fn setup(name: &str) -> (Arena, Arc<Registry>) {
+    let path =
+        std::path::PathBuf::from(format!("/dev/shm/aerostore-test-index-{name}-{}", std::process::id()));
+    let lock = LockFile::open_or_create(&path).unwrap();
+    let probe = Probe::open(&path).unwrap();
+    let _ = std::fs::remove_file(&path);
+    let arena = Arena::anonymous(&ArenaOptions {
+        max_bytes: 64 << 20,
+        system_bytes: SystemArea::bytes(),
+        ..ArenaOptions::default()
+    })
+    .unwrap();
+    let (start, _) = arena.system_area();
+    let r = Arc::new(Registry::attach(arena.clone(), SystemArea::at(start).registry(), lock, probe).unwrap());
+    (arena, r)
+}
+const H: u64 = 0xABCD_0000_0000_0005;
+const X: u64 = 16;
+const K: u64 = 32;
+fn hash_of(row: u64) -> u64 {
+    if row == X || row == K { H } else { row.wrapping_mul(0x9E37_79B9_7F4A_7C15) }
+}
+
+#[test]
+fn a_search_that_stands_still_during_two_growths_finds_its_key() {
+    let (arena, reg) = setup("grow");
+    let a = Participant::new(arena.clone(), reg.clone()).unwrap();
+    let bp = Participant::new(arena.clone(), reg.clone()).unwrap();
+    let mut b =
+        B { p: &bp, heap: Heap::new(arena.clone(), bp.owner()), limbo: Limbo::default(), fail_tables: false };
+    let root = AtomicU64::new(0);
+    {
+        let g = bp.pin();
+        let t = HashIndex::create(&g, &mut b).unwrap();
+        arena.publish(t);
+        root.store(t.offset, Ordering::SeqCst);
+    }
+    let index = HashIndex::new(&root, 0);
+    let ins = |b: &mut B<'_>, row: u64| {
+        let g = bp.pin();
+        let r: Result<Inserted, ShmError> =
+            index.insert(&g, b, hash_of(row), Entry { row, version: 0 }, |o| Ok(o == row), &|r| {
+                Ok(hash_of(r))
+            });
+        r.unwrap()
+    };
+    assert_eq!(ins(&mut b, X), Inserted::New);
+    assert_eq!(ins(&mut b, K), Inserted::New);
+    let g = a.pin();
+    let mut stopped = false;
+    let mut freed = None;
+    let found: Option<u64> = index
+        .find::<ShmError>(&g, H, |row| {
+            if row == X && !stopped {
+                // The searcher is stopped here; others go on.
+                stopped = true;
+                reg.epoch().unwrap().fetch_add(1, Ordering::SeqCst);
+                let t1 = root.load(Ordering::SeqCst);
+                let mut n = 1000;
+                while root.load(Ordering::SeqCst) == t1 {
+                    ins(&mut b, n * 16);
+                    n += 1;
+                }
+                let t2 = arena.block_ref(root.load(Ordering::SeqCst)).unwrap();
+                while root.load(Ordering::SeqCst) == t2.offset {
+                    ins(&mut b, n * 16);
+                    n += 1;
+                }
+                reg.epoch().unwrap().fetch_add(1, Ordering::SeqCst);
+                b.limbo.collect_now(&bp, &mut b.heap).unwrap();
+                freed = Some(arena.block_word(t2.offset).unwrap());
+                // Someone uses the memory again.
+                for _ in 0..64 {
+                    let _ = b.heap.alloc_zeroed(40, BlockKind::RAW, bp.epoch(), Reserve::No).unwrap();
+                }
+            }
+            Ok(row == K)
+        })
+        .unwrap();
+    println!("T2 after collect, while the searcher still stands on T1: {freed:?}; found {found:?}");
+    assert_eq!(found, Some(K), "a key that has been in the index all the time is not found");
+}
+
+/// The segment of a table made after the searcher's reservation.
+#[test]
+fn a_segment_made_during_an_operation_outlives_it() {
+    let (arena, reg) = setup("segment");
+    let a = Participant::new(arena.clone(), reg.clone()).unwrap();
+    let bp = Participant::new(arena.clone(), reg.clone()).unwrap();
+    let mut b =
+        B { p: &bp, heap: Heap::new(arena.clone(), bp.owner()), limbo: Limbo::default(), fail_tables: false };
+    let mut ab =
+        B { p: &a, heap: Heap::new(arena.clone(), a.owner()), limbo: Limbo::default(), fail_tables: false };
+    let root = AtomicU64::new(0);
+    {
+        let g = bp.pin();
+        let t = HashIndex::create(&g, &mut b).unwrap();
+        arena.publish(t);
+        root.store(t.offset, Ordering::SeqCst);
+    }
+    let index = HashIndex::new(&root, 0);
+    // `a` loads the root, and stops before it makes the first segment.
+    struct Stop<'s, 'b> {
+        inner: &'s mut B<'b>,
+        once: Option<Box<dyn FnOnce() + 's>>,
+    }
+    impl Blocks for Stop<'_, '_> {
+        fn alloc_zeroed(&mut self, bytes: usize, kind: BlockKind) -> Result<BlockRef, ShmError> {
+            let r = self.inner.alloc_zeroed(bytes, kind);
+            if let Some(f) = self.once.take() {
+                f();
+            }
+            r
+        }
+        fn link(&mut self, w: &AtomicU64, o: u64, b: BlockRef) -> Result<bool, ShmError> {
+            self.inner.link(w, o, b)
+        }
+        fn replace(
+            &mut self,
+            w: &AtomicU64,
+            wo: u64,
+            o: u64,
+            n: u64,
+            p: &mut dyn Iterator<Item = u64>,
+        ) -> Result<bool, ShmError> {
+            self.inner.replace(w, wo, o, n, p)
+        }
+    }
+    let bcell = std::cell::RefCell::new(b);
+    let ins = |row: u64| {
+        let g = bp.pin();
+        let mut bb = bcell.borrow_mut();
+        let r: Result<Inserted, ShmError> =
+            index.insert(&g, &mut *bb, hash_of(row), Entry { row, version: 0 }, |o| Ok(o == row), &|r| {
+                Ok(hash_of(r))
+            });
+        r.unwrap()
+    };
+    let g = a.pin();
+    let seg = std::cell::Cell::new(None);
+    let t1 = root.load(Ordering::SeqCst);
+    let mut stop = Stop {
+        inner: &mut ab,
+        once: Some(Box::new(|| {
+            reg.epoch().unwrap().fetch_add(1, Ordering::SeqCst);
+            ins(X);
+        })),
+    };
+    let r: Result<Inserted, ShmError> = index.insert(
+        &g,
+        &mut stop,
+        H,
+        Entry { row: K, version: 0 },
+        |o| {
+            if o == X && seg.get().is_none() {
+                // `a` stands on a slot of the segment that `b` made.
+                let s: &AtomicU64 = arena.resolve(RelPtr::new(t1 + 32)).unwrap();
+                let s = s.load(Ordering::SeqCst);
+                let mut n = 1000;
+                while root.load(Ordering::SeqCst) == t1 {
+                    ins(n * 16);
+                    n += 1;
+                }
+                reg.epoch().unwrap().fetch_add(1, Ordering::SeqCst);
+                let mut bb = bcell.borrow_mut();
+                let bb = &mut *bb;
+                bb.limbo.collect_now(&bp, &mut bb.heap).unwrap();
+                seg.set(Some(arena.block_word(s).unwrap()));
+            }
+            Ok(o == K)
+        },
+        &|r| Ok(hash_of(r)),
+    );
+    println!("{r:?} {:?}", seg.get());
+    assert_ne!(
+        seg.get().unwrap().state(),
+        BlockState::Free,
+        "the segment was freed under the inserter, who goes on to CAS in it"
+    );
+}
+
+/// Growth fails after the entry is in.
+#[test]
+fn an_entry_that_is_in_counts_though_the_growth_it_asked_for_fails() {
+    let (arena, reg) = setup("fail");
+    let bp = Participant::new(arena.clone(), reg.clone()).unwrap();
+    let mut b =
+        B { p: &bp, heap: Heap::new(arena.clone(), bp.owner()), limbo: Limbo::default(), fail_tables: false };
+    let root = AtomicU64::new(0);
+    {
+        let g = bp.pin();
+        let t = HashIndex::create(&g, &mut b).unwrap();
+        arena.publish(t);
+        root.store(t.offset, Ordering::SeqCst);
+    }
+    let index = HashIndex::new(&root, 0);
+    b.fail_tables = true;
+    for n in 1..1000_u64 {
+        let row = n * 16;
+        let g = bp.pin();
+        let r: Result<Inserted, ShmError> =
+            index.insert(&g, &mut b, hash_of(row), Entry { row, version: 0 }, |o| Ok(o == row), &|r| {
+                Ok(hash_of(r))
+            });
+        if r.is_err() {
+            let found = index.find::<ShmError>(&g, hash_of(row), |o| Ok(o == row)).unwrap();
+            assert_eq!(found, None, "insert of row {row} said {r:?}, but the entry is in the index");
+        }
+    }
+}
