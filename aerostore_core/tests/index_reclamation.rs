@@ -1,12 +1,18 @@
 //! The key index while it grows under operations that stand still: what they may still reach stays allocated.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::disallowed_types,
+    clippy::items_after_statements,
+    clippy::many_single_char_names,
+    reason = "tests; the index's trait is given plain atomics"
+)]
 use aerostore_core::epoch::{Limbo, Participant, Registry};
 use aerostore_core::index::{Blocks, Entry, HashIndex, Inserted, STRUCTURE_BIRTH};
 use aerostore_core::shm::*;
 use aerostore_core::sys::{LockFile, Probe};
 use aerostore_core::txn::SystemArea;
 use std::sync::Arc;
-#[expect(clippy::disallowed_types, reason = "what the trait is given")]
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 

@@ -1,265 +1,217 @@
-//! Bugs that were found once, each as a test of what should happen instead.
+//! Bugs that were found once, each as a test of what happens instead.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 mod common;
 
-use aerostore_core::db::{Database, TxnOptions};
-use aerostore_core::row::{Column, ColumnType, RowImage, RowView, Schema, Value};
-use aerostore_core::txn::{Isolation, RowPredicate};
+use aerostore_core::db::{Database, Error, Table, Transaction, TxnOptions};
+use aerostore_core::row::{RowView, Value};
+use aerostore_core::sys::LockFile;
+use aerostore_core::txn::RowPredicate;
 use common::{Place, flight, flight_schema};
-use std::sync::mpsc;
-use std::sync::{Arc, Mutex};
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-fn alt(row: RowView<'_>) -> i32 {
-    match row.get(3) {
-        Value::I32(a) => a,
-        _ => -1,
+const UNSYNCED: TxnOptions = TxnOptions {
+    isolation: aerostore_core::db::Isolation::Serializable,
+    read_only: false,
+    synchronous_commit: Some(false),
+};
+
+fn world(name: &str, ids: &[&str]) -> (Place, Database, Table) {
+    let place = Place::new(name);
+    let db = place.open();
+    let table = db.create_table(&flight_schema()).unwrap();
+    for id in ids {
+        put(&db, &table, id, 1);
     }
+    (place, db, table)
 }
-fn altr(row: &RowView<'_>) -> i32 {
-    match row.get(3) {
-        Value::I32(a) => a,
-        _ => -1,
-    }
+
+fn put(db: &Database, table: &Table, id: &str, altitude: i32) {
+    let mut txn = db.begin(UNSYNCED).unwrap();
+    txn.upsert(table, &flight(table, id, altitude)).unwrap();
+    txn.commit().unwrap();
 }
-fn asy() -> TxnOptions {
-    TxnOptions { synchronous_commit: Some(false), ..TxnOptions::default() }
+
+fn set(txn: &mut Transaction, table: &Table, id: &str, altitude: i32) -> Result<(), Error> {
+    txn.set(table, Value::Str(id), &[(3, Value::I32(altitude))]).map(|_| ())
 }
-fn put(db: &Database, id: &str, v: i32) {
-    let t = db.table("Flight").unwrap().unwrap();
-    let mut x = db.begin(asy()).unwrap();
-    x.upsert(&t, &flight(&t, id, v)).unwrap();
-    x.commit().unwrap();
+
+fn altitude(row: &RowView<'_>) -> i64 {
+    row.get(3).as_i64().unwrap()
 }
+
+fn count(txn: &mut Transaction, table: &Table, predicate: &RowPredicate) -> usize {
+    let mut count = 0;
+    txn.scan_for(table, Arc::clone(predicate), &mut |row| {
+        count += usize::from(predicate(&row));
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    count
+}
+
+/// Something that a predicate does once, in the middle of a validation.
+type Hook = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
 #[test]
 fn an_extension_notices_rows_that_have_left_the_predicate() {
-    let _dog = common::Watchdog::new(60);
-    let place = Place::new("r2");
-    let db = place.open();
-    let t = db.create_table(&flight_schema()).unwrap();
-    put(&db, "r0", 5);
-    put(&db, "r1", 1);
-    put(&db, "w", 0);
-    put(&db, "dummy", 0);
-    let hook: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>> = Arc::new(Mutex::new(None));
-    let h2 = hook.clone();
-    let predicate: RowPredicate = Arc::new(move |row: &RowView<'_>| {
-        let f = h2.lock().unwrap().take();
-        if let Some(f) = f {
-            f()
+    // The images from before the extension were pruned while it looked for them.
+    let (_place, db, table) = world("left-predicate", &["first", "counted", "written", "other"]);
+    put(&db, &table, "first", 5);
+    put(&db, &table, "written", 0);
+    put(&db, &table, "other", 0);
+    let hook: Hook = Arc::default();
+    let in_predicate = Arc::clone(&hook);
+    let predicate: RowPredicate = Arc::new(move |row| {
+        let run = in_predicate.lock().unwrap().take();
+        if let Some(run) = run {
+            run();
         }
-        altr(row) == 1
+        altitude(row) == 1
     });
-    let mut t1 = db.begin(asy()).unwrap();
-    let mut sum = 0;
-    t1.scan_for(&t, predicate, &mut |row| {
-        if alt(row) == 1 {
-            sum += 1
-        }
-        std::ops::ControlFlow::Continue(())
-    })
-    .unwrap();
-    assert_eq!(sum, 1);
-    // T2 moves r1 out of the predicate and writes w.
-    let mut t2 = db.begin(asy()).unwrap();
-    t2.set(&t, Value::Str("r0"), &[(3, Value::I32(6))]).unwrap();
-    t2.set(&t, Value::Str("r1"), &[(3, Value::I32(2))]).unwrap();
-    t2.set(&t, Value::Str("w"), &[(3, Value::I32(100))]).unwrap();
-    t2.commit().unwrap();
-    let db2 = db.clone();
+    let mut reader = db.begin(UNSYNCED).unwrap();
+    assert_eq!(count(&mut reader, &table, &predicate), 1);
+    let mut writer = db.begin(UNSYNCED).unwrap();
+    for (id, to) in [("first", 6), ("counted", 2), ("written", 100)] {
+        set(&mut writer, &table, id, to).unwrap();
+    }
+    writer.commit().unwrap();
+    let (other_db, other_table) = (db.clone(), table.clone());
     *hook.lock().unwrap() = Some(Box::new(move || {
-        for i in 0..200 {
-            put(&db2, "dummy", i + 1);
+        for number in 1..200 {
+            put(&other_db, &other_table, "other", number);
         }
     }));
-    // Blind write: extends the snapshot.
-    let w = t1.set(&t, Value::Str("w"), &[(3, Value::I32(1000 + sum))]);
-    let ok = w.is_ok() && t1.commit().is_ok();
-    println!("hook ran: {}", hook.lock().unwrap().is_none());
-    assert!(
-        !ok,
-        "T1 counted r1 in the predicate before T2, and overwrote T2's w: no serial order (write {w:?})"
-    );
+    let written = set(&mut reader, &table, "written", 1001);
+    assert!(written.is_err() || reader.commit().is_err(), "no serial order has both");
+    assert!(hook.lock().unwrap().is_none(), "the validation never looked");
 }
 
-/// After a failed extension the old snapshot is no longer published, but still used.
 #[test]
 fn reads_after_a_failed_extension_are_still_right() {
-    let _dog = common::Watchdog::new(60);
-    let place = Place::new("r3");
-    let db = place.open();
-    let t = db.create_table(&flight_schema()).unwrap();
-    for k in ["a", "b", "w", "dummy"] {
-        put(&db, k, 1);
+    let (_place, db, table) = world("failed-extension", &["a", "b", "w", "other"]);
+    let mut txn = db.begin(UNSYNCED).unwrap();
+    assert_eq!(txn.get(&table, Value::Str("a"), |row| altitude(&row)).unwrap(), Some(1));
+    for id in ["a", "b", "w"] {
+        put(&db, &table, id, 2);
     }
-    let mut t1 = db.begin(asy()).unwrap();
-    assert_eq!(t1.get(&t, Value::Str("a"), alt).unwrap(), Some(1));
-    for k in ["a", "b", "w"] {
-        put(&db, k, 2);
+    assert!(set(&mut txn, &table, "w", 9).is_err());
+    for number in 0..200 {
+        put(&db, &table, "other", number);
     }
-    assert!(t1.set(&t, Value::Str("w"), &[(3, Value::I32(9))]).is_err());
-    for i in 0..200 {
-        put(&db, "dummy", i + 5);
-    }
-    let b = t1.get(&t, Value::Str("b"), alt);
-    println!("{b:?}");
-    assert!(!matches!(b, Ok(None)), "row b, which has always existed, is said not to exist");
+    assert_eq!(txn.get(&table, Value::Str("b"), |row| altitude(&row)).unwrap(), Some(1));
 }
 
-/// A log writer that cannot begin: committers must get an error, not hang.
 #[test]
 fn a_log_that_cannot_be_written_is_an_error_and_no_hang() {
-    let _dog = common::Watchdog::new(60);
-    let place = Place::new("r4");
-    let db = Database::builder(&place.dir)
-        .shm_path(&place.shm)
-        .max_bytes(64 << 20)
-        .segment_bytes(1 << 55)
-        .open()
-        .unwrap();
-    let (tx, rx) = mpsc::channel();
-    let db2 = db.clone();
-    std::thread::spawn(move || {
-        let r = db2.create_table(&flight_schema());
-        println!("create {r:?}");
-        let _ = tx.send(r.is_ok());
-    });
-    let r = rx.recv_timeout(Duration::from_secs(15));
-    std::mem::forget(db);
-    assert!(r.is_ok(), "a synchronous commit hangs for ever while the log cannot be written");
+    let place = Place::new("no-segment");
+    let db = place.builder().segment_bytes(1 << 55).open().unwrap();
+    let (told, outcome) = mpsc::channel();
+    let committer = db.clone();
+    std::thread::spawn(move || told.send(committer.create_table(&flight_schema()).is_err()));
+    assert_eq!(outcome.recv_timeout(Duration::from_secs(30)), Ok(true));
 }
 
-/// P2: a stopped (here: idle) owner must not hold a row for ever.
 #[test]
 fn a_row_does_not_stay_locked_by_an_owner_that_stands_still() {
-    let _dog = common::Watchdog::new(60);
-    let place = Place::new("r5");
-    let db = place.open();
-    let t = db.create_table(&flight_schema()).unwrap();
-    put(&db, "A", 1);
-    let mut x = db.begin(asy()).unwrap();
-    x.set(&t, Value::Str("A"), &[(3, Value::I32(2))]).unwrap();
-    let start = Instant::now();
-    let mut ok = false;
-    let mut tries = 0;
-    while start.elapsed() < Duration::from_secs(10) && !ok {
-        tries += 1;
-        let mut y = db.begin(asy()).unwrap();
-        ok = y.set(&t, Value::Str("A"), &[(3, Value::I32(3))]).is_ok() && y.commit().is_ok();
+    let (_place, db, table) = world("stands-still", &["a"]);
+    let mut owner = db.begin(UNSYNCED).unwrap();
+    set(&mut owner, &table, "a", 2).unwrap();
+    let begun = Instant::now();
+    loop {
+        let mut txn = db.begin(UNSYNCED).unwrap();
+        if set(&mut txn, &table, "a", 3).is_ok() && txn.commit().is_ok() {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_mins(1), "the row is still locked");
     }
-    println!("{tries} tries");
-    assert!(ok, "row still locked after 10 s");
+    assert!(owner.commit().is_err_and(|error| error.is_retryable()));
 }
 
-/// A validation that takes longer than 50 ms.
 #[test]
 fn a_transaction_that_stands_still_while_prepared_holds_up_nobodys_sync() {
-    let _dog = common::Watchdog::new(100);
-    let place = Place::new("r11");
-    let db = place.open();
-    let t = db.create_table(&flight_schema()).unwrap();
-    for k in ["a", "b", "c"] {
-        put(&db, k, 1);
-    }
-    let (armed_tx, armed_rx) = mpsc::channel::<()>();
-    let armed_tx = Mutex::new(armed_tx);
-    let stop = Arc::new(Mutex::new(false));
-    let s2 = stop.clone();
-    let predicate: RowPredicate = Arc::new(move |_: &RowView<'_>| {
-        if std::mem::take(&mut *s2.lock().unwrap()) {
-            let _ = armed_tx.lock().unwrap().send(());
-            std::thread::sleep(Duration::from_secs(12)); // "SIGSTOP"
+    let (_place, db, table) = world("prepared", &["a", "b", "c"]);
+    let (armed, standing) = mpsc::channel();
+    let (go_on, stop) = mpsc::channel::<()>();
+    let hook: Hook = Arc::default();
+    let in_predicate = Arc::clone(&hook);
+    let predicate: RowPredicate = Arc::new(move |_| {
+        let run = in_predicate.lock().unwrap().take();
+        if let Some(run) = run {
+            run();
         }
         false
     });
-    let mut t1 = db.begin(asy()).unwrap();
-    t1.scan_for(&t, predicate, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
-    t1.set(&t, Value::Str("a"), &[(3, Value::I32(7))]).unwrap();
-    put(&db, "b", 2);
-    *stop.lock().unwrap() = true;
-    let h = std::thread::spawn(move || t1.commit());
-    armed_rx.recv().unwrap();
-    let start = Instant::now();
-    let mut t3 = db.begin(TxnOptions { synchronous_commit: Some(true), ..TxnOptions::default() }).unwrap();
-    t3.set(&t, Value::Str("c"), &[(3, Value::I32(3))]).unwrap();
-    let r = t3.commit();
-    let took = start.elapsed();
-    println!("unrelated synchronous commit: {r:?} after {took:?}; stopped one: {:?}", h.join().unwrap());
-    assert!(took < Duration::from_secs(5));
+    let mut stopped = db.begin(UNSYNCED).unwrap();
+    count(&mut stopped, &table, &predicate);
+    set(&mut stopped, &table, "a", 7).unwrap();
+    put(&db, &table, "b", 2);
+    *hook.lock().unwrap() = Some(Box::new(move || {
+        armed.send(()).unwrap();
+        // Ends when the test does, or when the other transaction has been waited for.
+        let _ = stop.recv();
+    }));
+    let committer = std::thread::spawn(move || stopped.commit());
+    standing.recv().unwrap();
+    let mut other = db.begin(TxnOptions { synchronous_commit: Some(true), ..UNSYNCED }).unwrap();
+    set(&mut other, &table, "c", 3).unwrap();
+    other.commit().unwrap();
+    drop(go_on);
+    assert!(committer.join().unwrap().is_err_and(|error| error.is_retryable()));
 }
 
-/// As r6, with somebody who reads the row that is written.
 #[test]
 fn a_long_validation_commits_while_someone_reads_its_rows() {
-    let _dog = common::Watchdog::new(300);
-    let place = Place::new("r12");
-    let db = Database::builder(&place.dir).shm_path(&place.shm).max_bytes(2 << 30).open().unwrap();
-    let t = db.create_table(&flight_schema()).unwrap();
-    let n: i32 = std::env::var("R6_ROWS").ok().and_then(|s| s.parse().ok()).unwrap_or(200_000);
-    let mut i = 0;
-    while i < n {
-        let mut x = db.begin(asy()).unwrap();
-        for _ in 0..1000 {
-            x.upsert(&t, &flight(&t, &format!("F{i}"), i)).unwrap();
-            i += 1;
+    let (_place, db, table) = world("long-validation", &["other"]);
+    for batch in 0..50 {
+        let mut txn = db.begin(UNSYNCED).unwrap();
+        for number in 0..2000 {
+            txn.upsert(&table, &flight(&table, &format!("F{}", batch * 2000 + number), number)).unwrap();
         }
-        x.commit().unwrap();
+        txn.commit().unwrap();
     }
-    db.flush().unwrap();
-    let d2 = db.clone();
-    let t2 = t.clone();
-    std::thread::spawn(move || {
-        loop {
-            let mut x = d2.begin(TxnOptions { read_only: true, ..asy() }).unwrap();
-            let _ = x.get(&t2, Value::Str("F1"), alt);
-            drop(x);
-            put(&d2, "other", 1);
-            std::thread::sleep(Duration::from_millis(5));
+    let (end, ended) = mpsc::channel::<()>();
+    let (reader_db, reader_table) = (db.clone(), table.clone());
+    let reader = std::thread::spawn(move || {
+        while ended.recv_timeout(Duration::from_millis(5)) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let mut txn = reader_db.begin(TxnOptions { read_only: true, ..UNSYNCED }).unwrap();
+            txn.get(&reader_table, Value::Str("F1"), |_| ()).unwrap();
+            drop(txn);
+            put(&reader_db, &reader_table, "other", 1);
         }
     });
-    let mut ok = 0;
-    for k in 0..10 {
-        let mut x = db.begin(asy()).unwrap();
-        let rows = x.scan_for(&t, Arc::new(|r: &RowView<'_>| altr(r) == -77), &mut |_| {
-            std::ops::ControlFlow::Continue(())
-        });
-        rows.unwrap();
-        x.set(&t, Value::Str("F1"), &[(3, Value::I32(-1 - k))]).unwrap();
-        let s = Instant::now();
-        let r = x.commit();
-        println!("commit {r:?} {:?}", s.elapsed());
-        ok += i32::from(r.is_ok());
-    }
-    assert!(ok > 0, "one reader of one row keeps the transaction from ever committing");
+    let slow: RowPredicate = Arc::new(|row| {
+        std::thread::sleep(Duration::from_micros(if altitude(row) == 1 { 2_000 } else { 0 }));
+        false
+    });
+    let committed = (0..10).any(|round| {
+        let mut txn = db.begin(UNSYNCED).unwrap();
+        count(&mut txn, &table, &slow);
+        set(&mut txn, &table, "F1", -1 - round).is_ok() && txn.commit().is_ok()
+    });
+    drop(end);
+    reader.join().unwrap();
+    assert!(committed, "one reader of one row keeps the transaction from ever committing");
 }
 
-/// The mapping is removed while an opener waits for its turn.
 #[test]
 fn a_mapping_removed_while_an_opener_waits_is_not_taken_for_its_own() {
-    use std::os::fd::AsRawFd;
-    let _dog = common::Watchdog::new(60);
-    let place = Place::new("r13");
-    let file = std::fs::OpenOptions::new().create(true).write(true).read(true).open(&place.shm).unwrap();
-    let mut req: libc::flock64 = unsafe { std::mem::zeroed() };
-    req.l_type = libc::F_WRLCK as i16;
-    req.l_start = 0;
-    req.l_len = 1;
-    assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &mut req) }, 0);
-    let (dir, shm) = (place.dir.clone(), place.shm.clone());
-    let opener =
-        std::thread::spawn(move || Database::builder(dir).shm_path(shm).max_bytes(64 << 20).open().unwrap());
+    let place = Place::new("removed");
+    let gate = LockFile::open_or_create(&place.shm).unwrap();
+    assert!(gate.try_lock(aerostore_core::shm::INIT_LOCK_BYTE).unwrap());
+    let builder = place.builder();
+    let opener = std::thread::spawn(move || builder.open().unwrap());
     std::thread::sleep(Duration::from_millis(300));
     std::fs::remove_file(&place.shm).unwrap();
-    drop(file);
-    let a = opener.join().unwrap();
-    a.create_table(&flight_schema()).unwrap();
-    put(&a, "x", 1);
-    let t = a.table("Flight").unwrap().unwrap();
-    let mut open = a.begin(asy()).unwrap();
-    open.set(&t, Value::Str("x"), &[(3, Value::I32(2))]).unwrap();
-    let b = Database::builder(&place.dir).shm_path(&place.shm).max_bytes(64 << 20).open().unwrap();
-    println!("reaped at open: {} ; {:?}", b.boot().reaped, open.commit());
-    assert_eq!(b.boot().reaped, 0, "sessions of a living process were reaped");
+    drop(gate);
+    let first = opener.join().unwrap();
+    let table = first.create_table(&flight_schema()).unwrap();
+    put(&first, &table, "x", 1);
+    let mut open = first.begin(UNSYNCED).unwrap();
+    set(&mut open, &table, "x", 2).unwrap();
+    let second = place.open();
+    assert_eq!(second.boot().reaped, 0, "sessions of a living process were reaped");
+    open.commit().unwrap();
 }

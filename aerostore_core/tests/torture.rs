@@ -133,7 +133,6 @@ struct Heard {
 struct Writer {
     number: u64,
     child: Child,
-    heard: Arc<Mutex<Heard>>,
     listener: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -146,12 +145,11 @@ impl Writer {
             .spawn()
             .unwrap();
         let pipe = BufReader::new(child.stdout.take().unwrap());
-        let ears = Arc::clone(&heard);
         let listener = std::thread::spawn(move || {
             for line in pipe.lines().map_while(Result::ok) {
                 // The test runner's own words stand before the first one.
                 let line = line.rsplit("... ").next().unwrap_or_default();
-                let mut heard = ears.lock().unwrap();
+                let mut heard = heard.lock().unwrap();
                 if let Some(n) = line.strip_prefix("try ") {
                     heard.tried = n.parse().unwrap_or(heard.tried);
                 } else if let Some(n) = line.strip_prefix("done ") {
@@ -159,7 +157,7 @@ impl Writer {
                 }
             }
         });
-        Self { number, child, heard, listener: Some(listener) }
+        Self { number, child, listener: Some(listener) }
     }
 
     fn signal(&self, signal: i32) {

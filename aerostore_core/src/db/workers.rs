@@ -221,18 +221,11 @@ impl Work {
         if replaces_the_living {
             self.patience_ns = (self.patience_ns * 2).min(STALL_NS_MAX);
         }
-        match taken {
-            Ok(writer) => Some(writer),
-            Err(error) => {
-                self.in_office.store(false, Ordering::Release);
-                if !matches!(error, WalError::Deposed { .. }) {
-                    log.report_fault(error.os_error().unwrap_or(libc::EIO), |word| {
-                        wake(word, u32::MAX);
-                    });
-                }
-                None
-            }
+        // An error is in the log's shared state by now, where committers see it.
+        if taken.is_err() {
+            self.in_office.store(false, Ordering::Release);
         }
+        taken.ok()
     }
 
     fn take_over<'s>(&self, store: &'s Store) -> Result<LogWriter<'s>, WalError> {

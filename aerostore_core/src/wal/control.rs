@@ -164,13 +164,6 @@ impl LogControl {
         self.fault.load(Ordering::Relaxed).cast_signed()
     }
 
-    /// Tells committers that nobody can write the log for now, and why. `wake` wakes everyone on the word.
-    pub fn report_fault(&self, errno: i32, wake: impl FnOnce(&AtomicU32)) {
-        self.set_fault(errno);
-        self.bump_durable_seq();
-        wake(&self.durable_seq);
-    }
-
     /// The log's figures.
     pub fn stats(&self) -> LogStats {
         LogStats {

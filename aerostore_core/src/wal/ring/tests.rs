@@ -104,6 +104,36 @@ mod plain {
     }
 
     #[test]
+    fn a_producer_killed_at_any_point_leaves_a_ring_its_successor_goes_on_with() {
+        let mut deaths = 0;
+        for round in 0..40 {
+            for point in 1.. {
+                let heap = Heap::new(64);
+                let ring = heap.ring();
+                let durable_ts = (1..=round).filter(|c| publish(&ring, &[7; 30], *c, *c - 1).is_ok()).count();
+                let before = entries(&ring);
+                let survived = crate::sys::survives(point, || {
+                    publish(&ring, b"the last words", round + 1, durable_ts as u64).unwrap();
+                });
+                let mut after = entries(&ring);
+                let published = after.last().is_some_and(|last| last.0 == round + 1);
+                assert!(published || !survived);
+                if published {
+                    assert_eq!(after.pop().unwrap().1, b"the last words");
+                }
+                assert!(before.ends_with(&after), "only durable entries are gone, from the front");
+                publish(&ring, b"the successor's", round + 2, durable_ts as u64).unwrap();
+                assert_eq!(entries(&ring).pop().unwrap(), (round + 2, b"the successor's".to_vec()));
+                if survived {
+                    break;
+                }
+                deaths += 1;
+            }
+        }
+        assert!(deaths > 40 * 4);
+    }
+
+    #[test]
     fn nonsense_in_shared_memory_is_an_error() {
         for (at, word) in [(0, 99_u64 << 32), (0, join(5000, INLINE)), (0, join(3, PAD))] {
             let heap = Heap::new(32);
