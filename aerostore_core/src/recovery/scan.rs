@@ -84,5 +84,5 @@ pub fn scan_log<E: From<WalError>>(
     Ok(report)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;

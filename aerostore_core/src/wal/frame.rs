@@ -55,7 +55,7 @@ pub struct SegmentHeader {
 
 /// Why bytes are no segment header of this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NotASegment {
+pub(crate) enum NotASegment {
     /// Magic or checksum is wrong.
     Invalid(&'static str),
     /// An intact header of another version.
@@ -78,7 +78,7 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 
 impl SegmentHeader {
     /// The header's bytes.
-    pub(super) fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES] {
+    pub(crate) fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES] {
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
         bytes[0..8].copy_from_slice(&SEGMENT_MAGIC);
         bytes[8..12].copy_from_slice(&WAL_VERSION.to_le_bytes());
@@ -96,7 +96,7 @@ impl SegmentHeader {
 
     /// Reads a header. In every version the length is at 12 and the checksum in the last four bytes of that length, so
     /// that another version can be told from damage.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, NotASegment> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, NotASegment> {
         if bytes.len() < 16 || bytes[0..8] != SEGMENT_MAGIC {
             return Err(NotASegment::Invalid("not the header of a log segment"));
         }
@@ -230,26 +230,35 @@ pub(super) fn records(mut payload: &[u8]) -> impl Iterator<Item = Result<Record<
             return None;
         }
         let taken = take_record(payload);
-        payload = taken.map_or(&[], |(_, rest)| rest);
-        Some(taken.map(|(record, _)| record))
+        payload = taken.map_or(&[], |(_, _, rest)| rest);
+        Some(taken.and_then(|(record, checksum, _)| {
+            let found = super::ring::record_checksum(super::ring::redo_checksum(0, record.redo), record.c);
+            if found == checksum { Ok(record) } else { Err("a record's checksum is wrong") }
+        }))
     })
 }
 
-fn take_record(payload: &[u8]) -> Result<(Record<'_>, &[u8]), &'static str> {
+/// The records of a payload that [`records`] found intact.
+pub(super) fn checked_records(mut payload: &[u8]) -> impl Iterator<Item = Record<'_>> {
+    std::iter::from_fn(move || {
+        let (record, _, rest) = take_record(payload).ok()?;
+        payload = rest;
+        Some(record)
+    })
+}
+
+/// A record, its checksum, and what follows it.
+fn take_record(payload: &[u8]) -> Result<(Record<'_>, u32, &[u8]), &'static str> {
     if payload.len() < RECORD_HEADER_BYTES {
         return Err("a record is cut off");
     }
     let length = u32_at(payload, 0) as usize;
-    let c = u64_at(payload, 8);
     let end = (RECORD_HEADER_BYTES + length).next_multiple_of(8);
     if end > payload.len() {
         return Err("a record is longer than its batch");
     }
     let redo = &payload[RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + length];
-    if super::ring::record_checksum(super::ring::redo_checksum(0, redo), c) != u32_at(payload, 4) {
-        return Err("a record's checksum is wrong");
-    }
-    Ok((Record { c, redo }, &payload[end..]))
+    Ok((Record { c: u64_at(payload, 8), redo }, u32_at(payload, 4), &payload[end..]))
 }
 
 #[cfg(test)]

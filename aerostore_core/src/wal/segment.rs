@@ -223,7 +223,9 @@ impl Tail {
     pub(super) fn search(file: &dyn LogFile, seed: u32, offset: u64, place: u64) -> std::io::Result<Self> {
         const BLOCK: usize = 1 << 20;
         let mut tail = Self::default();
-        let mut block = vec![0; BLOCK + BATCH_HEADER_BYTES];
+        let left = usize::try_from(file.len()?.saturating_sub(offset)).unwrap_or(BLOCK).min(BLOCK);
+        // Never shorter than the file's rest unless that exceeds a block; the overlap keeps a header in one piece.
+        let mut block = vec![0; left + BATCH_HEADER_BYTES];
         let mut at = offset;
         loop {
             let count = file.read_at(at, &mut block)?;

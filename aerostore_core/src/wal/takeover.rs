@@ -88,6 +88,7 @@ fn seal_in(
 ) -> Result<Result<Sealed, u64>, WalError> {
     let next_number = directory.last_number() + 1;
     let mut empty = Vec::new();
+    let mut end_ts = durable_ts;
     let mut link = directory.head().map(|head| Link { header: head.clone(), sealed_bytes: None });
     while let Some(this) = link {
         let header = &this.header;
@@ -117,16 +118,18 @@ fn seal_in(
                 reason: "batches that were durable are not intact",
             });
         }
-        if walk.record_batches() > 0 || header.previous == 0 {
+        if extent.batches > 0 {
             let path = walk.path();
             fs.open(path).and_then(|mut file| file.sync_data()).map_err(io_error("sync", path))?;
             let last = Some((header.number, extent));
             return Ok(Ok(Sealed { last, empty, next_number, end_ts: extent.ts }));
         }
+        // Nothing is built on a segment without records: not even its header needs to have survived.
         empty.push(header.number);
-        link = Some(directory.previous_of(header)?);
+        end_ts = header.start_ts;
+        link = if header.previous == 0 { None } else { Some(directory.previous_of(header)?) };
     }
-    Ok(Ok(Sealed { last: None, empty, next_number, end_ts: durable_ts }))
+    Ok(Ok(Sealed { last: None, empty, next_number, end_ts }))
 }
 
 /// Creates the segment that `header` describes; its number is the first to try.

@@ -63,7 +63,6 @@ pub(crate) struct Walk {
     file_bytes: u64,
     offset: u64,
     batch_number: u64,
-    record_batches: u64,
     last_ts: u64,
     window: Window,
     /// Where the payload of the last batch lies.
@@ -77,11 +76,18 @@ struct Window {
     bytes: Vec<u8>,
 }
 
-impl Window {
-    const BYTES: usize = 1 << 20;
+/// Bytes read at once, where the file is longer.
+const WINDOW_BYTES: u64 = 1 << 20;
 
+impl Window {
     /// The file's bytes at `offset`, fewer than `count` only at its end.
-    fn get(&mut self, file: &dyn LogFile, offset: u64, count: usize) -> std::io::Result<&[u8]> {
+    fn get(
+        &mut self,
+        file: &dyn LogFile,
+        file_bytes: u64,
+        offset: u64,
+        count: usize,
+    ) -> std::io::Result<&[u8]> {
         let cached = |window: &Self| {
             let skip = usize::try_from(offset.checked_sub(window.start)?).ok()?;
             (skip + count <= window.bytes.len()).then_some(skip)
@@ -89,7 +95,8 @@ impl Window {
         let skip = if let Some(skip) = cached(self) {
             skip
         } else {
-            self.bytes.resize(count.max(Self::BYTES), 0);
+            let left = usize::try_from(file_bytes.saturating_sub(offset).min(WINDOW_BYTES)).unwrap_or(count);
+            self.bytes.resize(count.max(left), 0);
             self.start = offset;
             let read = file.read_at(offset, &mut self.bytes)?;
             self.bytes.truncate(read);
@@ -123,7 +130,6 @@ impl Walk {
             file_bytes,
             offset: FIRST_BATCH,
             batch_number: 0,
-            record_batches: 0,
             last_ts: link.header.start_ts,
             window: Window::default(),
             payload: (0, 0),
@@ -146,11 +152,6 @@ impl Walk {
         Extent { bytes: self.offset, batches: self.batch_number, ts: self.last_ts }
     }
 
-    /// Intact batches with records so far.
-    pub(super) fn record_batches(&self) -> u64 {
-        self.record_batches
-    }
-
     /// The segment's file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -165,52 +166,55 @@ impl Walk {
     /// # Errors
     /// `Io`; `Corrupt` by T1 and T2.
     pub(crate) fn step(&mut self, limit_ts: u64) -> Result<Step, WalError> {
-        loop {
-            if self.sealed_bytes == Some(self.offset) {
-                return Ok(Step::End(End::Complete));
-            }
-            let header = {
-                let bytes = self
-                    .window
-                    .get(self.file.as_ref(), self.offset, BATCH_HEADER_BYTES)
-                    .map_err(io_error("read", &self.path))?;
-                BatchHeader::decode(bytes, self.seed)
-            };
-            let Some(header) = header else { return self.stop("no intact batch header").map(Step::End) };
-            if header.end_ts > limit_ts {
-                return Ok(Step::End(End::Complete));
-            }
-            self.check_sequence(&header)?;
-            let start = self.offset + BATCH_HEADER_BYTES as u64;
-            let limit = self.sealed_bytes.unwrap_or(self.file_bytes);
-            let end = start.saturating_add(header.payload_bytes);
-            let Some(length) = usize::try_from(header.payload_bytes).ok().filter(|_| end <= limit) else {
-                return self.stop("a batch longer than its segment").map(Step::End);
-            };
-            let payload =
-                self.window.get(self.file.as_ref(), start, length).map_err(io_error("read", &self.path))?;
-            if payload.len() < length || crc32c::crc32c_append(self.seed, payload) != header.payload_checksum
-            {
-                return self.stop("a batch's checksum is wrong").map(Step::End);
-            }
-            let continued = <[u8; 8]>::try_from(payload).map_or(0, u64::from_le_bytes);
-            if header.kind == BatchKind::Continued && self.sealed_bytes.is_none() {
-                return Ok(Step::End(End::Continued(continued)));
-            }
-            self.offset = end;
-            self.batch_number += 1;
-            self.last_ts = header.end_ts;
-            self.payload = (start, length);
-            match header.kind {
-                BatchKind::Records => {
-                    self.record_batches += 1;
-                    self.check_records(&header)?;
-                    return Ok(Step::Batch);
-                }
-                BatchKind::Closed if self.sealed_bytes.is_none() => return Ok(Step::End(End::Closed)),
-                BatchKind::Closed | BatchKind::Continued => {}
-            }
+        if self.sealed_bytes == Some(self.offset) {
+            return Ok(Step::End(End::Complete));
         }
+        let bytes = self
+            .window
+            .get(self.file.as_ref(), self.file_bytes, self.offset, BATCH_HEADER_BYTES)
+            .map_err(io_error("read", &self.path))?;
+        let Some(header) = BatchHeader::decode(bytes, self.seed) else {
+            return self.stop("no intact batch header").map(Step::End);
+        };
+        if header.end_ts > limit_ts {
+            return Ok(Step::End(End::Complete));
+        }
+        self.check_sequence(&header)?;
+        let start = self.offset + BATCH_HEADER_BYTES as u64;
+        let end = start.saturating_add(header.payload_bytes);
+        let limit = self.sealed_bytes.unwrap_or(self.file_bytes);
+        let Some(length) = usize::try_from(header.payload_bytes).ok().filter(|_| end <= limit) else {
+            return self.stop("a batch longer than its segment").map(Step::End);
+        };
+        let payload = self
+            .window
+            .get(self.file.as_ref(), self.file_bytes, start, length)
+            .map_err(io_error("read", &self.path))?;
+        if payload.len() < length || crc32c::crc32c_append(self.seed, payload) != header.payload_checksum {
+            return self.stop("a batch's checksum is wrong").map(Step::End);
+        }
+        let mark = match header.kind {
+            BatchKind::Records => None,
+            BatchKind::Closed => Some(End::Closed),
+            BatchKind::Continued => {
+                Some(End::Continued(<[u8; 8]>::try_from(payload).map_or(0, u64::from_le_bytes)))
+            }
+        };
+        if let Some(end) = mark {
+            // A successor names the length before a mark: only records are known to have been synced.
+            let out_of_place = self.sealed_bytes.is_some();
+            return if out_of_place {
+                Err(self.corrupt("a mark of the end in the middle"))
+            } else {
+                Ok(Step::End(end))
+            };
+        }
+        self.offset = end;
+        self.batch_number += 1;
+        self.last_ts = header.end_ts;
+        self.payload = (start, length);
+        self.check_records(&header)?;
+        Ok(Step::Batch)
     }
 
     /// T2, for a header that is intact.
@@ -232,7 +236,7 @@ impl Walk {
     fn check_records(&self, header: &BatchHeader) -> Result<(), WalError> {
         let mut last_ts = header.previous_ts + 1;
         let mut count = 0;
-        for record in self.payload_records() {
+        for record in frame::records(self.payload_bytes()) {
             let record = record.map_err(|reason| self.corrupt(reason))?;
             if record.c < last_ts || record.c > header.end_ts {
                 return Err(self.corrupt("a record outside its batch's timestamps"));
@@ -247,15 +251,15 @@ impl Walk {
         }
     }
 
-    fn payload_records(&self) -> impl Iterator<Item = Result<frame::Record<'_>, &'static str>> {
+    fn payload_bytes(&self) -> &[u8] {
         let (start, length) = self.payload;
         let skip = usize::try_from(start.saturating_sub(self.window.start)).unwrap_or(usize::MAX);
-        frame::records(self.window.bytes.get(skip..skip.saturating_add(length)).unwrap_or_default())
+        self.window.bytes.get(skip..skip.saturating_add(length)).unwrap_or_default()
     }
 
     /// C and redo bytes of the records of the batch just read, in order.
     pub(crate) fn records(&self) -> impl Iterator<Item = (u64, &[u8])> {
-        self.payload_records().map_while(Result::ok).map(|record| (record.c, record.redo))
+        frame::checked_records(self.payload_bytes()).map(|record| (record.c, record.redo))
     }
 
     /// Decides what it means that no batch can be read here (T1, T3).

@@ -95,7 +95,10 @@ enum Trouble {
 
 impl From<WalError> for Trouble {
     fn from(error: WalError) -> Self {
-        Self::Other(error)
+        match error {
+            WalError::Io { operation: "sync", .. } => Self::Sync(error),
+            error => Self::Other(error),
+        }
     }
 }
 
@@ -136,7 +139,9 @@ impl<'c> LogWriter<'c> {
     ) -> Result<Self, WalError> {
         let last_term = Directory::read(fs.as_ref(), dir, uuid)?.last_term();
         let (durable_ts, term) = control.depose(last_term)?;
-        let sealed = seal(control, fs.as_ref(), dir, uuid, durable_ts)?;
+        // Once deposed, the files may be ahead of what was durable when this take-over began.
+        let sealed = seal(control, fs.as_ref(), dir, uuid, durable_ts)
+            .map_err(|error| control.check_term(term).err().unwrap_or(error))?;
         let header = SegmentHeader {
             uuid,
             term,
@@ -393,7 +398,7 @@ impl<'c> LogWriter<'c> {
     fn sync_and_publish(&mut self) -> Result<(), Trouble> {
         let current = &mut self.current;
         if current.end != current.synced {
-            current.file.sync_data().map_err(io_error("sync", &current.path)).map_err(Trouble::Sync)?;
+            current.file.sync_data().map_err(io_error("sync", &current.path))?;
             current.synced = current.end;
             self.sync_failures = 0;
             self.control.note_sync();
@@ -498,5 +503,7 @@ fn wake_committers(control: &LogControl) {
     sys::wake(control.durable_seq(), u32::MAX);
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
+mod faults;
+#[cfg(all(test, not(loom)))]
 mod tests;

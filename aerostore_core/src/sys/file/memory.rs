@@ -26,8 +26,18 @@ struct State {
     writes_left: Option<u64>,
     /// Syncs of files to fail from now on.
     failing_syncs: u32,
-    syncs: u64,
-    writes: u64,
+    /// What to call at which step; every operation has a step before and one after it.
+    hook: Option<(u64, Hook)>,
+    steps: u64,
+}
+
+/// Called in the middle of somebody's operation.
+struct Hook(Box<dyn FnOnce() + Send>);
+
+impl std::fmt::Debug for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hook")
+    }
 }
 
 /// A file system in memory; clones share it.
@@ -57,10 +67,34 @@ impl MemoryFileSystem {
         self.state().writes_left = count;
     }
 
-    /// Syncs and writes so far.
-    pub(crate) fn counts(&self) -> (u64, u64) {
-        let state = self.state();
-        (state.syncs, state.writes)
+    /// Calls `hook` once, `step` steps from now: a writer can be killed there, by a panic, or overtaken.
+    pub(crate) fn at_step(&self, step: u64, hook: impl FnOnce() + Send + 'static) {
+        let mut state = self.state();
+        state.hook = Some((state.steps + step, Hook(Box::new(hook))));
+    }
+
+    /// Forgets the hook; whether it had not been called.
+    pub(crate) fn clear_hook(&self) -> bool {
+        self.state().hook.take().is_some()
+    }
+
+    fn step(&self) {
+        let mut state = self.state();
+        state.steps += 1;
+        let due = state.hook.as_ref().is_some_and(|hook| hook.0 < state.steps);
+        let hook = if due { state.hook.take() } else { None };
+        drop(state);
+        if let Some((_, Hook(hook))) = hook {
+            hook();
+        }
+    }
+
+    /// An operation with a step on both sides.
+    fn operation<T>(&self, run: impl FnOnce() -> T) -> T {
+        self.step();
+        let result = run();
+        self.step();
+        result
     }
 
     pub(crate) fn paths(&self) -> Vec<PathBuf> {
@@ -75,15 +109,6 @@ impl MemoryFileSystem {
         let contents = Contents { durable: bytes.clone(), live: bytes, dirty: BTreeSet::new() };
         self.state().files.insert(path.to_path_buf(), Arc::new(Mutex::new(contents)));
         self.state().durable_names.insert(path.to_path_buf());
-    }
-
-    /// An independent copy of what is visible now, as if everything had been synced.
-    pub(crate) fn copy(&self) -> Self {
-        let copy = Self::default();
-        for path in self.paths() {
-            copy.set_bytes(&path, self.bytes(&path));
-        }
-        copy
     }
 
     /// What a power loss now leaves: synced sectors, and of each dirty one the new or the old contents, as `keep` says.
@@ -118,13 +143,15 @@ fn copy_sector(from: &[u8], to: &mut Vec<u8>, sector: usize) {
 
 impl FileSystem for MemoryFileSystem {
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
-        let mut state = self.state();
-        if state.files.contains_key(path) {
-            return Err(ErrorKind::AlreadyExists.into());
-        }
-        let contents = Arc::default();
-        state.files.insert(path.to_path_buf(), Arc::clone(&contents));
-        Ok(Box::new(MemoryFile { fs: self.clone(), contents }))
+        self.operation(|| {
+            let mut state = self.state();
+            if state.files.contains_key(path) {
+                return Err(ErrorKind::AlreadyExists.into());
+            }
+            let contents = Arc::default();
+            state.files.insert(path.to_path_buf(), Arc::clone(&contents));
+            Ok(Box::new(MemoryFile { fs: self.clone(), contents }) as Box<dyn LogFile>)
+        })
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
@@ -137,22 +164,28 @@ impl FileSystem for MemoryFileSystem {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
-        let state = self.state();
-        let names = state.files.keys().filter(|path| path.parent() == Some(dir));
-        Ok(names.filter_map(|path| path.file_name()).map(OsString::from).collect())
+        self.operation(|| {
+            let state = self.state();
+            let names = state.files.keys().filter(|path| path.parent() == Some(dir));
+            Ok(names.filter_map(|path| path.file_name()).map(OsString::from).collect())
+        })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut state = self.state();
-        let contents = state.files.remove(from).ok_or(ErrorKind::NotFound)?;
-        state.files.insert(to.to_path_buf(), contents);
-        Ok(())
+        self.operation(|| {
+            let mut state = self.state();
+            let contents = state.files.remove(from).ok_or(ErrorKind::NotFound)?;
+            state.files.insert(to.to_path_buf(), contents);
+            Ok(())
+        })
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.state();
-        state.durable_names.remove(path);
-        state.files.remove(path).map(|_| ()).ok_or_else(|| ErrorKind::NotFound.into())
+        self.operation(|| {
+            let mut state = self.state();
+            state.durable_names.remove(path);
+            state.files.remove(path).map(|_| ()).ok_or_else(|| ErrorKind::NotFound.into())
+        })
     }
 
     fn create_dir(&self, _dir: &Path) -> io::Result<()> {
@@ -160,17 +193,23 @@ impl FileSystem for MemoryFileSystem {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut state = self.state();
-        let names: Vec<_> = state.files.keys().filter(|path| path.parent() == Some(dir)).cloned().collect();
-        state.durable_names.extend(names);
-        Ok(())
+        self.operation(|| {
+            let mut state = self.state();
+            let names: Vec<_> =
+                state.files.keys().filter(|path| path.parent() == Some(dir)).cloned().collect();
+            state.durable_names.extend(names);
+            Ok(())
+        })
     }
 }
 
-impl LogFile for MemoryFile {
-    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+impl MemoryFile {
+    fn contents(&self) -> MutexGuard<'_, Contents> {
+        self.contents.lock().unwrap()
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.fs.state();
-        state.writes += 1;
         let mut fails = false;
         if let Some(left) = &mut state.writes_left {
             fails = *left == 0;
@@ -178,7 +217,7 @@ impl LogFile for MemoryFile {
         }
         // A failing write leaves its first half behind.
         let bytes = if fails { &bytes[..bytes.len() / 2] } else { bytes };
-        let mut contents = self.contents.lock().unwrap();
+        let mut contents = self.contents();
         let start = usize::try_from(offset).unwrap();
         let end = start + bytes.len();
         if contents.live.len() < end {
@@ -189,18 +228,9 @@ impl LogFile for MemoryFile {
         if fails { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-        let contents = self.contents.lock().unwrap();
-        let start = usize::try_from(offset).unwrap().min(contents.live.len());
-        let count = into.len().min(contents.live.len() - start);
-        into[..count].copy_from_slice(&contents.live[start..start + count]);
-        Ok(count)
-    }
-
-    fn sync_data(&mut self) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
         let mut state = self.fs.state();
-        state.syncs += 1;
-        let mut contents = self.contents.lock().unwrap();
+        let mut contents = self.contents();
         let dirty = std::mem::take(&mut contents.dirty);
         if state.failing_syncs > 0 {
             // The kernel forgets which pages it could not write: a later sync is good and proves nothing.
@@ -215,24 +245,44 @@ impl LogFile for MemoryFile {
         Ok(())
     }
 
-    fn preallocate(&mut self, length: u64) -> io::Result<()> {
-        let mut contents = self.contents.lock().unwrap();
+    fn resize(&self, length: u64, shrink: bool) {
+        let mut contents = self.contents();
         let length = usize::try_from(length).unwrap();
-        if contents.live.len() < length {
+        if shrink || contents.live.len() < length {
             contents.live.resize(length, 0);
+            contents.durable.truncate(length);
         }
+    }
+}
+
+impl LogFile for MemoryFile {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.fs.operation(|| self.write(offset, bytes))
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        let contents = self.contents();
+        let start = usize::try_from(offset).unwrap().min(contents.live.len());
+        let count = into.len().min(contents.live.len() - start);
+        into[..count].copy_from_slice(&contents.live[start..start + count]);
+        Ok(count)
+    }
+
+    fn sync_data(&mut self) -> io::Result<()> {
+        self.fs.operation(|| self.sync())
+    }
+
+    fn preallocate(&mut self, length: u64) -> io::Result<()> {
+        self.fs.operation(|| self.resize(length, false));
         Ok(())
     }
 
     fn set_len(&mut self, length: u64) -> io::Result<()> {
-        let mut contents = self.contents.lock().unwrap();
-        let length = usize::try_from(length).unwrap();
-        contents.live.resize(length, 0);
-        contents.durable.truncate(length);
+        self.fs.operation(|| self.resize(length, true));
         Ok(())
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.contents.lock().unwrap().live.len() as u64)
+        Ok(self.contents().live.len() as u64)
     }
 }
