@@ -84,5 +84,6 @@ pub fn scan_log<E: From<WalError>>(
     Ok(report)
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

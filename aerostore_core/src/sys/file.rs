@@ -229,6 +229,7 @@ impl LogFile for OsFile {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 pub(crate) mod memory;
 
 #[cfg(test)]

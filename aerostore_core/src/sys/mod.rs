@@ -27,5 +27,5 @@ pub use mapping::{Mapping, filesystem_bytes};
 pub use regular::{Create, anonymous_file, open_regular};
 pub use width::{u64_of, usize_of};
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 pub(crate) use file::memory::MemoryFileSystem;

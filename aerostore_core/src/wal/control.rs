@@ -1,6 +1,7 @@
 //! The log's shared words: how far it is durable, who writes it, who waits.
 //!
-//! Layout      `LogControl`, one per arena; all-zero is the log of an empty database that nobody has written yet.
+//! Layout      `LogControl`, two cache lines, one per arena; all-zero is the log of an empty database that nobody has
+//!             written yet.
 //! Invariants  L1: `durable` holds timestamp and term in one word (timestamp << 12 | term's low 12 bits). It changes by
 //!             CAS only: a writer raises the timestamp under its own term, a take-over replaces the term. So a deposed
 //!             writer cannot publish, at whatever point it goes on.
@@ -26,45 +27,50 @@ pub const LOG_TIMESTAMP_MAX: u64 = u64::MAX >> TERM_BITS;
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct LogControl {
+    // The first 64 bytes are stored by the log writer, and read by all.
     /// Durable timestamp << 12 | low bits of the term (L1).
     durable: AtomicU64,
-    /// The last term drawn, whether its take-over succeeded or not.
-    term: AtomicU64,
-    /// Timestamp up to which records are in files, synced or not.
-    written_ts: AtomicU64,
-    /// Published end of the log: low 24 bits of the segment number << 40 | bytes. A hint: a deposed writer may set it
-    /// back, never ahead.
-    published: AtomicU64,
-    /// `CLOCK_MONOTONIC` nanoseconds of the log writer's last sign of life; 0 before the first.
-    heartbeat_ns: AtomicU64,
-    /// The last number given to a ring.
-    ring_count: AtomicU64,
-    /// Bumped when a producer wants the log writer's attention; the log writer sleeps on it.
-    work_seq: AtomicU32,
-    /// 1 while the log writer sleeps on `work_seq`.
-    writer_sleeps: AtomicU32,
     /// Bumped after `durable` moved or a fault came or went; sync committers sleep on it.
     durable_seq: AtomicU32,
-    /// The log writer's process; 0 before the first.
-    holder: AtomicU32,
     /// 1 when syncing failed too often: commits are refused.
     read_only: AtomicU32,
     /// The error number of the last drain, where it failed; 0 after a good one.
     fault: AtomicU32,
+    /// The log writer's process; 0 before the first.
+    holder: AtomicU32,
+    /// `CLOCK_MONOTONIC` nanoseconds of the log writer's last sign of life; 0 before the first.
+    heartbeat_ns: AtomicU64,
+    /// The last term drawn, whether its take-over succeeded or not.
+    term: AtomicU64,
+    /// Timestamp up to which records are in files, synced or not.
+    written_ts: AtomicU64,
     /// The current segment's number.
     segment: AtomicU64,
+    /// Published end of the log: low 24 bits of the segment number << 40 | bytes. A hint: a deposed writer may set it
+    /// back, never ahead.
+    published: AtomicU64,
+    // The next 64 bytes are stored by producers, where they want attention, and hold the writer's figures.
+    /// Bumped when a producer wants the log writer's attention; the log writer sleeps on it.
+    work_seq: AtomicU32,
+    /// 1 while the log writer sleeps on `work_seq`.
+    writer_sleeps: AtomicU32,
+    /// The last number given to a ring.
+    ring_count: AtomicU64,
     batch_count: AtomicU64,
     record_count: AtomicU64,
     written_bytes: AtomicU64,
     sync_count: AtomicU64,
     takeover_count: AtomicU64,
+    spare: AtomicU64,
 }
 
 // SAFETY: `repr(C)`, atomics only, any bits are valid.
 unsafe impl Shared for LogControl {}
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<LogControl>() == 120 && align_of::<LogControl>() == 8);
+const _: () = assert!(size_of::<LogControl>() == 128 && align_of::<LogControl>() == 8);
+#[cfg(not(loom))]
+const _: () = assert!(std::mem::offset_of!(LogControl, work_seq) == 64);
 
 /// Figures of the log, since the arena was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -338,5 +344,96 @@ impl LogControl {
     pub(super) fn bump_durable_seq(&self) {
         // Release: comes after the CAS of `durable` for whoever reads the new value.
         self.durable_seq.fetch_add(1, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use crate::sys;
+    use std::sync::Barrier;
+
+    #[test]
+    fn terms_grow_and_only_the_last_publishes() {
+        let control = LogControl::default();
+        control.start_at(40);
+        let (durable_ts, first) = control.depose(6).unwrap();
+        assert_eq!((durable_ts, first), (40, 7));
+        control.publish(first, 40, 45).unwrap();
+        let (durable_ts, second) = control.depose(0).unwrap();
+        assert_eq!((durable_ts, second), (45, 8));
+        assert!(matches!(control.publish(first, 45, 50), Err(WalError::Deposed { term: 7 })));
+        assert!(control.check_term(first).is_err());
+        control.publish(second, 45, LOG_TIMESTAMP_MAX).unwrap();
+        assert_eq!(control.durable_ts(), LOG_TIMESTAMP_MAX);
+    }
+
+    #[test]
+    fn a_term_never_has_the_low_bits_of_the_one_before() {
+        let control = LogControl::default();
+        let (_, first) = control.depose(0).unwrap();
+        // 4095 take-overs that drew a term and were killed.
+        control.term.fetch_add(4095, Ordering::Relaxed);
+        let (_, second) = control.depose(0).unwrap();
+        assert_eq!(second, first + 4097);
+        assert!(control.check_term(first).is_err());
+    }
+
+    #[test]
+    fn of_racing_take_overs_the_last_to_succeed_has_the_greatest_term() {
+        for _ in 0..200 {
+            let control = LogControl::default();
+            let barrier = Barrier::new(3);
+            let terms: Vec<u64> = std::thread::scope(|scope| {
+                let racers: Vec<_> = (0..3)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            barrier.wait();
+                            control.depose(0).map(|office| office.1)
+                        })
+                    })
+                    .collect();
+                racers.into_iter().filter_map(|racer| racer.join().unwrap().ok()).collect()
+            });
+            let in_office: Vec<_> = terms.iter().filter(|&&term| control.check_term(term).is_ok()).collect();
+            assert_eq!(in_office, [terms.iter().max().unwrap()]);
+        }
+    }
+
+    #[test]
+    fn a_lagging_hint_of_the_published_end_is_no_damage() {
+        let control = LogControl::default();
+        control.set_published(3, 9000);
+        assert!(control.holds_published(3, 9000) && control.holds_published(4, 0));
+        assert!(!control.holds_published(3, 8999));
+    }
+
+    #[test]
+    fn waiters_are_woken_by_work_and_by_durability() {
+        let control = LogControl::default();
+        let (_, term) = control.depose(0).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let long = Duration::from_mins(1);
+                let wait = |word: &AtomicU32, value| _ = sys::wait(word, value, Some(long));
+                for ts in 1..=200 {
+                    let mut seen = control.work_seq();
+                    while seen < ts {
+                        control.wait_work(seen, wait);
+                        seen = control.work_seq();
+                    }
+                    control.publish(term, u64::from(ts) - 1, u64::from(ts)).unwrap();
+                    control.bump_durable_seq();
+                    sys::wake(control.durable_seq(), u32::MAX);
+                }
+            });
+            for ts in 1..=200 {
+                control.notify_work(|word| sys::wake(word, 1));
+                let long = Duration::from_mins(1);
+                let wait = |word: &AtomicU32, value, timeout| _ = sys::wait(word, value, Some(timeout));
+                while control.wait_durable(ts, long, wait) != Durability::Durable {}
+            }
+        });
     }
 }

@@ -8,6 +8,7 @@ mod control;
 mod error;
 mod frame;
 #[cfg(test)]
+#[cfg(not(loom))]
 pub(crate) mod harness;
 mod lsn;
 mod ring;

@@ -503,7 +503,9 @@ fn wake_committers(control: &LogControl) {
     sys::wake(control.durable_seq(), u32::MAX);
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod faults;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

@@ -121,7 +121,7 @@ fn an_earlier_segment_cut_at_every_byte_is_damage() {
                     assert_eq!((found, report.torn), (records.clone(), None));
                 }
                 Err(error) => {
-                    assert!(cut < sealed && matches!(error, WalError::Corrupt { .. }), "{cut}: {error}")
+                    assert!(cut < sealed && matches!(error, WalError::Corrupt { .. }), "{cut}: {error}");
                 }
             }
         }
