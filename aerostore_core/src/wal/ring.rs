@@ -18,6 +18,7 @@
 
 use crate::shm::Shared;
 use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sys::fault_point;
 use std::{error, fmt};
 
 /// Words of an entry's header.
@@ -312,6 +313,7 @@ impl<'a> Ring<'a> {
             #[expect(clippy::cast_possible_truncation, reason = "a pad is shorter than an entry")]
             self.words[self.place(tail)].store(join(pad as u32, PAD), Ordering::Relaxed);
         }
+        fault_point();
         let start = tail + pad;
         let payload = self.place(start) + usize::try_from(ENTRY_WORDS).unwrap_or_default();
         match body {
@@ -323,6 +325,7 @@ impl<'a> Ring<'a> {
                 }
             }
         }
+        fault_point();
         Ok(Staged { start, end: start + needed, kind, payload_bytes, redo_bytes, checksum })
     }
 
@@ -341,14 +344,17 @@ impl<'a> Ring<'a> {
         // Stored before the entry is visible: after a kill in between it is merely early.
         assert!(c >= self.header.last_ts.load(Ordering::Relaxed), "commit timestamps of a session grow");
         self.header.last_ts.store(c, Ordering::Relaxed);
+        fault_point();
         let at = self.place(start);
         let words = &self.words[at..at + 4];
         words[0].store(join(payload_bytes, kind), Ordering::Relaxed);
         words[1].store(record, Ordering::Relaxed);
         words[2].store(c, Ordering::Relaxed);
         words[3].store(join(redo_bytes, record_checksum(checksum, c)), Ordering::Relaxed);
+        fault_point();
         // Release: pairs with the Acquire of `tail` in Ring::tail (G2).
         self.header.tail.store(end, Ordering::Release);
+        fault_point();
         bump(&self.header.entry_count, 1);
         bump(&self.header.payload_bytes, u64::from(payload_bytes));
     }
@@ -373,7 +379,9 @@ impl<'a> Ring<'a> {
             head = entry.end();
         }
         if head != before {
+            fault_point();
             self.header.head.store(head, Ordering::Relaxed);
+            fault_point();
             // Release fence: the payload stores that follow are not seen before this `head`; pairs with the Acquire
             // fence in Ring::next.
             fence(Ordering::Release);

@@ -128,8 +128,25 @@ impl<'c> LogWriter<'c> {
     ///
     /// # Errors
     /// `Deposed` when another process took over at the same time. `Io`, `Foreign`, `Version`; `Corrupt` or `Missing`
-    /// when the log does not hold what the control words say is durable.
+    /// when the log does not hold what the control words say is durable. All but `Deposed` are also shown to
+    /// committers who wait.
     pub fn take_over(
+        control: &'c LogControl,
+        fs: Arc<dyn FileSystem>,
+        dir: &Path,
+        uuid: [u8; 16],
+        process: u32,
+        options: LogOptions,
+    ) -> Result<Self, WalError> {
+        let result = Self::take_over_quietly(control, fs, dir, uuid, process, options);
+        match &result {
+            Ok(_) | Err(WalError::Deposed { .. }) => {}
+            Err(error) => report_fault(control, error),
+        }
+        result
+    }
+
+    fn take_over_quietly(
         control: &'c LogControl,
         fs: Arc<dyn FileSystem>,
         dir: &Path,
@@ -204,10 +221,7 @@ impl<'c> LogWriter<'c> {
             Ok(_) if self.control.fault() == 0 => {}
             Ok(_) => self.control.set_fault(0),
             Err(WalError::Deposed { .. }) => {}
-            Err(error) => {
-                self.control.set_fault(error.os_error().unwrap_or(libc::EIO));
-                wake_committers(self.control);
-            }
+            Err(error) => report_fault(self.control, error),
         }
         result
     }
@@ -495,6 +509,12 @@ fn copy(source: &dyn CommitSource, ring: &Ring<'_>, entry: &Entry, into: &mut Ve
         }
     }
     into.len() == end
+}
+
+/// Tells waiting committers why nothing becomes durable; a good drain takes it back.
+fn report_fault(control: &LogControl, error: &WalError) {
+    control.set_fault(error.os_error().unwrap_or(libc::EIO));
+    wake_committers(control);
 }
 
 /// Wakes everybody who waits for durability. A deposed writer that gets here wakes them for nothing.

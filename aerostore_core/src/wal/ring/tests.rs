@@ -110,7 +110,8 @@ mod plain {
             for point in 1.. {
                 let heap = Heap::new(64);
                 let ring = heap.ring();
-                let durable_ts = (1..=round).filter(|c| publish(&ring, &[7; 30], *c, *c - 1).is_ok()).count();
+                let durable_ts =
+                    (1..=round).map(|c| publish(&ring, &[7; 30], c, c - 1)).filter(Result::is_ok).count();
                 let before = entries(&ring);
                 let survived = crate::sys::survives(point, || {
                     publish(&ring, b"the last words", round + 1, durable_ts as u64).unwrap();

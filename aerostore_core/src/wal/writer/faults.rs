@@ -252,6 +252,19 @@ fn three_failed_syncs_make_the_log_read_only_until_it_is_told_otherwise() {
 }
 
 #[test]
+fn a_failed_take_over_is_shown_to_who_waits() {
+    let scene = Scene::new();
+    drop(scene.take_over().unwrap());
+    scene.commit(0, 20);
+    scene.fs.fail_writes_after(Some(0));
+    assert!(matches!(scene.take_over(), Err(WalError::Io { .. })));
+    assert_ne!(scene.database.control.fault(), 0);
+    scene.fs.fail_writes_after(None);
+    scene.take_over().unwrap().drain(scene.database, true).unwrap();
+    assert_eq!(scene.database.control.fault(), 0);
+}
+
+#[test]
 fn a_full_disk_is_an_error_and_the_log_goes_on_when_there_is_room() {
     for writes in 0..30 {
         let scene = Scene::new();
