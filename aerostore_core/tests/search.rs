@@ -9,7 +9,6 @@ use aerostore_core::query::{Plan, Query, SortKey, compare};
 use aerostore_core::row::Value;
 use common::{Place, flight, flight_schema};
 use std::fmt::Write;
-use std::fmt::Write as _;
 use std::ops::ControlFlow;
 
 const GO_ON: ControlFlow<()> = ControlFlow::Continue(());

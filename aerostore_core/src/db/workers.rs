@@ -154,6 +154,10 @@ impl Work {
                 self.write_log(&store, &mut writer);
             }
             if stopping {
+                if let Some(office) = writer {
+                    // The mark of a clean end; without it the log is complete all the same.
+                    let _ = office.close(&StoreCommits::new(&store, self.session.participant()));
+                }
                 return;
             }
             if monotonic_ns() - reaped_ns > REAP_INTERVAL_NS {

@@ -56,12 +56,17 @@ impl CommitSource for StoreCommits<'_> {
         if let Some(record) = holder {
             self.hold(record);
         }
-        // A damaged registry must not let anything pass.
-        if seen.is_err() { 0 } else { watermark }
+        let mut rings_lost = false;
+        let looked = self.store.registry().for_each_slot_ever(|_, slot| {
+            let offset = slot.ring.load(Ordering::Acquire);
+            rings_lost |= offset != 0 && ring_at(self.store.arena(), offset).is_err();
+        });
+        // What cannot be read must not be passed: a damaged registry or ring lets nothing through.
+        if seen.is_err() || looked.is_err() || rings_lost { 0 } else { watermark }
     }
 
     fn rings<'a>(&'a self, into: &mut Vec<Ring<'a>>) {
-        // A ring that cannot be resolved holds nothing that could be read; its slot's owner gets the error.
+        // A ring that cannot be resolved has stopped the watermark already.
         let _ = self.store.registry().for_each_slot_ever(|_, slot| {
             let offset = slot.ring.load(Ordering::Acquire);
             if offset != 0 {
