@@ -145,7 +145,7 @@ pub fn run(
 }
 
 /// Processor time of this thread so far, in nanoseconds; 0 if the system does not tell.
-fn cpu_nanos() -> u64 {
+pub fn cpu_nanos() -> u64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or_default()
 }
