@@ -163,8 +163,8 @@ proc compare {packages parse rounds file} {
     puts "  [lindex $expected 0] rows in the end, sum of altitudes [lindex $expected 1]: the same for all"
     foreach contender $contenders {
         set memory [expr {[info exists held($contender)] ? [format "%6.1f bytes a row" $held($contender)] : ""}]
-        puts [format "  %-12s %9.0f rows/s (p1 %.0f, p99 %.0f)   cpu %.3f us a row, process %.3f us   %s" $contender \
-            [median $rates($contender)] [quantile $rates($contender) 0.01] [quantile $rates($contender) 0.99] \
+        puts [format "  %-12s %9.0f rows/s (%.0f to %.0f)   cpu %.3f us a row, process %.3f us   %s" $contender \
+            [median $rates($contender)] [quantile $rates($contender) 0] [quantile $rates($contender) 1] \
             [median $owns($contender)] [median $totals($contender)] $memory]
     }
     foreach peer {sqlite sqlite_copy parse} {
