@@ -9,7 +9,7 @@ use crate::db::pool::SessionPool;
 use crate::db::workers::Worker;
 use crate::db::{Error, Table, Transaction};
 use crate::row::Schema;
-use crate::sync::{AtomicBool, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::sys::is_forked_child;
 use crate::sys::monotonic_ns;
 use crate::txn::{self, Session, Store, TxnOptions};
@@ -71,7 +71,11 @@ pub(super) struct Inner {
     pub(super) config: Arc<Config>,
     pub(super) read_only: bool,
     pub(super) opened_at_fork: u64,
-    pub(super) worker: Mutex<Option<Worker>>,
+    worker: Mutex<Option<Worker>>,
+    worker_started: AtomicBool,
+    segment_bytes: Option<u64>,
+    /// Newest commit of this process: what a clean close waits for.
+    last_commit: AtomicU64,
     pool: SessionPool,
     closed: AtomicBool,
 }
@@ -84,6 +88,7 @@ impl Inner {
         config: Arc<Config>,
         read_only: bool,
         opened_at_fork: u64,
+        segment_bytes: Option<u64>,
     ) -> Self {
         Self {
             store,
@@ -93,6 +98,9 @@ impl Inner {
             read_only,
             opened_at_fork,
             worker: Mutex::new(None),
+            worker_started: AtomicBool::new(false),
+            segment_bytes,
+            last_commit: AtomicU64::new(0),
             pool: SessionPool::default(),
             closed: AtomicBool::new(false),
         }
@@ -113,6 +121,26 @@ impl Inner {
         &self.pool
     }
 
+    /// Starts the background threads, unless they run: a process that only reads does without, and opens quicker.
+    #[inline]
+    pub(super) fn start_worker(&self) -> Result<(), Error> {
+        if self.worker_started.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        if worker.is_none() {
+            *worker = Some(Worker::start(self, self.segment_bytes)?);
+            self.worker_started.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// This process has committed at `commit_ts`.
+    pub(super) fn committed(&self, commit_ts: u64) {
+        // Relaxed: read by `close`, which the caller orders after its commits.
+        self.last_commit.fetch_max(commit_ts, Ordering::Relaxed);
+    }
+
     pub(super) fn synchronous_commit(&self) -> bool {
         self.config.synchronous_commit()
     }
@@ -130,8 +158,7 @@ impl Inner {
         if self.is_forked() || self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        let target = self.store.clock().now();
-        let flushed = if self.read_only { Ok(()) } else { txn::flush(&self.store, target, CLOSE_TIMEOUT) };
+        let flushed = txn::flush(&self.store, self.last_commit.load(Ordering::Relaxed), CLOSE_TIMEOUT);
         // Every part is given back whatever the others say; the first error is told.
         let mut outcome: Result<(), Error> = flushed.map_err(Error::from);
         for session in self.pool.drain() {
@@ -202,11 +229,13 @@ impl Database {
                 _ => Err(Error::Txn(txn::TxnError::ReadOnly)),
             };
         }
+        self.0.start_worker()?;
         let session = self.0.session()?;
         let (session, table) = txn::create_table(session, schema, self.0.synchronous_commit());
         if let Some(session) = session {
             self.0.pool().put(session);
         }
+        self.0.committed(self.0.store.clock().now());
         Ok(Table(table?))
     }
 
@@ -216,6 +245,9 @@ impl Database {
     /// `Closed`; `Busy` when every session slot is taken.
     pub fn begin(&self, mut options: TxnOptions) -> Result<Transaction, Error> {
         options.read_only |= self.0.read_only;
+        if !options.read_only {
+            self.0.start_worker()?;
+        }
         let session = self.0.session()?;
         Ok(Transaction::new(txn::Transaction::begin(session, options), Arc::clone(&self.0)))
     }
@@ -252,6 +284,7 @@ impl Database {
     /// What the log says.
     pub fn flush(&self) -> Result<(), Error> {
         self.0.check_open()?;
+        self.0.start_worker()?;
         Ok(txn::flush(&self.0.store, self.0.store.clock().now(), CLOSE_TIMEOUT)?)
     }
 

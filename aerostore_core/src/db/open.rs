@@ -10,7 +10,6 @@ use crate::db::builder::DatabaseBuilder;
 use crate::db::config::Config;
 use crate::db::database::Inner;
 use crate::db::identity::{DataDir, uuid_text};
-use crate::db::workers::Worker;
 use crate::db::{BootReport, Database, Error, OpenMode};
 use crate::epoch::{ProcessEntry, Registry, RegistryHeader, Slot};
 use crate::index::HashTable;
@@ -110,10 +109,14 @@ pub(super) fn open(options: &DatabaseBuilder) -> Result<Database, Error> {
     };
     let config = Arc::new(Config::new(options.synchronous_commit));
     let boot = BootReport { elapsed_us: (monotonic_ns() - started) / 1000, ..boot };
-    let inner = Inner::new(store, dir, boot, config, options.read_only, opened_at_fork);
+    let unwritten = store.log().durable_ts() < store.clock().now();
+    let inner =
+        Inner::new(store, dir, boot, config, options.read_only, opened_at_fork, options.segment_bytes);
     inner.pool().put(session);
-    let worker = Worker::start(&inner, options.segment_bytes)?;
-    *inner.worker.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(worker);
+    if unwritten && !options.read_only {
+        // What was committed before everybody died goes to disk now, whether or not this process writes.
+        inner.start_worker()?;
+    }
     Ok(Database(Arc::new(inner)))
 }
 

@@ -143,7 +143,16 @@ impl Transaction {
     pub fn commit(mut self) -> Result<u64, Error> {
         let synchronous =
             self.options().synchronous_commit.unwrap_or_else(|| self.database.synchronous_commit());
-        Ok(self.open()?.commit(synchronous)?)
+        let txn = self.open()?;
+        let writes = txn.has_writes();
+        let outcome = txn.commit(synchronous);
+        match &outcome {
+            Ok(commit_ts) if writes => self.database.committed(*commit_ts),
+            // After an error of the log the transaction has taken effect, at a timestamp it does not tell.
+            Err(error) if !error.is_retryable() => self.database.committed(self.database.store.clock().now()),
+            _ => {}
+        }
+        Ok(outcome?)
     }
 
     /// Undoes everything.

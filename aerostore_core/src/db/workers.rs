@@ -150,7 +150,8 @@ impl Work {
         loop {
             let seen = log.work_seq();
             let stopping = self.stop.load(Ordering::Acquire);
-            if self.writes_log {
+            let idle_end = stopping && writer.is_none() && log.durable_ts() >= store.clock().now();
+            if self.writes_log && !idle_end {
                 self.write_log(&store, &mut writer);
             }
             if stopping {

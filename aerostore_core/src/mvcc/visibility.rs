@@ -28,7 +28,12 @@ pub struct StallPolicy {
 
 impl Default for StallPolicy {
     fn default() -> Self {
-        Self { spins: 256, check_after_ns: 200_000, abort_after_ns: 250_000_000, idle_after_ns: 2_000_000_000 }
+        Self {
+            spins: 256,
+            check_after_ns: 200_000,
+            abort_after_ns: 250_000_000,
+            idle_after_ns: 2_000_000_000,
+        }
     }
 }
 
