@@ -1,0 +1,100 @@
+# Running stages one after the other, each with a log, a time limit and a line of progress; then a table of all.
+# Sourced after common.sh by scripts that define stage_NAME functions, all_stages and limit_minutes.
+# The variables not set here are those of common.sh and of the script.
+# shellcheck shell=bash disable=SC2154
+
+# Adds up what the test programs in a log say: passed, failed, ignored. Rust's harness and tcltest are understood.
+count() {
+    awk '
+        /^test result:/ { passed += $4; failed += $6; ignored += $8 }
+        /^[^ ]*all\.tcl:[ \t]+Total/ { passed += $5; failed += $9; ignored += $7 }
+        /^test scripts\/|^test \.ci/ { if ($NF == "ok") passed++ }
+        /^fuzz target .*: ok$/ { passed++ }
+        /^README.md:[0-9]+: ok$/ { passed++ }
+        /^[^(]* (ok|WRONG) +\(/ { if ($0 ~ / ok +\(/) passed++; else failed++ }
+        END { printf "%d %d %d\n", passed, failed, ignored }' "$1"
+}
+
+# The one line of a log worth showing in the summary.
+highlight() {
+    case $1 in
+    model) grep -h '^model_commit:' "$2" | sed 's/^model_commit: //' | paste -sd';' | sed 's/;/; /g' ;;
+    demo) grep -h '^input ' "$2" | tail -n 1 | tr -s ' ' ;;
+    torture) grep -h '^torture:' "$2" | tail -n 1 | sed 's/^torture: //' ;;
+    *) ;;
+    esac
+}
+
+# stages_main ARGUMENT ...: the whole of such a script, once its stages are defined.
+stages_main() {
+    local name
+    if [ "${1:-}" = --stage ]; then
+        "stage_$2"
+        exit
+    fi
+    stages=()
+    for name in "$@"; do
+        case $name in
+        -h | --help) help_text && exit ;;
+        *) [[ " ${all_stages[*]} " = *" $name "* ]] || fail "unknown stage '$name'; known: ${all_stages[*]}" ;;
+        esac
+        stages+=("$name")
+    done
+    ((${#stages[@]})) || stages=("${all_stages[@]}")
+    need_rust
+    run_stages
+}
+
+run_stages() {
+    local name log status outcome detail text passed failed ignored rows=() number=0 total_passed=0 total_failed=0
+    local started stage_started took script=$root/scripts/${0##*/}
+    started=$(now_ms)
+    for name in "${stages[@]}"; do
+        number=$((number + 1))
+        log=$(log_file "$name")
+        printf '[%2d/%d] %-9s ' $number ${#stages[@]} "$name"
+        stage_started=$(now_ms)
+        status=0
+        # In a group of its own, which timeout ends whole.
+        timeout --kill-after=10 "${limit_minutes[$name]}m" "$script" --stage "$name" >"$log" 2>&1 </dev/null || status=$?
+        took=$(duration $(($(now_ms) - stage_started)))
+        read -r passed failed ignored < <(count "$log")
+        outcome=ok
+        if ((status)); then
+            outcome=FAILED
+            ((failed)) || failed=1
+        elif ((passed + failed == 0)); then
+            # A check that counts nothing is one check.
+            passed=1
+        fi
+        ((status != 124)) || outcome="TIMED OUT"
+        detail="$passed passed"
+        ((failed == 0)) || detail+=", $failed failed"
+        ((ignored == 0)) || detail+=", $ignored IGNORED"
+        text=$(highlight "$name" "$log" || true)
+        rows+=("$(printf '%-9s  %-9s  %14s  %s' "$name" "$outcome" "$took" "$detail${text:+; $text}")")
+        total_passed=$((total_passed + passed))
+        total_failed=$((total_failed + failed))
+        printf '%-9s  %14s\n' "$outcome" "$took"
+        if ((status)); then
+            printf '%s\n' "---- end of $log ----"
+            tail -n 60 "$log"
+            printf '%s\n' "---- $script $name runs this stage alone ----"
+        fi
+    done
+
+    printf '\n%-9s  %-9s  %14s  %s\n' stage outcome time result
+    printf '%s\n' "${rows[@]}"
+    local positions
+    positions=$(real_positions)
+    if [ -n "$positions" ]; then
+        echo "positions: $positions"
+    elif [ "${CI:-}" = true ]; then
+        echo "positions: REAL POSITIONS ARE MISSING (AEROSTORE_POSITIONS, ../shared/data/positions.tsv): generated traffic was used"
+    else
+        echo "positions: generated traffic, as no real positions are at hand"
+    fi
+    echo "time: $(duration $(($(now_ms) - started))); logs: $target/logs"
+    echo "$total_passed passed, $total_failed failed"
+    ((total_failed == 0))
+}
