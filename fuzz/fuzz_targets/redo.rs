@@ -1,0 +1,25 @@
+//! Redo records from any bytes: operations that lie one after the other in the record, then the end or one error.
+#![no_main]
+
+use aerostore_core::row::{RowImage, Schema, delta};
+use aerostore_core::txn::{RedoOp, RedoReader};
+use aerostore_fuzz::WIDE;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let mut bytes_seen = 0;
+    for op in RedoReader::new(data) {
+        // Replay ends at the first error too.
+        let Ok((_table, op)) = op else { return };
+        let (RedoOp::Insert(body) | RedoOp::Update(body) | RedoOp::Delete(body) | RedoOp::Create(body)) = op;
+        bytes_seen += 9 + body.len();
+        assert!(bytes_seen <= data.len());
+        if let RedoOp::Create(schema) = op {
+            let _ = Schema::from_bytes(schema);
+        } else {
+            let _ = delta::key(&WIDE, body);
+            let _ = delta::decode_into(&WIDE, body, &mut RowImage::new(&WIDE));
+        }
+    }
+    assert_eq!(bytes_seen, data.len(), "bytes left over without an error");
+});
