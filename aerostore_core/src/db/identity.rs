@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const WAL_DIR: &str = "wal";
+const LOCK: &str = "lock";
 const FIRST_LINE: &str = "aerostore data directory 1";
 /// Bytes of `lock` that stand for processes.
 const PROCESS_BYTES: std::ops::Range<u64> = 1..1 << 16;
@@ -30,7 +31,6 @@ pub(super) struct DataDir {
     uuid: [u8; 16],
     /// Held for as long as the directory is open: the kernel lets go of it when the process dies.
     lock: LockFile,
-    probe: Probe,
     /// The byte that this process holds.
     byte: u64,
 }
@@ -40,7 +40,7 @@ impl DataDir {
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         let wal_dir = path.join(WAL_DIR);
         DirBuilder::new().recursive(true).mode(0o700).create(&wal_dir).map_err(at(&wal_dir))?;
-        let lock_path = path.join("lock");
+        let lock_path = path.join(LOCK);
         let lock = LockFile::open_or_create(&lock_path)?;
         // One opener at a time, so that whoever finds peers finds processes that have the database open.
         if !lock.lock_wait(OPENING_BYTE, OPEN_TIMEOUT)? {
@@ -48,7 +48,6 @@ impl DataDir {
                 reason: format!("another process has been opening {} for too long", path.display()),
             });
         }
-        let probe = Probe::open(&lock_path)?;
         let mut held = None;
         for byte in PROCESS_BYTES {
             if lock.try_lock(byte)? {
@@ -60,7 +59,7 @@ impl DataDir {
             return Err(Error::Busy { reason: format!("{} is open in too many processes", path.display()) });
         };
         let uuid = identity(path)?;
-        Ok(Self { path: path.to_owned(), uuid, lock, probe, byte })
+        Ok(Self { path: path.to_owned(), uuid, lock, byte })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -78,9 +77,11 @@ impl DataDir {
 
     /// Has another process this directory open?
     pub(super) fn has_peers(&self) -> Result<bool, Error> {
+        // A description of its own: a lock does not conflict with the description that holds it.
+        let probe = Probe::open(&self.path.join(LOCK))?;
         // Any free byte below ours would have been taken by us, so peers are below, or came later.
-        Ok(self.probe.any_locked(PROCESS_BYTES.start..self.byte)?
-            || self.probe.any_locked(self.byte + 1..PROCESS_BYTES.end)?)
+        Ok(probe.any_locked(PROCESS_BYTES.start..self.byte)?
+            || probe.any_locked(self.byte + 1..PROCESS_BYTES.end)?)
     }
 
     /// The current mapping instance, or none before the first.

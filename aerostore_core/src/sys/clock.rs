@@ -1,6 +1,7 @@
 //! Clocks and identities: time every process agrees on, the boot this is, fresh random names.
 
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::SysError;
@@ -33,6 +34,15 @@ pub fn unix_seconds() -> u64 {
 /// # Errors
 /// `Io` when `/proc` is not mounted or holds something unexpected.
 pub fn boot_id() -> Result<[u8; 16], SysError> {
+    static BOOT: OnceLock<[u8; 16]> = OnceLock::new();
+    if let Some(boot) = BOOT.get() {
+        return Ok(*boot);
+    }
+    let boot = read_boot_id()?;
+    Ok(*BOOT.get_or_init(|| boot))
+}
+
+fn read_boot_id() -> Result<[u8; 16], SysError> {
     let path = Path::new("/proc/sys/kernel/random/boot_id");
     let text = std::fs::read_to_string(path).map_err(|source| SysError::io("read", path, source))?;
     parse_uuid(text.trim()).ok_or_else(|| {
