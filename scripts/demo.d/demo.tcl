@@ -75,7 +75,10 @@ proc log_bytes {} {
     lindex [exec du -sb $::directory] 0
 }
 
-set input [positions::describe $path]
+if {[catch {positions::describe $path} input]} {
+    puts stderr "demo: $input"
+    exit 1
+}
 dict with input {}
 set batch 1000
 line "input" $shown "[grouped $reports] reports"
