@@ -18,18 +18,38 @@ const PIECE_BYTES: usize = 60_000;
 /// How long a commit waits for room before it looks again whether the log still takes anything.
 const ROOM_WAIT: Duration = Duration::from_millis(2);
 
-/// The ring in the block at `offset`: a `RingHeader`, then the largest power of two of bytes that fits.
+/// Where a ring's parts are: looked up once for each session.
+#[derive(Clone, Copy)]
+pub(super) struct RingPlace {
+    header: u64,
+    data: u64,
+    capacity: u64,
+}
+
+impl RingPlace {
+    /// The ring in the block at `offset`: a `RingHeader`, then the largest power of two of bytes that fits.
+    fn find(arena: &Arena, offset: u64) -> Result<Self, ShmError> {
+        let room = arena.block_capacity(offset)?.saturating_sub(size_of::<RingHeader>() as u64);
+        let capacity = 1_u64 << room.max(1).ilog2();
+        Ok(Self { header: offset, data: offset + size_of::<RingHeader>() as u64, capacity })
+    }
+
+    #[inline]
+    fn ring(self, arena: &Arena) -> Result<Ring<'_>, ShmError> {
+        let header: &RingHeader = arena.resolve(RelPtr::new(self.header))?;
+        let data = arena.bytes(self.data, self.capacity)?;
+        // SAFETY: `bytes` checked the range; blocks are 16-aligned and the header is a multiple of 16 bytes; ring data is only
+        // ever reached through `Ring`; the arena stays mapped for as long as it is borrowed.
+        Ok(unsafe { Ring::from_raw(header, data, self.capacity) })
+    }
+}
+
+/// The ring in the block at `offset`.
 ///
 /// # Errors
 /// When the offset is not a ring's: the mapping is damaged.
 pub(crate) fn ring_at(arena: &Arena, offset: u64) -> Result<Ring<'_>, ShmError> {
-    let header: &RingHeader = arena.resolve(RelPtr::new(offset))?;
-    let room = arena.block_capacity(offset)?.saturating_sub(size_of::<RingHeader>() as u64);
-    let capacity = 1_u64 << room.max(1).ilog2();
-    let data = arena.bytes(offset + size_of::<RingHeader>() as u64, capacity)?;
-    // SAFETY: `bytes` checked the range; blocks are 16-aligned and the header is 64 bytes; ring data is only ever reached
-    // through `Ring`; the arena stays mapped for as long as it is borrowed.
-    Ok(unsafe { Ring::from_raw(header, data, capacity) })
+    RingPlace::find(arena, offset)?.ring(arena)
 }
 
 /// Has the log writer passed everything in the ring of `slot`?
@@ -74,23 +94,23 @@ pub(super) struct StagedRedo {
 
 impl Session {
     /// The slot's ring, made when it is first needed.
-    fn ring_offset(&mut self) -> Result<u64, TxnError> {
-        if self.ring == 0 {
-            let word_offset = self.ring_word_offset();
-            let bytes =
-                size_of::<RingHeader>() + usize::try_from(self.store.ring_bytes).unwrap_or(usize::MAX);
-            let store = std::sync::Arc::clone(&self.store);
-            let Self { participant, heap, limbo, .. } = self;
-            let slot = participant.slot();
-            if slot.ring.load(Ordering::Acquire) == 0 {
-                let mut linker = Linker { participant, heap, limbo, reserve: Reserve::No };
-                let block = linker.alloc_zeroed(bytes, BlockKind::RING)?;
-                ring_at(store.arena(), block.offset)?.prepare(store.log().next_ring_id());
-                linker.link(&slot.ring, word_offset, block)?;
-            }
-            self.ring = slot.ring.load(Ordering::Acquire);
+    fn own_ring(&mut self) -> Result<RingPlace, TxnError> {
+        if let Some(ring) = self.ring {
+            return Ok(ring);
         }
-        Ok(self.ring)
+        let word_offset = self.ring_word_offset();
+        let bytes = size_of::<RingHeader>() + usize::try_from(self.store.ring_bytes).unwrap_or(usize::MAX);
+        let Self { store, participant, heap, limbo, .. } = self;
+        let slot = participant.slot();
+        if slot.ring.load(Ordering::Acquire) == 0 {
+            let mut linker = Linker { participant, heap, limbo, reserve: Reserve::No };
+            let block = linker.alloc_zeroed(bytes, BlockKind::RING)?;
+            ring_at(store.arena(), block.offset)?.prepare(store.log().next_ring_id());
+            linker.link(&slot.ring, word_offset, block)?;
+        }
+        let ring = RingPlace::find(store.arena(), slot.ring.load(Ordering::Acquire))?;
+        self.ring = Some(ring);
+        Ok(ring)
     }
 
     /// Puts the transaction's redo where the log writer will find it, waiting for room. `None` when there is none.
@@ -98,9 +118,9 @@ impl Session {
         if self.redo.is_empty() {
             return Ok(None);
         }
-        let offset = self.ring_offset()?;
+        let ring = self.own_ring()?;
         let Self { store, participant, heap, redo, .. } = self;
-        let ring = ring_at(store.arena(), offset)?;
+        let ring = ring.ring(store.arena())?;
         if redo.len() as u64 <= ring.payload_bytes_max() {
             let staged = stage_waiting(store.log(), ring, EntryBody::Inline(redo))?;
             return Ok(Some(StagedRedo { staged, pieces: Vec::new() }));
@@ -130,7 +150,8 @@ impl Session {
         record: u64,
         commit_ts: u64,
     ) -> Result<(), TxnError> {
-        ring_at(self.participant.arena(), self.ring)?.publish(redo.staged, record, commit_ts);
+        // Staged before, so the ring is there.
+        self.own_ring()?.ring(self.participant.arena())?.publish(redo.staged, record, commit_ts);
         self.out_of_line.pieces.extend(redo.pieces.into_iter().map(|piece| (commit_ts, piece)));
         Ok(())
     }

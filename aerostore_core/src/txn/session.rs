@@ -11,7 +11,7 @@ use crate::sync::Ordering;
 use crate::sys::coarse_ns;
 use crate::txn::intents::IntentList;
 use crate::txn::link::Linker;
-use crate::txn::log::OutOfLine;
+use crate::txn::log::{OutOfLine, RingPlace};
 use crate::txn::read_set::ReadSet;
 use crate::txn::{Store, TableRef, TxnError};
 use std::collections::{HashMap, VecDeque};
@@ -55,8 +55,8 @@ pub struct Session {
     pub(super) heap: Heap,
     pub(super) limbo: Limbo,
     pub(super) intents: IntentList,
-    /// Offset of the log ring, or 0 while it has not been needed.
-    pub(super) ring: u64,
+    /// The log ring, once it has been needed.
+    pub(super) ring: Option<RingPlace>,
     pub(super) out_of_line: OutOfLine,
     /// Decided records that the log writer has not passed yet (R5), by commit timestamp.
     finished: VecDeque<(u64, BlockRef)>,
@@ -137,7 +137,7 @@ impl Session {
             heap,
             limbo: Limbo::default(),
             intents,
-            ring: 0,
+            ring: None,
             out_of_line: OutOfLine::default(),
             finished: VecDeque::new(),
             superseding: PruneQueue::default(),
