@@ -1,46 +1,39 @@
-//! The typed builder: column constants whose methods make conditions that the compiler has checked.
+//! The typed builder: the column constants that `#[speedtable]` makes have methods that make conditions the compiler has checked.
 //!
-//! `#[speedtable]` makes one constant per field; they can be written by hand as well.
+//! ```
+//! use aerostore_core::query::Query;
+//! use aerostore_core::row::speedtable;
+//!
+//! #[speedtable]
+//! pub struct Flight {
+//!     #[column(key, max = 24)]
+//!     flight_id: String,
+//!     altitude: Option<i32>,
+//! }
+//!
+//! let climbing = Flight::ALTITUDE.between(10_000, 20_000).and(Flight::FLIGHT_ID.prefix("UAL"));
+//! let query = Query::filtered(climbing).sort_by(Flight::ALTITUDE.descending()).limit(10);
+//! ```
+//!
+//! ```compile_fail
+//! # use aerostore_core::row::TypedColumn;
+//! const ALTITUDE: TypedColumn<(), i32> = TypedColumn::new(1, "altitude");
+//! ALTITUDE.eq("high"); // text does not compare with a number
+//! ```
+//!
+//! ```compile_fail
+//! # use aerostore_core::row::TypedColumn;
+//! const ALTITUDE: TypedColumn<(), i32> = TypedColumn::new(1, "altitude");
+//! ALTITUDE.prefix("1"); // a number has no prefix
+//! ```
 
 #![forbid(unsafe_code)]
 
-use std::fmt;
-use std::marker::PhantomData;
 use std::net::IpAddr;
 
 use super::operator::Operator;
 use super::syntax::{Compare, Expr, Literal, SortKey};
-use crate::row::FixedString;
-
-/// A column of a known type.
-///
-/// # Examples
-///
-/// ```
-/// use aerostore_core::query::{Query, TypedColumn};
-///
-/// const ALTITUDE: TypedColumn<Option<i32>> = TypedColumn::new("altitude");
-/// const FLIGHT_ID: TypedColumn<String> = TypedColumn::new("flight_id");
-///
-/// let climbing = ALTITUDE.between(10_000, 20_000).and(FLIGHT_ID.prefix("UAL"));
-/// let query = Query::filtered(climbing).sort_by(ALTITUDE.descending()).limit(10);
-/// ```
-///
-/// ```compile_fail
-/// # use aerostore_core::query::TypedColumn;
-/// const ALTITUDE: TypedColumn<Option<i32>> = TypedColumn::new("altitude");
-/// ALTITUDE.eq("high"); // text does not compare with a number
-/// ```
-///
-/// ```compile_fail
-/// # use aerostore_core::query::TypedColumn;
-/// const ALTITUDE: TypedColumn<Option<i32>> = TypedColumn::new("altitude");
-/// ALTITUDE.prefix("1"); // a number has no prefix
-/// ```
-pub struct TypedColumn<T> {
-    name: &'static str,
-    value: PhantomData<fn() -> T>,
-}
+use crate::row::{FixedString, Mac, Timestamp, TimestampMicros, TypedColumn};
 
 /// A Rust type that a column holds.
 pub trait ColumnValue {
@@ -73,23 +66,19 @@ impl<const N: usize> ColumnValue for FixedString<N> {
 
 impl<const N: usize> TextValue for FixedString<N> {}
 
-impl<T: ColumnValue> ColumnValue for Option<T> {
-    type Operand<'a> = T::Operand<'a>;
+impl ColumnValue for Timestamp {
+    type Operand<'a> = i64;
 }
 
-impl<T: TextValue> TextValue for Option<T> {}
+impl ColumnValue for TimestampMicros {
+    type Operand<'a> = i64;
+}
 
-impl<T> TypedColumn<T> {
-    /// The column of this name; whether the table has it shows when a query is planned.
-    pub const fn new(name: &'static str) -> Self {
-        Self { name, value: PhantomData }
-    }
+impl ColumnValue for Mac {
+    type Operand<'a> = [u8; 6];
+}
 
-    /// The column's name.
-    pub const fn name(self) -> &'static str {
-        self.name
-    }
-
+impl<R, T> TypedColumn<R, T> {
     /// There is no value.
     pub fn is_null(self) -> Expr {
         self.compare(Operator::Null, Vec::new())
@@ -102,20 +91,20 @@ impl<T> TypedColumn<T> {
 
     /// Smallest first, nulls last.
     pub fn ascending(self) -> SortKey {
-        SortKey::ascending(self.name)
+        SortKey::ascending(self.name())
     }
 
     /// The reverse of ascending.
     pub fn descending(self) -> SortKey {
-        SortKey::descending(self.name)
+        SortKey::descending(self.name())
     }
 
     fn compare(self, operator: Operator, operands: Vec<Literal>) -> Expr {
-        Expr::Compare(Compare::new(self.name, operator, operands))
+        Expr::Compare(Compare::new(self.name(), operator, operands))
     }
 }
 
-impl<T: ColumnValue> TypedColumn<T> {
+impl<R, T: ColumnValue> TypedColumn<R, T> {
     /// The value equals `operand`.
     pub fn eq(self, operand: T::Operand<'_>) -> Expr {
         self.compare(Operator::Equal, vec![operand.into()])
@@ -167,7 +156,7 @@ impl<T: ColumnValue> TypedColumn<T> {
     }
 }
 
-impl TypedColumn<bool> {
+impl<R> TypedColumn<R, bool> {
     /// The value is true.
     pub fn is_true(self) -> Expr {
         self.compare(Operator::True, Vec::new())
@@ -179,7 +168,7 @@ impl TypedColumn<bool> {
     }
 }
 
-impl<T: TextValue> TypedColumn<T> {
+impl<R, T: TextValue> TypedColumn<R, T> {
     /// The text starts with `text`.
     pub fn prefix(self, text: &str) -> Expr {
         self.compare(Operator::Prefix, vec![text.into()])
@@ -193,19 +182,5 @@ impl<T: TextValue> TypedColumn<T> {
     /// The text fits a glob pattern.
     pub fn matches_case(self, pattern: &str) -> Expr {
         self.compare(Operator::MatchCase, vec![pattern.into()])
-    }
-}
-
-impl<T> Clone for TypedColumn<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for TypedColumn<T> {}
-
-impl<T> fmt::Debug for TypedColumn<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TypedColumn({})", self.name)
     }
 }

@@ -19,7 +19,7 @@ mod predicate;
 mod sort;
 mod syntax;
 
-pub use builder::{ColumnValue, TextValue, TypedColumn};
+pub use builder::{ColumnValue, TextValue};
 pub use error::QueryError;
 pub use executor::{Outcome, RowSource};
 pub use glob::Glob;

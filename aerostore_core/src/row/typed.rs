@@ -93,9 +93,8 @@ pub struct TypedColumn<R, T> {
     row: PhantomData<fn() -> (R, T)>,
 }
 
-impl<R: Row, T: Field> TypedColumn<R, T> {
-    /// Column `index`; for `#[speedtable]`, which knows.
-    #[doc(hidden)]
+impl<R, T> TypedColumn<R, T> {
+    /// Column `index`, of this name: what `#[speedtable]` makes for each field.
     pub const fn new(index: usize, name: &'static str) -> Self {
         Self { index, name, row: PhantomData }
     }
@@ -109,7 +108,9 @@ impl<R: Row, T: Field> TypedColumn<R, T> {
     pub const fn name(self) -> &'static str {
         self.name
     }
+}
 
+impl<R: Row, T: Field> TypedColumn<R, T> {
     /// Bytes from the start of an image to its values.
     pub const fn offset(self) -> usize {
         R::LAYOUT.offset(self.index) as usize

@@ -1,11 +1,12 @@
+use crate::row::TypedColumn;
 use std::ops::ControlFlow;
 
 use crate::query::fixture::Table;
-use crate::query::{Outcome, Query, SortKey, TypedColumn};
+use crate::query::{Outcome, Query, SortKey};
 use crate::row::OwnedValue;
 
-const FLIGHT_ID: TypedColumn<String> = TypedColumn::new("flight_id");
-const ALTITUDE: TypedColumn<Option<i32>> = TypedColumn::new("altitude");
+const FLIGHT_ID: TypedColumn<(), String> = TypedColumn::new(0, "flight_id");
+const ALTITUDE: TypedColumn<(), i32> = TypedColumn::new(1, "altitude");
 
 fn sorted(keys: &[&str]) -> Query {
     keys.iter().fold(Query::all(), |query, key| query.sort_by(SortKey::parse(key)))

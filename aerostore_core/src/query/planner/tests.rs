@@ -1,9 +1,10 @@
 use crate::query::fixture::Table;
-use crate::query::{AccessPath, Expr, Plan, Query, SortKey, TypedColumn, compare};
+use crate::query::{AccessPath, Expr, Plan, Query, SortKey, compare};
 use crate::row::OwnedValue;
+use crate::row::TypedColumn;
 
-const FLIGHT_ID: TypedColumn<String> = TypedColumn::new("flight_id");
-const ALTITUDE: TypedColumn<Option<i32>> = TypedColumn::new("altitude");
+const FLIGHT_ID: TypedColumn<(), String> = TypedColumn::new(0, "flight_id");
+const ALTITUDE: TypedColumn<(), i32> = TypedColumn::new(1, "altitude");
 
 fn plan(filter: Expr) -> Plan {
     Table::flights().plan(Query::filtered(filter))
@@ -62,7 +63,7 @@ fn keys_that_cannot_be_are_not_looked_up() {
 
 #[test]
 fn cheap_questions_come_first() {
-    let origin: TypedColumn<Option<String>> = TypedColumn::new("origin");
+    let origin: TypedColumn<(), String> = TypedColumn::new(2, "origin");
     let plan = plan(origin.matches("z*").and(ALTITUDE.gt(5)));
     assert_eq!(
         plan.residual().map(ToString::to_string).as_deref(),
