@@ -241,3 +241,25 @@ fn a_database_too_small_for_its_rows_says_so_and_goes_on() {
     let db = place.open();
     assert_eq!(db.boot().rows, u64::try_from(written).unwrap());
 }
+
+#[test]
+fn a_size_that_cannot_be_leaves_nothing_behind() {
+    let place = Place::new("size");
+    for bytes in [0, 10, 8_000_000, 1 << 60] {
+        let error = place.builder().max_bytes(bytes).open().map(|_| ()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        let text = error.to_string();
+        assert!(text.contains(&bytes.to_string()) && text.contains("16777216"), "{text}");
+        assert!(!place.dir.exists() && !place.shm.exists());
+    }
+    let db = place.builder().max_bytes(16 << 20).open().unwrap();
+    db.create_table(&flight_schema()).unwrap();
+}
+
+#[test]
+fn a_read_only_handle_makes_no_database() {
+    let place = Place::new("nothing");
+    let error = place.builder().read_only(true).open().map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(!place.dir.exists() && !place.shm.exists());
+}

@@ -118,6 +118,11 @@ pub enum Error {
         /// What, and by whom.
         reason: String,
     },
+    /// A read-only handle was asked for, and there is nothing to read.
+    NoDatabase {
+        /// The data directory.
+        dir: PathBuf,
+    },
     /// There is no table of that name.
     NoTable {
         /// The name.
@@ -147,7 +152,7 @@ impl Error {
             Self::BadFile { .. } => ErrorKind::Corrupt,
             Self::Mismatch { .. } => ErrorKind::Mismatch,
             Self::Busy { .. } => ErrorKind::Busy,
-            Self::NoTable { .. } => ErrorKind::NotFound,
+            Self::NoTable { .. } | Self::NoDatabase { .. } => ErrorKind::NotFound,
             Self::Config { .. } => ErrorKind::Config,
             Self::Closed => ErrorKind::Closed,
             Self::Forked => ErrorKind::Forked,
@@ -229,6 +234,9 @@ impl fmt::Display for Error {
                 dir.display()
             ),
             Self::Busy { reason } | Self::Config { reason } => f.write_str(reason),
+            Self::NoDatabase { dir } => {
+                write!(f, "no database in {}, and a read-only handle does not make one", dir.display())
+            }
             Self::NoTable { name } => write!(f, "no table named \"{name}\""),
             Self::Closed => f.write_str("the database is closed"),
             Self::Forked => {

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 const WAL_DIR: &str = "wal";
 const LOCK: &str = "lock";
+const IDENTITY: &str = "identity";
 const FIRST_LINE: &str = "aerostore data directory 1";
 /// Bytes of `lock` that stand for processes.
 const PROCESS_BYTES: std::ops::Range<u64> = 1..1 << 16;
@@ -36,6 +37,11 @@ pub(super) struct DataDir {
 }
 
 impl DataDir {
+    /// Is there a database's data directory at `path`?
+    pub(super) fn exists(path: &Path) -> bool {
+        path.join(IDENTITY).exists()
+    }
+
     /// Opens a data directory, made if it is missing.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         let wal_dir = path.join(WAL_DIR);
@@ -133,7 +139,7 @@ fn read_text(path: &Path) -> Result<String, Error> {
 
 /// Reads the directory's uuid; the first process to come makes one.
 fn identity(dir: &Path) -> Result<[u8; 16], Error> {
-    let path = dir.join("identity");
+    let path = dir.join(IDENTITY);
     if !path.exists() {
         let uuid = random_uuid()?;
         let temporary = dir.join(format!("identity.{}", uuid_text(&uuid)));

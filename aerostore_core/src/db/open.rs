@@ -30,6 +30,10 @@ use std::time::Duration;
 
 const DEFAULT_SHM_PATH: &str = "/dev/shm/aerostore.mmap";
 const SHM_PATH_VARIABLE: &str = "AEROSTORE_SHM_PATH";
+/// The smallest mapping that has room for tables, logs and what is kept back.
+const BYTES_MIN: u64 = 16 << 20;
+/// The largest: slab numbers have 32 bits.
+const BYTES_MAX: u64 = 1 << 48;
 /// How long to wait for another process that makes or attaches the same mapping.
 const INIT_TIMEOUT: Duration = Duration::from_mins(10);
 /// How often to begin again when the mapping's path names another file each time.
@@ -74,6 +78,18 @@ pub(super) fn open(options: &DatabaseBuilder) -> Result<Database, Error> {
         return Err(Error::Config {
             reason: "the log ring's size must be a power of two from 4096 to 1048576 bytes".to_owned(),
         });
+    }
+    if let Some(bytes) = options.max_bytes
+        && !(BYTES_MIN..=BYTES_MAX).contains(&bytes)
+    {
+        return Err(Error::Config {
+            reason: format!(
+                "a mapping of {bytes} bytes is not possible: must be from {BYTES_MIN} to {BYTES_MAX}"
+            ),
+        });
+    }
+    if options.read_only && !DataDir::exists(&options.dir) {
+        return Err(Error::NoDatabase { dir: options.dir.clone() });
     }
     let dir = DataDir::open(&options.dir)?;
     let (lock, mapped) = lock_and_map(&shm, &dir, options)?;
