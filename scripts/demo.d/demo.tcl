@@ -132,17 +132,32 @@ set found [ask $reader digest]
 check "contents" [expr {$found eq $expected}] "[grouped [lindex $found 0]] rows, checksum [lindex $found 1]"
 
 heading "Searches from the other process"
+set box {46 47 7 9}
+set must [positions::searches $path $header $box]
+# The three rows with the highest values. Which flight comes first among equals is open; the values are not.
 proc show_top {reader title column unit index} {
     set rank 0
+    set found {}
+    set good 1
+    set must [dict get $::must $column]
     foreach row [ask $reader top $column 3] {
         incr rank
-        line "$title $rank" [format "%-8s %7s %s" [lindex $row 0] [grouped [lindex $row $index]] $unit]
+        set flight [lindex $row 0]
+        set value [lindex $row $index]
+        lappend found $value
+        set good [expr {$good && [dict exists $must $flight] && [dict get $must $flight] == $value}]
+        line "$title $rank" [format "%-8s %7s %s" $flight [grouped $value] $unit]
     }
+    set wanted [lrange [lsort -integer -decreasing [dict values $must]] 0 2]
+    check "$title three" [expr {$good && $found eq $wanted}] "the input says $wanted"
 }
 show_top $reader highest altitude ft 3
 show_top $reader fastest gs kt 4
-set box [ask $reader box 44 50 4 14]
-line "lat 44..50, lon 4..14" "[llength $box] flights" [join [lmap row [lrange $box 0 2] {lindex $row 0}] ", "]
+set inside [lmap row [ask $reader box {*}$box] {lindex $row 0}]
+line "lat 46..47, lon 7..9" "[llength $inside] flights" [join [lrange $inside 0 2] ", "]
+set wanted [dict get $must box]
+check "the box" [expr {[lsort $inside] eq [lsort $wanted]}]\
+    "the input says the same [llength $wanted] of [lindex $expected 0] flights"
 set key [ask $reader any]
 line "one row" [ask $reader row $key]
 

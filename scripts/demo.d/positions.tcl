@@ -2,6 +2,7 @@
 
 namespace eval positions {
     variable columns {flight_id lat lon altitude gs updated_at}
+    variable here [file dirname [file normalize [info script]]]
 }
 
 # A dict: header (0 or 1), fields (of the first line), reports (lines without the header), batch columns for ingest_tsv.
@@ -32,6 +33,27 @@ proc positions::expected {path header limit} {
     }
     close $channel
     contents_of [dict values $rows]
+}
+
+# What the searches must find when all of the file is in the table. A dict: altitude and gs, each a dict from flight to value;
+# box, the flights in it. By awk, so that no line of Tcl is shared with the contents above.
+proc positions::searches {path header box} {
+    variable here
+    lassign $box south north west east
+    set found [dict create altitude {} gs {} box {}]
+    set channel [open |[list env LC_ALL=C awk -F \t -v header=$header -v south=$south -v north=$north -v west=$west\
+        -v east=$east -f [file join $here searches.awk] $path]]
+    fconfigure $channel -encoding utf-8
+    while {[gets $channel line] >= 0} {
+        lassign [split $line \t] what flight value
+        if {$what eq "box"} {
+            dict lappend found box $flight
+        } else {
+            dict set found $what $flight $value
+        }
+    }
+    close $channel
+    return $found
 }
 
 # The number as Tcl prints it: 8.144920 is 8.14492.

@@ -11,7 +11,7 @@ set times {}
 proc search_live {} {
     timed {set ::rows [FlightState search -countOnly 1]}
     timed {FlightState search -compare {{notnull altitude}} -sort -altitude -limit 1 -lists 1}
-    timed {FlightState search -compare {{between lat 44 50} {between lon 4 14}} -countOnly 1}
+    timed {FlightState search -compare {{between lat 46 47} {between lon 7 9}} -countOnly 1}
     after 10 search_live
 }
 
