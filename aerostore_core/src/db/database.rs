@@ -223,11 +223,14 @@ impl Database {
     /// # Errors
     /// `Duplicate` when there is one of that name with another definition; `Space`; `ReadOnly`; `Closed`.
     pub fn create_table(&self, schema: &Schema) -> Result<Table, Error> {
+        // Found first: whoever only makes sure that a table is there has nothing to write.
+        if let Some(table) = self.table(schema.name())?
+            && **table.schema() == *schema
+        {
+            return Ok(table);
+        }
         if self.0.read_only {
-            return match self.table(schema.name())? {
-                Some(table) if **table.schema() == *schema => Ok(table),
-                _ => Err(Error::Txn(txn::TxnError::ReadOnly)),
-            };
+            return Err(Error::Txn(txn::TxnError::ReadOnly));
         }
         self.0.start_worker()?;
         let session = self.0.session()?;

@@ -3,7 +3,7 @@
 //! Shape       [`Input`] keeps the bytes of the current batch; lines and fields are slices of them, values go straight
 //!             into one reused row image, and that to a [`BatchSink`]: nothing is allocated per row. A batch that lost
 //!             against other transactions is parsed again from its bytes.
-//! Format      G1: lines and fields as [`tsv`](crate::row::tsv) cuts them, so CRLF is a line end as LF is, and the last
+//! Format      G1: lines and fields as [`tsv`] cuts them, so CRLF is a line end as LF is, and the last
 //!             line needs none. G2: empty lines are skipped, but counted as lines. G3: a byte order mark at the start is
 //!             skipped. G4: nothing is quoted. G5: a field is null when it is `\N` or the null mark, or when it is empty
 //!             and its column nullable. G6: a line has as many fields as columns were named.
