@@ -44,10 +44,14 @@ impl DataDir {
 
     /// Opens a data directory, made if it is missing.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        let wal_dir = path.join(WAL_DIR);
-        DirBuilder::new().recursive(true).mode(0o700).create(&wal_dir).map_err(at(&wal_dir))?;
         let lock_path = path.join(LOCK);
-        let lock = LockFile::open_or_create(&lock_path)?;
+        let lock = if let Ok(lock) = LockFile::open(&lock_path) {
+            lock
+        } else {
+            let wal_dir = path.join(WAL_DIR);
+            DirBuilder::new().recursive(true).mode(0o700).create(&wal_dir).map_err(at(&wal_dir))?;
+            LockFile::open_or_create(&lock_path)?
+        };
         // One opener at a time, so that whoever finds peers finds processes that have the database open.
         if !lock.lock_wait(OPENING_BYTE, OPEN_TIMEOUT)? {
             return Err(Error::Busy {
@@ -131,16 +135,18 @@ fn sync_dir(path: &Path) -> Result<(), Error> {
 }
 
 fn read_text(path: &Path) -> Result<String, Error> {
-    let mut text = String::new();
-    let file = File::open(path).map_err(at(path))?;
-    file.take(4096).read_to_string(&mut text).map_err(at(path))?;
-    Ok(text)
+    // One call: the files are a line or two, and every call counts in a warm open.
+    let mut bytes = [0; 4096];
+    let length = File::open(path).and_then(|mut file| file.read(&mut bytes)).map_err(at(path))?;
+    String::from_utf8(bytes[..length].to_vec())
+        .map_err(|_| Error::BadFile { path: path.to_owned(), reason: "not UTF-8".to_owned() })
 }
 
 /// Reads the directory's uuid; the first process to come makes one.
 fn identity(dir: &Path) -> Result<[u8; 16], Error> {
     let path = dir.join(IDENTITY);
-    if !path.exists() {
+    let first = read_text(&path);
+    if matches!(&first, Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound) {
         let uuid = random_uuid()?;
         let temporary = dir.join(format!("identity.{}", uuid_text(&uuid)));
         let mut file = OpenOptions::new()
@@ -160,7 +166,7 @@ fn identity(dir: &Path) -> Result<[u8; 16], Error> {
             _ => sync_dir(dir)?,
         }
     }
-    let text = read_text(&path)?;
+    let text = first.or_else(|_| read_text(&path))?;
     let mut lines = text.lines();
     let bad = |reason: &str| Error::BadFile { path: path.clone(), reason: reason.to_owned() };
     if lines.next() != Some(FIRST_LINE) {
