@@ -36,6 +36,10 @@ pub(crate) struct Open {
     pub(crate) database: Database,
     /// The data directory, absolute.
     pub(crate) dir: PathBuf,
+    /// Whether it refuses writes.
+    read_only: bool,
+    /// The limit that it was opened with, as asked; the mapping may have another one.
+    asked_max_bytes: Option<u64>,
     /// The process that opened it; a forked child has to open it anew.
     process: u32,
 }
@@ -49,9 +53,9 @@ pub(crate) struct OpenOptions {
     pub(crate) shm: Option<PathBuf>,
     /// Most bytes that the mapping may grow to.
     pub(crate) max_bytes: Option<u64>,
-    /// Refuse writes.
-    pub(crate) read_only: bool,
-    /// Configuration keys and values.
+    /// Refuse writes, or do not; not if nobody says.
+    pub(crate) read_only: Option<bool>,
+    /// Configuration keys and values, known to be good.
     pub(crate) config: Vec<(String, String)>,
 }
 
@@ -69,34 +73,36 @@ pub(crate) fn database() -> Result<Arc<Open>, Error> {
 }
 
 /// Opens the database, or gives the open one when that is what the options ask for.
-pub(crate) fn open(options: OpenOptions) -> Result<Arc<Open>, Error> {
+pub(crate) fn open(options: &OpenOptions) -> Result<Arc<Open>, Error> {
     let mut slot = slot();
     if let Some(open) = slot.as_ref().filter(|open| open.process == std::process::id()) {
-        open.check_same(&options)?;
+        open.check_same(options)?;
+        open.configure(options)?;
         return Ok(Arc::clone(open));
     }
     if let Some(of_parent) = slot.take() {
         // A forked child must not detach what is its parent's.
         std::mem::forget(of_parent);
     }
-    let dir = options.dir.unwrap_or_else(|| DEFAULT_DIR.into());
-    let mut builder = Database::builder(&dir).read_only(options.read_only);
-    if let Some(path) = options.shm {
-        builder = builder.shm_path(path);
+    let dir = options.dir.clone().unwrap_or_else(|| DEFAULT_DIR.into());
+    let read_only = options.read_only.unwrap_or(false);
+    let mut builder = Database::builder(&dir).read_only(read_only);
+    if let Some(path) = &options.shm {
+        builder = builder.shm_path(path.clone());
     }
     if let Some(bytes) = options.max_bytes {
         builder = builder.max_bytes(bytes);
     }
     let database = builder.open()?;
-    for (key, value) in &options.config {
-        database.set_config(key, value)?;
-    }
-    if !options.read_only {
+    if !read_only {
         let schema = FLIGHT_STATE.as_ref().map_err(|error| Error::from(error.clone()))?;
         database.create_table(schema)?;
     }
     let dir = absolute(&dir);
-    let open = Arc::new(Open { database, dir, process: std::process::id() });
+    let asked_max_bytes = options.max_bytes;
+    let process = std::process::id();
+    let open = Arc::new(Open { database, dir, read_only, asked_max_bytes, process });
+    open.configure(options)?;
     *slot = Some(Arc::clone(&open));
     Ok(open)
 }
@@ -127,10 +133,38 @@ impl Open {
             return Err(differs("database", &absolute(dir), &self.dir));
         }
         let shm = &self.database.boot().shm;
-        match &options.shm {
-            Some(asked) if absolute(asked) != absolute(shm) => Err(differs("mapping", asked, shm)),
-            _ => Ok(()),
+        if let Some(asked) = &options.shm
+            && absolute(asked) != absolute(shm)
+        {
+            return Err(differs("mapping", asked, shm));
         }
+        let differs = |option: &str, asked: u64, open: u64| {
+            let dir = self.dir.display();
+            let message = format!(
+                "database \"{dir}\" is open with {option} {open}; close it before opening it with {option} {asked}"
+            );
+            Err(Error::new("BUSY", message))
+        };
+        match options.read_only {
+            Some(asked) if asked != self.read_only => {
+                return differs("-readonly", asked.into(), self.read_only.into());
+            }
+            _ => {}
+        }
+        let Some(asked) = options.max_bytes else { return Ok(()) };
+        let open = self.database.status()?.max_bytes;
+        if self.asked_max_bytes == Some(asked) || open == asked {
+            Ok(())
+        } else {
+            differs("-size", asked, open)
+        }
+    }
+
+    fn configure(&self, options: &OpenOptions) -> Result<(), Error> {
+        for (key, value) in &options.config {
+            self.database.set_config(key, value)?;
+        }
+        Ok(())
     }
 }
 

@@ -19,6 +19,32 @@ enum Kind {
     Number { default: u64, min: u64, max: u64 },
 }
 
+impl ConfigKey {
+    /// What values it takes, in words.
+    pub fn allowed(&self) -> String {
+        match self.kind {
+            Kind::OnOff { .. } => "on or off".to_owned(),
+            Kind::Number { min, max, .. } => format!("a whole number from {min} to {max}"),
+        }
+    }
+
+    /// Whether it takes this value, which no database is needed to say.
+    pub fn accepts(&self, text: &str) -> bool {
+        self.parse(text).is_some()
+    }
+
+    fn parse(&self, text: &str) -> Option<u64> {
+        match self.kind {
+            Kind::OnOff { .. } => match text {
+                "on" | "true" | "yes" | "1" => Some(1),
+                "off" | "false" | "no" | "0" => Some(0),
+                _ => None,
+            },
+            Kind::Number { min, max, .. } => text.parse().ok().filter(|value| (min..=max).contains(value)),
+        }
+    }
+}
+
 /// Every setting.
 pub const CONFIG_KEYS: [ConfigKey; 3] = [
     ConfigKey { name: "synchronous_commit", kind: Kind::OnOff { default: true } },
@@ -75,26 +101,10 @@ impl Config {
 
     pub(super) fn set(&self, name: &str, text: &str) -> Result<(), Error> {
         let index = Self::index(name)?;
-        let value = match CONFIG_KEYS[index].kind {
-            Kind::OnOff { .. } => match text {
-                "on" | "true" | "yes" | "1" => 1,
-                "off" | "false" | "no" | "0" => 0,
-                _ => {
-                    return Err(Error::Config {
-                        reason: format!("bad value \"{text}\" for {name}: must be on or off"),
-                    });
-                }
-            },
-            Kind::Number { min, max, .. } => {
-                text.parse().ok().filter(|value| (min..=max).contains(value)).ok_or_else(|| {
-                    Error::Config {
-                        reason: format!(
-                            "bad value \"{text}\" for {name}: must be a whole number from {min} to {max}"
-                        ),
-                    }
-                })?
-            }
-        };
+        let key = CONFIG_KEYS[index];
+        let value = key.parse(text).ok_or_else(|| Error::Config {
+            reason: format!("bad value \"{text}\" for {name}: must be {}", key.allowed()),
+        })?;
         self.values[index].store(value, Ordering::Relaxed);
         Ok(())
     }
@@ -125,5 +135,12 @@ mod tests {
         assert_eq!(config.get("synchronous_commit").unwrap(), "on");
         config.set("synchronous_commit", "off").unwrap();
         assert_eq!(config.get("synchronous_commit").unwrap(), "off");
+    }
+
+    #[test]
+    fn a_value_is_judged_without_a_database() {
+        let [commit, delay, _] = CONFIG_KEYS;
+        assert!(commit.accepts("off") && !commit.accepts("perhaps"));
+        assert!(delay.accepts("10000") && !delay.accepts("10001") && !delay.accepts(""));
     }
 }

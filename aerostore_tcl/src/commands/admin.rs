@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use aerostore_core::db::{CONFIG_KEYS, SlotStatus};
+use aerostore_core::db::{CONFIG_KEYS, ConfigKey, SlotStatus};
 
 use crate::commands::search::flag;
 use crate::commands::table::choices;
@@ -33,7 +33,7 @@ pub(crate) fn init(interp: &Interp, words: &[Obj]) -> Outcome {
         }
         return reply(interp, &boot(&*engine::database()?));
     }
-    let open = engine::open(init_options(interp, words)?)?;
+    let open = engine::open(&init_options(interp, words)?)?;
     crate::package::create_tables(interp, &open)?;
     reply(interp, &boot(&open))
 }
@@ -56,7 +56,7 @@ fn init_options(interp: &Interp, words: &[Obj]) -> Result<OpenOptions, Error> {
         match option {
             InitOption::Shm => options.shm = Some(path(value)?),
             InitOption::Size => options.max_bytes = Some(size(value)?),
-            InitOption::ReadOnly => options.read_only = flag("-readonly", value)?,
+            InitOption::ReadOnly => options.read_only = Some(flag("-readonly", value)?),
             InitOption::Config => options.config = settings(interp, value)?,
         }
     }
@@ -84,22 +84,31 @@ fn settings(interp: &Interp, value: &Obj) -> Result<Vec<(String, String)>, Error
     if words.len() % 2 != 0 {
         return Err(Error::syntax(format!("missing value in -config \"{}\"", value.quoted())));
     }
-    words.chunks_exact(2).map(|pair| Ok((setting(&pair[0])?, plain(&pair[1])))).collect()
+    words.chunks_exact(2).map(|pair| assignment(&pair[0], &pair[1])).collect()
 }
 
-/// The engine's name of a setting.
-fn setting(name: &Obj) -> Result<String, Error> {
-    let text = plain(name);
-    let names = CONFIG_KEYS.map(|key| key.name);
-    match text.strip_prefix(PREFIX) {
-        Some(setting) if names.contains(&setting) => Ok(setting.to_owned()),
-        _ => {
-            let names: Vec<_> = names.iter().map(|name| format!("{PREFIX}{name}")).collect();
-            let names: Vec<_> = names.iter().map(String::as_str).collect();
-            Err(Error::new("CONFIG", format!("bad setting \"{text}\": must be {}", choices(&names)))
-                .with(text))
-        }
+/// A setting, by the engine's name, and a value that it takes.
+fn assignment(name: &Obj, value: &Obj) -> Result<(String, String), Error> {
+    let key = setting(name)?;
+    let text = plain(value);
+    if key.accepts(&text) {
+        return Ok((key.name.to_owned(), text));
     }
+    let name = plain(name);
+    let message = format!("bad value \"{}\" for {name}: must be {}", value.quoted(), key.allowed());
+    Err(Error::new("CONFIG", message).with(name))
+}
+
+/// The setting of that name.
+fn setting(name: &Obj) -> Result<ConfigKey, Error> {
+    let text = plain(name);
+    let plain_name = text.strip_prefix(PREFIX);
+    let found = CONFIG_KEYS.into_iter().find(|key| Some(key.name) == plain_name);
+    found.ok_or_else(|| {
+        let names = CONFIG_KEYS.map(|key| format!("{PREFIX}{}", key.name));
+        let names = names.each_ref().map(String::as_str);
+        Error::new("CONFIG", format!("bad setting \"{text}\": must be {}", choices(&names))).with(text)
+    })
 }
 
 fn plain(value: &Obj) -> String {
@@ -183,8 +192,8 @@ fn slot(slot: &SlotStatus) -> Obj {
 /// `aerostore::set_config key value`
 pub(crate) fn set_config(interp: &Interp, words: &[Obj]) -> Outcome {
     let [_, name, value] = words else { return Err(Error::usage(interp, words, 1, c"key value")) };
-    let name = setting(name)?;
-    engine::database()?.database.set_config(&name, &plain(value))?;
+    let (name, value) = assignment(name, value)?;
+    engine::database()?.database.set_config(&name, &value)?;
     reply(interp, &Obj::empty())
 }
 
@@ -200,7 +209,7 @@ pub(crate) fn get_config(interp: &Interp, words: &[Obj]) -> Outcome {
         }
         [_, name] => {
             let name = setting(name)?;
-            reply(interp, &Obj::string(&engine::database()?.database.get_config(&name)?))
+            reply(interp, &Obj::string(&engine::database()?.database.get_config(name.name)?))
         }
         _ => Err(Error::usage(interp, words, 1, c"?key?")),
     }
