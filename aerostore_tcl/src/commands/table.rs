@@ -6,9 +6,10 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
-use aerostore_core::db::{Table, Transaction, TxnOptions};
+use aerostore_core::db::{self, Table, Transaction, TxnOptions};
 use aerostore_core::query::{Compare, Expr, Literal, Operator, Query};
-use aerostore_core::row::{Column, RowView, Schema, Value};
+use aerostore_core::row::{Column, RowError, RowView, Schema, Value};
+use aerostore_core::txn::TxnError;
 
 use crate::convert::{self, Input};
 use crate::engine::{self, Open};
@@ -134,7 +135,7 @@ impl Bound {
             return Ok(index);
         }
         let found = name.text().ok().and_then(|text| self.schema.find(&text));
-        let index = found.ok_or_else(|| self.unknown_column(name))?;
+        let index = found.ok_or_else(|| self.unknown_column(&name.quoted()))?;
         name.cache_column(self.serial, index);
         Ok(index)
     }
@@ -144,8 +145,8 @@ impl Bound {
         names.iter().map(|name| self.column(name)).collect()
     }
 
-    fn unknown_column(&self, name: &Obj) -> Error {
-        let name = name.quoted();
+    /// The error that no column has this name, with those that there are.
+    pub(super) fn unknown_column(&self, name: &str) -> Error {
         let names: Vec<_> = self.schema.columns().iter().map(Column::name).collect();
         Error::syntax(format!("bad column \"{name}\": must be {}", choices(&names))).with("COLUMN").with(name)
     }
@@ -260,7 +261,13 @@ impl Opened {
     fn delete(&self, interp: &Interp, words: &[Obj]) -> Outcome {
         let [_, _, key] = words else { return Err(Error::usage(interp, words, 2, c"key")) };
         let key = self.bound.key(key)?;
-        let found = self.write(|txn| txn.delete(&self.bound.table, key.value()))?;
+        let found = self.write(|txn| match txn.delete(&self.bound.table, key.value()) {
+            // No row has a key that its column cannot hold.
+            Err(db::Error::Txn(TxnError::Row(RowError::TooLong { .. } | RowError::Range { .. }))) => {
+                Ok(false)
+            }
+            outcome => outcome,
+        })?;
         reply(interp, &Obj::boolean(found))
     }
 

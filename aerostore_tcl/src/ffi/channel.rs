@@ -27,8 +27,8 @@ pub(crate) enum ReadChunk {
 }
 
 impl Channel {
-    /// The interpreter's open channel of that name.
-    pub(crate) fn find(interp: &Interp, name: &Obj) -> Result<Self, Raised> {
+    /// The interpreter's open channel of that name; `None` when it is not for reading.
+    pub(crate) fn find(interp: &Interp, name: &Obj) -> Result<Option<Self>, Raised> {
         let mut mode: c_int = 0;
         // SAFETY: a live interpreter, a Tcl string, which ends in a zero byte, and a place for the answer.
         let raw = unsafe { stub!(tcl_GetChannel(interp.raw(), name.bytes().as_ptr().cast(), &raw mut mode)) };
@@ -36,11 +36,9 @@ impl Channel {
             return Err(Raised);
         }
         if mode & TCL_READABLE.cast_signed() == 0 {
-            let message = format!("channel \"{}\" wasn't opened for reading", name.quoted());
-            interp.set_result(&Obj::string(&message));
-            return Err(Raised);
+            return Ok(None);
         }
-        Ok(Self::keep(raw, true))
+        Ok(Some(Self::keep(raw, true)))
     }
 
     /// Opens a file for reading bytes.
@@ -67,29 +65,6 @@ impl Channel {
         let code =
             unsafe { stub!(tcl_SetChannelOption(interp.raw(), self.raw, option.as_ptr(), value.as_ptr())) };
         if code == ok() { Ok(()) } else { Err(Raised) }
-    }
-
-    /// Puts decompression of gzip between the channel and its readers, by Tcl's own `zlib push`.
-    pub(crate) fn decompress(&mut self, interp: &Interp) -> Result<(), Raised> {
-        // The command wants a name, which only the interpreter's own channels have.
-        // SAFETY: our channel, a live interpreter; the name is a C string that lives as long as the channel.
-        let name = unsafe {
-            stub!(tcl_RegisterChannel(interp.raw(), self.raw));
-            CStr::from_ptr(stub!(tcl_GetChannelName(self.raw)))
-        };
-        let name = Obj::string(&name.to_string_lossy());
-        let done = interp.call(
-            &["::zlib", "push", "gunzip"].map(Obj::from).iter().chain([&name]).cloned().collect::<Vec<_>>(),
-        );
-        // The transformation is now the top of the channel's stack; all handles reach it.
-        // SAFETY: registered above; our own reference stays.
-        unsafe { stub!(tcl_UnregisterChannel(interp.raw(), self.raw)) };
-        if done != super::Completion::OK {
-            return Err(Raised);
-        }
-        interp.reset_result();
-        // The new top of the stack has the default translation.
-        self.set_option(interp, c"-translation", c"binary")
     }
 
     /// Whether what is read is Tcl's text.

@@ -4,10 +4,11 @@
 use std::ops::ControlFlow;
 
 use aerostore_core::db::TxnOptions;
-use aerostore_core::db::ingest::{IngestCause, IngestError, IngestReport, Input, RowFault};
+use aerostore_core::db::ingest::{ColumnsError, IngestCause, IngestError, IngestReport, Input, RowFault};
 
+use super::meter::Meter;
 use super::options::{Ingest, Origin};
-use super::source::ChannelReader;
+use super::source::{ChannelReader, GzipReader};
 use crate::commands::table::Opened;
 use crate::error::{Error, Outcome, reply};
 use crate::ffi::{Channel, Completion, Interp, Obj};
@@ -21,17 +22,31 @@ pub(in crate::commands) fn run(table: &Opened, interp: &Interp, words: &[Obj]) -
             data = value.data();
             Input::from_bytes(&data)
         }
-        Origin::File(path) => Input::from_reader(ChannelReader::new(interp, open_file(interp, path)?)),
+        Origin::File(path) => {
+            let reader = ChannelReader::new(interp, open_file(interp, path)?);
+            if path.bytes().ends_with(b".gz") {
+                Input::from_reader(GzipReader::new(reader))
+            } else {
+                Input::from_reader(reader)
+            }
+        }
         Origin::Channel(name) => {
             let channel = Channel::find(interp, name).map_err(|_| Error::Tcl("NOT_FOUND"))?;
+            let unreadable = || format!("channel \"{}\" wasn't opened for reading", name.quoted());
+            let channel = channel.ok_or_else(|| Error::new("IO", unreadable()))?;
             Input::from_reader(ChannelReader::new(interp, channel))
         }
     };
     let mut script = Progress::new(request.progress);
+    let mut meter = request.progress.is_none().then(Meter::of_terminal).flatten();
     let (database, options) = (&table.open.database, &request.options);
     let outcome = database.ingest(&table.bound.table, options, input, TxnOptions::default(), &mut |report| {
+        if let Some(meter) = &mut meter {
+            meter.show(report);
+        }
         script.run(interp, report)
     });
+    drop(meter);
     match (outcome, script.ended) {
         (Ok(report), _) => reply(interp, &figures(&report)),
         (Err(error), Some(Completion::BREAK)) if matches!(error.cause, IngestCause::Cancelled) => {
@@ -41,7 +56,7 @@ pub(in crate::commands) fn run(table: &Opened, interp: &Interp, words: &[Obj]) -
             Err(Error::Raised)
         }
         (Err(error), Some(other)) if matches!(error.cause, IngestCause::Cancelled) => Ok(other),
-        (Err(error), _) => Err(failure(error)),
+        (Err(error), _) => Err(failure(table, error)),
     }
 }
 
@@ -54,11 +69,14 @@ fn open_file(interp: &Interp, path: &Obj) -> Result<Channel, Error> {
         let message = format!("cannot read \"{}\": zstd is not supported, gzip is", path.quoted());
         return Err(Error::new("IO", message));
     }
-    let mut channel = Channel::open(interp, path).map_err(|_| Error::Tcl("IO"))?;
-    if name.ends_with(b".gz") {
-        channel.decompress(interp).map_err(|_| Error::Tcl("IO"))?;
+    // Tcl opens a directory like a file, and only reading it fails.
+    if interp.call(&[Obj::from("::tcl::file::isdirectory"), path.clone()]) == Completion::OK
+        && interp.result().as_boolean() == Some(true)
+    {
+        return Err(Error::new("IO", format!("couldn't open \"{}\": it is a directory", path.quoted())));
     }
-    Ok(channel)
+    interp.reset_result();
+    Channel::open(interp, path).map_err(|_| Error::Tcl("IO"))
 }
 
 /// The script that is called after each batch.
@@ -121,11 +139,15 @@ fn fault(fault: &RowFault) -> Obj {
     ])
 }
 
-fn failure(error: IngestError<aerostore_core::db::Error>) -> Error {
+fn failure(table: &Opened, error: IngestError<aerostore_core::db::Error>) -> Error {
     let message = error.to_string();
     match error.cause {
         IngestCause::Row(fault) => {
             Error::new("PARSE", message).with(fault.line.to_string()).with(fault.column.unwrap_or_default())
+        }
+        IngestCause::Columns(ColumnsError::Unknown { name, .. }) => table.bound.unknown_column(&name),
+        IngestCause::Columns(ColumnsError::Duplicate { column } | ColumnsError::Missing { column }) => {
+            Error::syntax(message).with("COLUMN").with(column)
         }
         IngestCause::Columns(_) => Error::syntax(message),
         IngestCause::Io { .. } => Error::new("IO", message),

@@ -1,7 +1,9 @@
-//! A Tcl channel as a stream of bytes.
+//! A Tcl channel as a stream of bytes, and what gzip has compressed.
 #![forbid(unsafe_code)]
 
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
+
+use flate2::read::MultiGzDecoder;
 
 use crate::ffi::{Channel, Interp, Obj, ReadChunk};
 
@@ -79,6 +81,27 @@ impl Read for ChannelReader<'_> {
         buffer[..count].copy_from_slice(&self.ready[self.at..self.at + count]);
         self.at += count;
         Ok(count)
+    }
+}
+
+/// What gzip has compressed, all members of it, one after the other.
+pub(super) struct GzipReader<R>(MultiGzDecoder<R>);
+
+impl<R: Read> GzipReader<R> {
+    pub(super) fn new(compressed: R) -> Self {
+        Self(MultiGzDecoder::new(compressed))
+    }
+}
+
+impl<R: Read> Read for GzipReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "gzip data ends early"),
+            ErrorKind::InvalidInput | ErrorKind::InvalidData => {
+                io::Error::new(error.kind(), format!("damaged gzip data: {error}"))
+            }
+            _ => error,
+        })
     }
 }
 
