@@ -118,6 +118,9 @@ impl Search {
 
     fn list(&mut self, name: &str, value: &Obj, listing: Listing) -> Result<(), Error> {
         if flag(name, value)? {
+            if self.listing.is_some_and(|other| other != listing) {
+                return Err(Error::syntax("-lists and -dicts cannot both be given"));
+            }
             self.listing = Some(listing);
         }
         Ok(())
