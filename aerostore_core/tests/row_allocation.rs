@@ -58,7 +58,9 @@ struct Buffers {
 fn one_row(buffers: &mut Buffers, base: RowView<'_>) {
     let schema = Position::schema();
     let Buffers { image, delta, key, text } = buffers;
-    (delta.clear(), key.clear(), text.clear());
+    delta.clear();
+    key.clear();
+    text.clear();
     image.reset(schema);
     for (index, field) in LINE.into_iter().enumerate() {
         text::parse_into(schema, index, field, image).unwrap();
