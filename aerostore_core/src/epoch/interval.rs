@@ -255,9 +255,4 @@ impl Limbo {
     pub fn is_empty(&self) -> bool {
         self.retired.is_empty()
     }
-
-    /// Takes the waiting blocks out, for another session to adopt.
-    pub fn drain(&mut self) -> impl Iterator<Item = BlockRef> + '_ {
-        self.retired.drain(..).map(|retired| retired.block)
-    }
 }

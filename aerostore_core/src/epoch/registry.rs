@@ -16,7 +16,6 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sys::{LockFile, Probe};
 use std::mem::{offset_of, size_of};
 use std::sync::Mutex;
-use std::time::Duration;
 
 /// Entries of the process table of a mapping.
 const PROCESS_COUNT: u32 = 1024;
@@ -496,15 +495,7 @@ impl Registry {
         Ok(false)
     }
 
-    /// Waits for an exclusive lock on a named byte of the lock file; false when `timeout` passes first.
-    ///
-    /// # Errors
-    /// What the operating system says.
-    pub fn lock_wait(&self, byte: u64, timeout: Duration) -> Result<bool, EpochError> {
-        Ok(self.lock.lock_wait(byte, timeout)?)
-    }
-
-    /// Takes such a lock if it is free.
+    /// Takes the exclusive lock on a named byte of the lock file, if it is free.
     ///
     /// # Errors
     /// What the operating system says.

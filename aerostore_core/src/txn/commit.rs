@@ -6,7 +6,7 @@ use crate::mvcc::{RecordState, VersionRef};
 use crate::shm::BlockRef;
 use crate::sync::Ordering;
 use crate::sys::coarse_ns;
-use crate::txn::log::wait_durable;
+use crate::txn::log::{StagedRedo, wait_durable};
 use crate::txn::settle::{settle_aborted, settle_committed};
 use crate::txn::validate::validate;
 use crate::txn::{Isolation, Session, Transaction, TxnError};
@@ -25,8 +25,11 @@ impl Transaction {
             self.end_snapshot();
             return Ok(snapshot);
         };
-        self.session()?.participant.enter();
-        let (decided, logged_at) = match self.decide(record) {
+        let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
+        // Staged before the operation begins: waiting for the log must not hold back what others have retired.
+        let staged = session.stage_redo().map_err(|error| (error, None));
+        session.participant.enter();
+        let (decided, logged_at) = match staged.and_then(|staged| self.decide(record, staged)) {
             Ok((commit_ts, logged_at)) => (Ok(commit_ts), logged_at),
             Err((error, logged_at)) => (Err(error), logged_at),
         };
@@ -44,9 +47,12 @@ impl Transaction {
     }
 
     /// ACTIVE to COMMITTED. Either way with the timestamp that the log entry bears, if there is one.
-    fn decide(&mut self, block: BlockRef) -> Result<(u64, Option<u64>), (TxnError, Option<u64>)> {
+    fn decide(
+        &mut self,
+        block: BlockRef,
+        staged: Option<StagedRedo>,
+    ) -> Result<(u64, Option<u64>), (TxnError, Option<u64>)> {
         let Some(session) = self.session.as_deref_mut() else { return Err((TxnError::Ended, None)) };
-        let staged = session.stage_redo().map_err(|error| (error, None))?;
         let assigned = assign(session, block);
         let (commit_ts, logged_at) = match (assigned, staged) {
             (Ok(commit_ts), Some(staged)) => {

@@ -6,9 +6,8 @@
 
 use crate::epoch::Guard;
 use crate::index::{Entry, Inserted};
-use crate::mvcc::TOMBSTONE;
 use crate::mvcc::{
-    BeginWord, NEVER, RecordState, RowHeader, Stall, StallPolicy, TxnRecord, Version, VersionRef,
+    BeginWord, NEVER, RecordState, RowHeader, Stall, StallPolicy, TOMBSTONE, TxnRecord, Version, VersionRef,
     newest_committed,
 };
 use crate::row::{DirtyMask, RowImage, RowView, Value, delta};
@@ -378,7 +377,7 @@ impl Transaction {
             after.bytes(),
         )?;
         let base_offset = base.map_or(0, |(version, _)| version.offset);
-        let link = Link { guard: &guard, store, row, record, entry };
+        let link = Link { guard: &guard, row, record, entry };
         link.run(limbo, version, base_offset)?;
         table.primary(&guard)?.hint(&guard, hash, row_offset, version.offset)?;
         match (before, flags) {
@@ -475,7 +474,6 @@ const OWNER_WAIT_NS: u64 = 1_000_000;
 /// Linking one version on top of a row that is owned.
 struct Link<'a> {
     guard: &'a Guard<'a>,
-    store: &'a Store,
     row: &'a RowHeader,
     record: u64,
     entry: &'a crate::txn::intents::Intent,
@@ -510,7 +508,6 @@ impl Link<'_> {
             if record.state() != RecordState::Active {
                 return Err(TxnError::ForcedAbort);
             }
-            debug_assert!(self.store.stall.spins > 0);
         }
     }
 }
