@@ -102,10 +102,7 @@ impl Arena {
         let (identity, extents) = plan(options)?;
         let mapping = Mapping::new(file, identity.max_bytes, path)?;
         let end = extents * EXTENT_BYTES;
-        mapping
-            .allocate(0, end)
-            .and_then(|()| mapping.populate(0, end))
-            .map_err(|error| no_room(error, options))?;
+        mapping.make_present(0, end).map_err(|error| no_room(error, options))?;
         // SAFETY: the mapping is at least one extent long, page-aligned and zero but for magic and version; the caller
         // keeps others away until the arena is ready.
         unsafe { ArenaHeader::initialise(mapping.base().cast(), identity, extents) };

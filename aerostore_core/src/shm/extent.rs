@@ -45,10 +45,10 @@ impl Arena {
         if start.saturating_add(EXTENT_BYTES) > self.max_bytes() {
             return Err(self.out_of_space());
         }
-        let room = self.mapping().allocate(start, EXTENT_BYTES);
         // All pages are made present before others learn of the extent, at the price of clearing 2 MiB here: see the
         // note on interrupted `fallocate` in `sys::Mapping`. E1.
-        room.and_then(|()| self.mapping().populate(start, EXTENT_BYTES))
+        self.mapping()
+            .make_present(start, EXTENT_BYTES)
             .map_err(|error| if error.is_out_of_space() { self.out_of_space() } else { error.into() })?;
         fault_point();
         // AcqRel: pairs with the Acquire loads of the count. A lost race means that the extent is there as well.
