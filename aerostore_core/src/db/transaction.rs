@@ -22,7 +22,10 @@ impl Transaction {
 
     fn open(&mut self) -> Result<&mut txn::Transaction, Error> {
         self.database.check_open()?;
-        self.inner.as_mut().ok_or(Error::Txn(TxnError::Ended))
+        match &mut self.inner {
+            Some(inner) => Ok(inner),
+            None => Err(Error::Txn(TxnError::Ended)),
+        }
     }
 
     /// The options it was begun with.

@@ -183,7 +183,7 @@ impl TableCheck<'_> {
         }
         let hash = row.hash.load(Ordering::Relaxed);
         let found = index.find(guard, hash, |other| Ok::<bool, ShmError>(other == offset))?;
-        if found != Some(offset) {
+        if found.map(|found| found.row) != Some(offset) {
             self.problem(&format!("row {offset} is not found under its hash"));
         }
         let mut newer = u64::MAX;

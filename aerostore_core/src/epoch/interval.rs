@@ -12,6 +12,7 @@ use crate::epoch::{EpochError, Registry, Slot, SlotId};
 use crate::shm::{Arena, BlockRef, Heap, OwnerId, RelPtr, Shared, ShmError};
 use crate::sync::{AtomicU64, Ordering, fence};
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ use std::sync::Arc;
 const RETIRES_PER_EPOCH: u32 = 64;
 /// Retired blocks a session lets pile up before it looks for those it may free.
 const COLLECT_BATCH: usize = 128;
+/// The same for blocks that it uses again itself.
+const RECYCLE_BATCH: usize = 64;
 
 /// One session's place in the registry, from which it pins operations.
 pub struct Participant {
@@ -175,6 +178,69 @@ struct Retired {
     epoch: u64,
 }
 
+impl Retired {
+    /// May a running operation still reach it (I3)?
+    fn is_held(&self, intervals: &[(u64, u64)]) -> bool {
+        intervals.iter().any(|(low, high)| self.birth <= *high && *low <= self.epoch)
+    }
+}
+
+/// Blocks that stay LIVE and serve one session again and again: cheaper than giving them back and taking others, by four
+/// moves of their states. Private to the process; the reaper finds them by kind in the dead session's slabs.
+#[derive(Default)]
+pub struct Recycler {
+    ready: Vec<BlockRef>,
+    waiting: VecDeque<Retired>,
+    next_look: usize,
+    intervals: Vec<(u64, u64)>,
+}
+
+impl Recycler {
+    /// A block that no running operation can reach, if there is one.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    #[inline]
+    pub fn take(&mut self, participant: &Participant) -> Result<Option<BlockRef>, ShmError> {
+        if self.ready.is_empty() && self.waiting.len() >= self.next_look.max(RECYCLE_BATCH) {
+            self.look(participant)?;
+        }
+        Ok(self.ready.pop())
+    }
+
+    /// Gives a block back that began to serve in the epoch `birth`, and that nothing refers to any more.
+    #[inline]
+    pub fn put(&mut self, participant: &Participant, block: BlockRef, birth: u64) {
+        self.waiting.push_back(Retired { block, birth, epoch: participant.epoch() });
+    }
+
+    fn look(&mut self, participant: &Participant) -> Result<(), ShmError> {
+        participant.registry().intervals(&mut self.intervals)?;
+        let Self { ready, waiting, intervals, .. } = self;
+        waiting.retain(|retired| {
+            let held = retired.is_held(intervals);
+            if !held {
+                ready.push(retired.block);
+            }
+            held
+        });
+        // As in `Limbo::collect_now`.
+        self.next_look = self.waiting.len() + self.waiting.len() / 2 + RECYCLE_BATCH;
+        Ok(())
+    }
+
+    /// Retires every block: the session ends.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    pub fn close(&mut self, participant: &Participant, limbo: &mut Limbo) -> Result<(), ShmError> {
+        for block in self.ready.drain(..).chain(self.waiting.drain(..).map(|retired| retired.block)) {
+            limbo.retire(participant, block)?;
+        }
+        Ok(())
+    }
+}
+
 /// Blocks one session has retired and may not free yet. Private to the process: the blocks' states are the truth.
 #[derive(Default)]
 pub struct Limbo {
@@ -234,7 +300,7 @@ impl Limbo {
         participant.registry().intervals(&mut self.intervals)?;
         let intervals = &self.intervals;
         self.retired.retain(|retired| {
-            let held = intervals.iter().any(|(low, high)| retired.birth <= *high && *low <= retired.epoch);
+            let held = retired.is_held(intervals);
             if !held {
                 heap.free(retired.block);
             }

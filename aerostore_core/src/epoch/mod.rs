@@ -9,5 +9,5 @@ mod interval;
 mod registry;
 
 pub use error::EpochError;
-pub use interval::{Guard, Limbo, Participant};
+pub use interval::{Guard, Limbo, Participant, Recycler};
 pub use registry::{NO_SNAPSHOT, ProcessEntry, ProcessId, Registry, RegistryHeader, Slot, SlotId, SlotState};

@@ -140,9 +140,7 @@ pub struct Slot {
     interval_low: AtomicU64,
     /// Highest epoch of the running operation, 0 between operations.
     interval_high: AtomicU64,
-    /// Monotonic nanoseconds when the snapshot was taken.
-    pub snapshot_since_ns: AtomicU64,
-    _pad: [u64; 19],
+    _pad: [u64; 20],
 }
 
 const _: () = assert!(size_of::<Slot>() == 256 && offset_of!(Slot, snapshot) == 72);

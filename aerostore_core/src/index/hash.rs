@@ -22,6 +22,8 @@ use table::{EMPTY, FROZEN, FROZEN_EMPTY, MOVED, Probe, Slot, entry_word, row_of}
 
 /// Slots of the first table.
 const INITIAL_LOG2: u32 = 10;
+/// Bytes that a processor fetches at once.
+const LINE_BYTES: u64 = 64;
 /// Slots that one insert moves while a table grows.
 const MOVE_BATCH: u64 = 128;
 
@@ -68,6 +70,29 @@ pub struct Entry {
     pub version: u64,
 }
 
+/// What a search found.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// Offset of the row.
+    pub row: u64,
+    /// Offset of its slot.
+    slot: u64,
+}
+
+impl Found {
+    /// Says where the newest version of the row is now, for the next search to fetch ahead. The guard is of the operation in
+    /// which it was found. Lost when the table is growing.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    #[inline]
+    pub fn hint(&self, guard: &Guard<'_>, version: u64) -> Result<(), ShmError> {
+        // Relaxed: nothing depends on it.
+        guard.resolve::<Slot>(self.slot)?.hint.store(version, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
 /// What an insert found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inserted {
@@ -100,6 +125,20 @@ impl<'a> HashIndex<'a> {
         Ok(block)
     }
 
+    /// Fetches ahead what a search for `hash` looks at first.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    #[inline]
+    pub fn prefetch(&self, guard: &Guard<'_>, hash: u64) -> Result<(), ShmError> {
+        let offset = guard.protect(self.root);
+        let table: &HashTable = guard.resolve(offset)?;
+        if let Some(slot) = Probe::new(table, hash).slot_offset(guard, offset)? {
+            guard.arena().prefetch(slot);
+        }
+        Ok(())
+    }
+
     /// The row whose hash is `hash` and for which `matches` says yes.
     ///
     /// # Errors
@@ -110,21 +149,24 @@ impl<'a> HashIndex<'a> {
         guard: &Guard<'_>,
         hash: u64,
         mut matches: impl FnMut(u64) -> Result<bool, E>,
-    ) -> Result<Option<u64>, E> {
+    ) -> Result<Option<Found>, E> {
         let mut offset = guard.protect(self.root);
         while offset != 0 {
             let table: &HashTable = guard.resolve(offset)?;
             let mut probe = Probe::new(table, hash);
-            while let Some(slot) = probe.slot(guard, offset)? {
+            while let Some(slot_offset) = probe.slot_offset(guard, offset)? {
+                let slot: &Slot = guard.resolve(slot_offset)?;
                 let word = slot.word.load(Ordering::Acquire);
                 if word == EMPTY || word == FROZEN_EMPTY {
                     break;
                 }
                 if probe.tag_matches(word) {
-                    // Relaxed: a stale hint costs a fetch.
-                    guard.arena().prefetch(slot.hint.load(Ordering::Relaxed));
+                    // Relaxed: a stale hint costs a fetch. A version's key seldom lies in the line of its header.
+                    let version = slot.hint.load(Ordering::Relaxed);
+                    guard.arena().prefetch(version);
+                    guard.arena().prefetch(version.wrapping_add(LINE_BYTES));
                     if matches(row_of(word))? {
-                        return Ok(Some(row_of(word)));
+                        return Ok(Some(Found { row: row_of(word), slot: slot_offset }));
                     }
                 }
                 if !probe.advance() {
@@ -134,29 +176,6 @@ impl<'a> HashIndex<'a> {
             offset = guard.protect(table.next());
         }
         Ok(None)
-    }
-
-    /// Says where the newest version of `row` is now, for the next search to fetch ahead.
-    ///
-    /// # Errors
-    /// When the mapping is damaged.
-    #[inline]
-    pub fn hint(&self, guard: &Guard<'_>, hash: u64, row: u64, version: u64) -> Result<(), ShmError> {
-        let offset = guard.protect(self.root);
-        let table: &HashTable = guard.resolve(offset)?;
-        let mut probe = Probe::new(table, hash);
-        while let Some(slot) = probe.slot(guard, offset)? {
-            let word = slot.word.load(Ordering::Acquire);
-            if row_of(word) == row {
-                // Relaxed: nothing depends on it.
-                slot.hint.store(version, Ordering::Relaxed);
-                break;
-            }
-            if word == EMPTY || word == FROZEN_EMPTY || !probe.advance() {
-                break;
-            }
-        }
-        Ok(())
     }
 
     /// Adds `entry` unless a row for which `matches` says yes is there. `hash_of` tells the hash of any row, for moving it.

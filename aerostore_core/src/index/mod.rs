@@ -5,4 +5,4 @@ mod hash;
 pub mod key;
 
 #[cfg(not(loom))]
-pub use hash::{Blocks, Entry, HashIndex, HashTable, Inserted, STRUCTURE_BIRTH};
+pub use hash::{Blocks, Entry, Found, HashIndex, HashTable, Inserted, STRUCTURE_BIRTH};

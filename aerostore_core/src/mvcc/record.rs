@@ -4,8 +4,8 @@
 //!         ABORTED, always by CAS; decided is final. R2: all write intents are linked before the record leaves ACTIVE.
 //!         R3: C is taken from the clock after PENDING is visible; whoever meets PENDING takes one itself and CASes it in.
 //!         R4: a complete log record lies in the ring before PREPARED -> COMMITTED, which is the commit point.
-//!         R5: a record is used again only when no version and no owner word refers to it, the log writer has passed it,
-//!         and reclamation allows. R6: every intent is on the slot's list before the CAS that makes it visible.
+//!         R5: a record is used again only when no version and no owner word refers to it, its log entry bears the
+//!         decision, and reclamation allows. R6: every intent is on the slot's list before the CAS that makes it visible.
 //! Layout  state in the low 3 bits, commit timestamp above.
 //! Source  the state word with helping follows Hekaton (Larson et al., PVLDB 5(4), 2011) and Cicada's pending
 //!         timestamps (Lim et al., SIGMOD 2017); PENDING before the timestamp is ours, found necessary by model checking.
@@ -99,10 +99,11 @@ impl TxnRecord {
         }
     }
 
-    /// Makes a block that nobody else can see an ACTIVE record of `slot`.
-    pub fn init(&self, slot: u16, incarnation: u32) {
+    /// Makes a block that nobody else can reach an ACTIVE record of `slot`, begun at `now_ns`.
+    pub fn init(&self, slot: u16, incarnation: u32, now_ns: u64) {
         self.owner.store(u64::from(slot) | u64::from(incarnation) << 16, Ordering::Relaxed);
         self.waits_for.store(0, Ordering::Relaxed);
+        self.touch(now_ns);
         self.word.store(ACTIVE, Ordering::Release);
     }
 

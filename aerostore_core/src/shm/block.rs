@@ -1,9 +1,10 @@
 //! Blocks: what the allocator hands out, and the state word that is the only truth about each.
 //!
 //! Layout      16 bytes of header before a 16-aligned payload; word = generation:32 | retirer:16 | kind:8 | state:8.
-//! Invariants  B1: FREE -> RESERVED is done by the slab's owner only, and raises the generation. B2: every other move is a CAS on
-//!             the whole word, so exactly one caller wins it. B3: a block is freed by who reserved or retired it, or, once
-//!             that process is dead, by whoever reaps it.
+//! Invariants  B1: FREE -> RESERVED is done by the slab's owner only, and raises the generation. B2: a move that others may try
+//!             too is a CAS on the whole word, so exactly one caller wins it; one that only the caller may make (B1, B3, or
+//!             nobody else knows the block) is a store. B3: a block is freed by who reserved or retired it, or, once that
+//!             process is dead, by whoever reaps it.
 //! Ordering    publish and retire are `AcqRel`, so who sees LIVE sees the payload written while RESERVED.
 
 use std::mem::offset_of;
@@ -225,6 +226,40 @@ impl Arena {
             BlockState::Live => Move::Done(true),
             BlockState::Free | BlockState::Retired => Move::Done(false),
         })
+    }
+
+    /// Makes a reserved block live that nobody but the caller knows, which has reserved it. A block that is live already
+    /// stays as it is.
+    #[inline]
+    pub fn publish_own(&self, block: BlockRef) {
+        let Ok(header) = self.block_header(block.offset) else { return };
+        // Relaxed: the caller wrote it.
+        let word = BlockWord(header.word.load(Ordering::Relaxed));
+        if word.state() == BlockState::Reserved && word.generation() == block.generation {
+            fault_point();
+            // Release: who sees LIVE sees the payload. B2: nobody else moves it.
+            header.word.store(word.with(BlockState::Live, 0).bits(), Ordering::Release);
+            fault_point();
+        }
+    }
+
+    /// Makes a reserved or retired block free that lies in the caller's own slab, and that it has reserved or retired; false when
+    /// it is neither.
+    #[inline]
+    pub(super) fn mark_own_free(&self, block: BlockRef) -> bool {
+        let Ok(header) = self.block_header(block.offset) else { return false };
+        // Acquire: pairs with the Release of whoever moved the state.
+        let word = BlockWord(header.word.load(Ordering::Acquire));
+        if word.generation() != block.generation
+            || !matches!(word.state(), BlockState::Reserved | BlockState::Retired)
+        {
+            return false;
+        }
+        fault_point();
+        // Release: the payload's last use comes before. B2, B3: nobody else moves it.
+        header.word.store(BlockWord::free(word.generation()).bits(), Ordering::Release);
+        fault_point();
+        true
     }
 
     /// Makes a live block retired by `retirer`; exactly one caller gets true, and has to free it later.

@@ -245,15 +245,18 @@ impl Heap {
     }
 
     /// Frees a reserved or retired block; true for the one caller that did. Only who reserved or retired it may call.
+    #[inline]
     pub fn free(&mut self, block: BlockRef) -> bool {
-        if !self.arena.mark_free(block) {
-            return false;
-        }
         let slab = slab_of(block.offset);
-        let Some(header) = self.arena.slab_header(slab) else { return true };
+        let Some(header) = self.arena.slab_header(slab) else { return false };
         let word = header.load();
         if !word.is_owned_by(self.owner) {
+            if !self.arena.mark_free(block) {
+                return false;
+            }
             note_remote_free(&self.arena, header);
+        } else if !self.arena.mark_own_free(block) {
+            return false;
         } else if let SlabUse::Blocks(class) = word.usage() {
             // Relaxed: written by this session, or by the owner before it.
             let tag = header.tag.load(Ordering::Relaxed);

@@ -8,6 +8,7 @@ use crate::sync::Ordering;
 use crate::sys::coarse_ns;
 use crate::txn::log::{StagedRedo, wait_durable};
 use crate::txn::settle::{settle_aborted, settle_committed};
+use crate::txn::transaction::running;
 use crate::txn::validate::validate;
 use crate::txn::{Isolation, Session, Transaction, TxnError};
 
@@ -25,70 +26,57 @@ impl Transaction {
             self.end_snapshot();
             return Ok(snapshot);
         };
-        let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
+        let session = running(&mut self.session)?;
         // Staged before the operation begins: waiting for the log must not hold back what others have retired.
-        let staged = session.stage_redo().map_err(|error| (error, None));
+        let staged = session.stage_redo();
+        let waits = synchronous && matches!(staged, Ok(Some(_)));
         session.participant.enter();
-        let (decided, logged_at) = match staged.and_then(|staged| self.decide(record, staged)) {
-            Ok((commit_ts, logged_at)) => (Ok(commit_ts), logged_at),
-            Err((error, logged_at)) => (Err(error), logged_at),
-        };
-        let settled = self.settle(record, decided.as_ref().ok().copied(), logged_at);
+        let decided = staged.and_then(|staged| self.decide(record, staged));
+        let settled = self.settle(record, decided.as_ref().ok().copied());
         self.session()?.participant.leave();
         settled?;
         let commit_ts = decided?;
-        let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
+        let session = running(&mut self.session)?;
         // The transaction has taken effect: what cannot be tidied now is met again by the next one.
         let _ = session.tidy();
-        if synchronous && logged_at.is_some() {
+        if waits {
             wait_durable(session.store.log(), commit_ts)?;
         }
         Ok(commit_ts)
     }
 
-    /// ACTIVE to COMMITTED. Either way with the timestamp that the log entry bears, if there is one.
-    fn decide(
-        &mut self,
-        block: BlockRef,
-        staged: Option<StagedRedo>,
-    ) -> Result<(u64, Option<u64>), (TxnError, Option<u64>)> {
-        let Some(session) = self.session.as_deref_mut() else { return Err((TxnError::Ended, None)) };
+    /// ACTIVE to COMMITTED.
+    fn decide(&mut self, block: BlockRef, staged: Option<StagedRedo>) -> Result<u64, TxnError> {
+        let session = running(&mut self.session)?;
         let assigned = assign(session, block);
-        let (commit_ts, logged_at) = match (assigned, staged) {
+        let commit_ts = match (assigned, staged) {
             (Ok(commit_ts), Some(staged)) => {
                 // R4: complete and checksummed before the commit point.
-                session.publish_redo(staged, block.offset, commit_ts).map_err(|error| (error, None))?;
-                (commit_ts, Some(commit_ts))
+                session.publish_redo(staged, block.offset, commit_ts)?;
+                commit_ts
             }
-            (Ok(commit_ts), None) => (commit_ts, None),
+            (Ok(commit_ts), None) => commit_ts,
             (Err(error), staged) => {
                 if let Some(staged) = staged {
                     session.drop_redo(staged);
                 }
-                return Err((error, None));
+                return Err(error);
             }
         };
         let Session { store, participant, buffers, .. } = session;
         if self.options.isolation == Isolation::Serializable {
-            validate(participant, store, &buffers.reads, self.snapshot, commit_ts, block.offset)
-                .map_err(|error| (error, logged_at))?;
+            validate(participant, store, &buffers.reads, self.snapshot, commit_ts, block.offset)?;
         }
         let guard = participant.pin();
-        let record = Self::record_of(&guard, block).map_err(|error| (error.into(), logged_at))?;
-        if !record.commit(commit_ts) {
-            return Err((TxnError::ForcedAbort, logged_at));
+        if !Self::record_of(&guard, block)?.commit(commit_ts) {
+            return Err(TxnError::ForcedAbort);
         }
-        Ok((commit_ts, logged_at))
+        Ok(commit_ts)
     }
 
     /// Settles every intent as decided, and ends the record.
-    fn settle(
-        &mut self,
-        block: BlockRef,
-        committed: Option<u64>,
-        logged_at: Option<u64>,
-    ) -> Result<(), TxnError> {
-        let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
+    fn settle(&mut self, block: BlockRef, committed: Option<u64>) -> Result<(), TxnError> {
+        let session = running(&mut self.session)?;
         let Session { participant, limbo, intents, superseding, .. } = &mut *session;
         for index in 0..intents.len() {
             let guard = participant.pin();
@@ -108,7 +96,7 @@ impl Transaction {
                 superseding.push(version, commit_ts);
             }
         }
-        session.end_record(block, logged_at)?;
+        session.end_record(block, committed.is_some());
         if committed.is_some() {
             let Session { participant, buffers, .. } = &mut *session;
             let guard = participant.pin();
@@ -142,7 +130,7 @@ impl Transaction {
                     RecordState::Committed(commit_ts) => Some(commit_ts),
                     _ => None,
                 };
-                self.settle(record, committed, committed)
+                self.settle(record, committed)
             });
             debug_assert!(settled.is_ok(), "a rollback failed: {settled:?}");
         }

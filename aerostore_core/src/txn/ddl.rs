@@ -7,6 +7,7 @@ use crate::row::Schema;
 use crate::shm::{BlockKind, BlockRef, Reserve, ShmError};
 use crate::sync::Ordering;
 use crate::txn::link::Linker;
+use crate::txn::transaction::running;
 use crate::txn::{Session, TableRef, Transaction, TxnError, TxnOptions, redo};
 use std::mem::size_of;
 use std::sync::Arc;
@@ -68,7 +69,7 @@ fn existing(session: &Session, schema: &Schema) -> Result<Option<TableRef>, TxnE
 
 impl Transaction {
     fn log_definition(&mut self, id: u32, schema: &[u8]) -> Result<(), TxnError> {
-        let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
+        let session = running(&mut self.session)?;
         self.record = Some(session.begin_record(Reserve::No)?);
         redo::create(&mut session.redo, id, schema)
     }

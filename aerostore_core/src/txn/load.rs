@@ -32,8 +32,8 @@ impl Session {
         let guard = participant.pin();
         let found = find_row(&guard, table, key, hash)?;
         let old = match found {
-            Some(row) => {
-                let row: &RowHeader = guard.resolve(row)?;
+            Some(found) => {
+                let row: &RowHeader = guard.resolve(found.row)?;
                 Some(VersionRef::resolve(&guard, guard.protect(&row.head))?)
             }
             None => None,
@@ -59,11 +59,11 @@ impl Session {
         let version =
             heap.alloc(size_of::<Version>() + payload.len(), BlockKind::VERSION, birth, Reserve::No)?;
         let begin = BeginWord::Stamped(commit_ts);
-        if let (Some(offset), Some(old)) = (found, old) {
-            VersionRef::write(&guard, version.offset, begin, offset, flags, payload)?;
+        if let (Some(found), Some(old)) = (found, old) {
+            VersionRef::write(&guard, version.offset, begin, found.row, flags, payload)?;
             participant.arena().publish(version);
-            guard.resolve::<RowHeader>(offset)?.head.store(version.offset, Ordering::Release);
-            table.primary(&guard)?.hint(&guard, hash, offset, version.offset)?;
+            guard.resolve::<RowHeader>(found.row)?.head.store(version.offset, Ordering::Release);
+            found.hint(&guard, version.offset)?;
             let old = participant.arena().block_ref(old.offset)?;
             if participant.arena().retire(old, participant.owner().slot) {
                 heap.free(old);

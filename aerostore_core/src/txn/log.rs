@@ -18,29 +18,23 @@ const PIECE_BYTES: usize = 60_000;
 /// How long a commit waits for room before it looks again whether the log still takes anything.
 const ROOM_WAIT: Duration = Duration::from_millis(2);
 
-/// Where a ring's parts are: looked up once for each session.
+/// A session's ring: looked up once, and used for as long as the session keeps the arena mapped.
 #[derive(Clone, Copy)]
-pub(super) struct RingPlace {
-    header: u64,
-    data: u64,
-    capacity: u64,
-}
+pub(super) struct RingPlace(Ring<'static>);
 
 impl RingPlace {
-    /// The ring in the block at `offset`: a `RingHeader`, then the largest power of two of bytes that fits.
+    /// The ring in the block at `offset`, in the arena that the caller keeps.
     fn find(arena: &Arena, offset: u64) -> Result<Self, ShmError> {
-        let room = arena.block_capacity(offset)?.saturating_sub(size_of::<RingHeader>() as u64);
-        let capacity = 1_u64 << room.max(1).ilog2();
-        Ok(Self { header: offset, data: offset + size_of::<RingHeader>() as u64, capacity })
+        let ring = ring_at(arena, offset)?;
+        // SAFETY: only the lifetime changes. Rings stay where they are until their slot's memory is given up, which the
+        // session does last; `ring` gives the handle out for no longer than an arena is borrowed, and a session has one.
+        Ok(Self(unsafe { std::mem::transmute::<Ring<'_>, Ring<'static>>(ring) }))
     }
 
+    /// The ring, in `arena`, which it was found in.
     #[inline]
-    fn ring(self, arena: &Arena) -> Result<Ring<'_>, ShmError> {
-        let header: &RingHeader = arena.resolve(RelPtr::new(self.header))?;
-        let data = arena.bytes(self.data, self.capacity)?;
-        // SAFETY: `bytes` checked the range; blocks are 16-aligned and the header is a multiple of 16 bytes; ring data is only
-        // ever reached through `Ring`; the arena stays mapped for as long as it is borrowed.
-        Ok(unsafe { Ring::from_raw(header, data, self.capacity) })
+    pub(super) fn ring(self, _arena: &Arena) -> Ring<'_> {
+        self.0
     }
 }
 
@@ -49,7 +43,14 @@ impl RingPlace {
 /// # Errors
 /// When the offset is not a ring's: the mapping is damaged.
 pub(crate) fn ring_at(arena: &Arena, offset: u64) -> Result<Ring<'_>, ShmError> {
-    RingPlace::find(arena, offset)?.ring(arena)
+    // A `RingHeader`, then the largest power of two of bytes that fits.
+    let room = arena.block_capacity(offset)?.saturating_sub(size_of::<RingHeader>() as u64);
+    let capacity = 1_u64 << room.max(1).ilog2();
+    let header: &RingHeader = arena.resolve(RelPtr::new(offset))?;
+    let data = arena.bytes(offset + size_of::<RingHeader>() as u64, capacity)?;
+    // SAFETY: `bytes` checked the range; blocks are 16-aligned and the header is a multiple of 16 bytes; ring data is only
+    // ever reached through `Ring`; the arena stays mapped for as long as it is borrowed.
+    Ok(unsafe { Ring::from_raw(header, data, capacity) })
 }
 
 /// Has the log writer passed everything in the ring of `slot`?
@@ -120,7 +121,7 @@ impl Session {
         }
         let ring = self.own_ring()?;
         let Self { store, participant, heap, redo, .. } = self;
-        let ring = ring.ring(store.arena())?;
+        let ring = ring.ring(store.arena());
         if redo.len() as u64 <= ring.payload_bytes_max() {
             let staged = stage_waiting(store.log(), ring, EntryBody::Inline(redo))?;
             return Ok(Some(StagedRedo { staged, pieces: Vec::new() }));
@@ -151,7 +152,8 @@ impl Session {
         commit_ts: u64,
     ) -> Result<(), TxnError> {
         // Staged before, so the ring is there.
-        self.own_ring()?.ring(self.participant.arena())?.publish(redo.staged, record, commit_ts);
+        let ring = self.own_ring()?.ring(self.participant.arena());
+        self.logged = Some(ring.publish(redo.staged, record, commit_ts));
         self.out_of_line.pieces.extend(redo.pieces.into_iter().map(|piece| (commit_ts, piece)));
         Ok(())
     }

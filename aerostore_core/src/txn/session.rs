@@ -3,7 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::epoch::{Guard, Limbo, Participant, Slot};
+use crate::epoch::{Guard, Limbo, Participant, Recycler, Slot};
 use crate::mvcc::{TxnRecord, VersionRef};
 use crate::row::RowImage;
 use crate::shm::{Arena, BlockKind, BlockRef, BlockState, Heap, Reserve, ShmError};
@@ -14,6 +14,7 @@ use crate::txn::link::Linker;
 use crate::txn::log::{OutOfLine, RingPlace};
 use crate::txn::read_set::ReadSet;
 use crate::txn::{Store, TableRef, TxnError};
+use crate::wal::Published;
 use std::collections::{HashMap, VecDeque};
 use std::mem::{offset_of, size_of};
 use std::sync::Arc;
@@ -58,8 +59,12 @@ pub struct Session {
     /// The log ring, once it has been needed.
     pub(super) ring: Option<RingPlace>,
     pub(super) out_of_line: OutOfLine,
-    /// Decided records that the log writer has not passed yet (R5), by commit timestamp.
-    finished: VecDeque<(u64, BlockRef)>,
+    /// The entry of the running transaction, from its publication to its decision.
+    pub(super) logged: Option<Published>,
+    /// Records of ended transactions (R5).
+    records: Recycler,
+    /// The epoch in which the running transaction's record began to serve.
+    record_birth: u64,
     pub(super) superseding: PruneQueue,
     pub(super) redo: Vec<u8>,
     pub(super) buffers: Buffers,
@@ -139,7 +144,9 @@ impl Session {
             intents,
             ring: None,
             out_of_line: OutOfLine::default(),
-            finished: VecDeque::new(),
+            logged: None,
+            records: Recycler::default(),
+            record_birth: 0,
             superseding: PruneQueue::default(),
             redo: Vec::new(),
             buffers: Buffers::default(),
@@ -164,82 +171,58 @@ impl Session {
 
     /// Makes an ACTIVE record and announces it in the slot.
     pub(super) fn begin_record(&mut self, reserve: Reserve) -> Result<BlockRef, TxnError> {
-        let birth = self.participant.epoch();
-        let block = self.heap.alloc_zeroed(size_of::<TxnRecord>(), BlockKind::TXN_RECORD, birth, reserve)?;
-        let owner = self.participant.owner();
-        let guard = self.participant.pin();
-        let record: &TxnRecord = guard.resolve(block.offset)?;
-        record.init(owner.slot, owner.incarnation);
-        record.touch(coarse_ns());
-        // Announced while RESERVED: a death before LIVE gives it back with its slab, one after finds it here.
-        self.participant.slot().record.store(block.offset, Ordering::Release);
-        self.participant.arena().publish(block);
+        let Self { participant, heap, records, .. } = self;
+        let owner = participant.owner();
+        let birth = participant.epoch();
+        let used = records.take(participant)?;
+        let fresh = used.is_none();
+        let block = match used {
+            Some(block) => block,
+            None => heap.alloc(size_of::<TxnRecord>(), BlockKind::TXN_RECORD, birth, reserve)?,
+        };
+        self.record_birth = birth;
+        let record: &TxnRecord = participant.arena().resolve(block.pointer())?;
+        record.init(owner.slot, owner.incarnation, coarse_ns());
+        // A fresh one is announced while RESERVED: a death before LIVE gives it back with its slab, one after finds it here.
+        participant.slot().record.store(block.offset, Ordering::Release);
+        if fresh {
+            participant.arena().publish(block);
+        }
         Ok(block)
     }
 
-    /// The slot's record is settled: forget it, and use it again once the log writer has passed `logged_at`.
-    pub(super) fn end_record(&mut self, record: BlockRef, logged_at: Option<u64>) -> Result<(), TxnError> {
-        self.intents.clear(self.participant.slot());
-        self.participant.slot().record.store(0, Ordering::Release);
-        match logged_at {
-            Some(commit_ts) => self.finished.push_back((commit_ts, record)),
-            None => {
-                self.limbo.retire(&self.participant, record)?;
-            }
+    /// The slot's record is settled: says so in the log entry, forgets the record, and keeps it for a later transaction (R5).
+    pub(super) fn end_record(&mut self, record: BlockRef, committed: bool) {
+        let Self { participant, intents, ring, logged, records, .. } = self;
+        if let (Some(entry), Some(ring)) = (logged.take(), ring) {
+            ring.ring(participant.arena()).decide(entry, committed);
         }
-        Ok(())
+        intents.clear(participant.slot());
+        participant.slot().record.store(0, Ordering::Release);
+        records.put(participant, record, self.record_birth);
     }
 
-    /// Work between transactions: records the log has passed, versions nobody needs, blocks nobody can reach.
+    /// Work between transactions: versions nobody needs, redo the log has passed, blocks nobody can reach.
     pub(crate) fn tidy(&mut self) -> Result<(), TxnError> {
         if self.superseding.0.len() >= PRUNE_BATCH {
             self.prune()?;
         }
-        if self.finished.len() >= PRUNE_BATCH {
-            self.recycle_records()?;
+        if !self.out_of_line.is_empty() {
+            self.out_of_line.release(self.store.log().durable_ts(), &mut self.heap);
         }
         self.limbo.collect(&self.participant, &mut self.heap)?;
-        Ok(())
-    }
-
-    fn recycle_records(&mut self) -> Result<(), TxnError> {
-        let durable = self.store.log().durable_ts();
-        while let Some(&(commit_ts, record)) = self.finished.front() {
-            if commit_ts > durable {
-                break;
-            }
-            self.limbo.retire(&self.participant, record)?;
-            self.finished.pop_front();
-        }
-        self.out_of_line.release(durable, &mut self.heap);
         Ok(())
     }
 
     /// Cuts off versions that are older than what every snapshot sees.
     fn prune(&mut self) -> Result<(), TxnError> {
         let horizon = self.store.registry().horizon(self.store.clock().word())?;
-        while let Some(version) = self.superseding.pop_below(horizon) {
-            self.prune_below(version)?;
+        let Self { participant, heap, limbo, superseding, .. } = self;
+        let guard = participant.pin();
+        let mut linker = Linker { participant, heap, limbo, reserve: Reserve::No };
+        while let Some(version) = superseding.pop_below(horizon) {
+            prune_below(&guard, &mut linker, version)?;
         }
-        Ok(())
-    }
-
-    fn prune_below(&mut self, version: BlockRef) -> Result<(), ShmError> {
-        let (guard, mut linker) = self.parts();
-        let arena = guard.arena();
-        let word = arena.block_word(version.offset)?;
-        if word.generation() != version.generation || word.state() != BlockState::Live {
-            return Ok(());
-        }
-        // The guard was taken before the state was read: the version cannot be used again until it is dropped.
-        let newer = VersionRef::resolve(&guard, version.offset)?;
-        let next = newer.next(&guard);
-        if next == 0 {
-            return Ok(());
-        }
-        let tail = arena.block_ref(next)?;
-        let retire = |_: &Participant, limbo: &mut Limbo| super::settle::retire_chain(&guard, limbo, tail);
-        linker.unlink(VersionRef::next_offset(version.offset), tail, || newer.cut(next), retire)?;
         Ok(())
     }
 
@@ -249,14 +232,13 @@ impl Session {
     /// When the mapping is damaged; what is left behind then is found by `mark_sweep`.
     pub fn close(mut self) -> Result<(), TxnError> {
         self.prune()?;
+        self.records.close(&self.participant, &mut self.limbo)?;
         let deadline = crate::sys::monotonic_ns() + 2_000_000_000;
-        self.recycle_records()?;
-        while !(self.finished.is_empty() && self.out_of_line.is_empty())
-            && crate::sys::monotonic_ns() < deadline
-        {
+        self.out_of_line.release(self.store.log().durable_ts(), &mut self.heap);
+        while !self.out_of_line.is_empty() && crate::sys::monotonic_ns() < deadline {
             super::log::notify(self.store.log());
             std::thread::sleep(std::time::Duration::from_millis(1));
-            self.recycle_records()?;
+            self.out_of_line.release(self.store.log().durable_ts(), &mut self.heap);
         }
         let deadline = crate::sys::monotonic_ns() + 2_000_000_000;
         self.limbo.collect_now(&self.participant, &mut self.heap)?;
@@ -264,7 +246,7 @@ impl Session {
             std::thread::yield_now();
             self.limbo.collect_now(&self.participant, &mut self.heap)?;
         }
-        if !self.finished.is_empty() || !self.out_of_line.is_empty() || !self.limbo.is_empty() {
+        if !self.out_of_line.is_empty() || !self.limbo.is_empty() {
             // Others hold it back: leave slot and memory as a dead session's, for the reaper, once this process ends.
             return Ok(());
         }
@@ -285,4 +267,23 @@ impl Session {
     pub(super) fn arena(&self) -> &Arena {
         self.participant.arena()
     }
+}
+
+/// Cuts off what is older than `version`, which is committed and visible to every snapshot.
+fn prune_below(guard: &Guard<'_>, linker: &mut Linker<'_>, version: BlockRef) -> Result<(), ShmError> {
+    let arena = guard.arena();
+    let word = arena.block_word(version.offset)?;
+    if word.generation() != version.generation || word.state() != BlockState::Live {
+        return Ok(());
+    }
+    // The guard was taken before the state was read: the version cannot be used again until it is dropped.
+    let newer = VersionRef::resolve(guard, version.offset)?;
+    let next = newer.next(guard);
+    if next == 0 {
+        return Ok(());
+    }
+    let tail = arena.block_ref(next)?;
+    let retire = |_: &Participant, limbo: &mut Limbo| super::settle::retire_chain(guard, limbo, tail);
+    linker.unlink(VersionRef::next_offset(version.offset), tail, || newer.cut(next), retire)?;
+    Ok(())
 }

@@ -80,7 +80,7 @@ impl CommitSource for StoreCommits<'_> {
     }
 
     fn is_committed(&self, record: u64, commit_ts: u64) -> bool {
-        // R5: a record whose log entry is not durable yet is not used for anything else.
+        // The record may be another transaction's by now: then the entry says so, and the caller looks there again (G5).
         self.store
             .arena()
             .resolve(RelPtr::<TxnRecord>::new(record))

@@ -3,12 +3,11 @@
 #![forbid(unsafe_code)]
 
 use crate::epoch::Guard;
-use crate::index::key;
+use crate::index::{Found, key};
 use crate::mvcc::{Resolved, RowHeader, TxnRecord, VersionRef, visible_at};
 use crate::row::{RowView, Value};
 use crate::shm::{BlockRef, BlockState, ShmError, tagged_slabs};
 use crate::sync::Ordering;
-use crate::sys::coarse_ns;
 use crate::txn::read_set::{MissingRead, RowPredicate, RowRead, ScanRead};
 use crate::txn::{Session, Store, TableRef, TxnError};
 use std::ops::ControlFlow;
@@ -53,7 +52,6 @@ impl Transaction {
     pub fn begin(session: Box<Session>, options: TxnOptions) -> Self {
         let slot = session.participant.slot();
         let snapshot = slot.take_snapshot(session.store.clock().word());
-        slot.snapshot_since_ns.store(coarse_ns(), Ordering::Relaxed);
         Self { session: Some(session), options, snapshot, record: None, has_read: false }
     }
 
@@ -73,7 +71,10 @@ impl Transaction {
     }
 
     pub(super) fn session(&self) -> Result<&Session, TxnError> {
-        self.session.as_deref().ok_or(TxnError::Ended)
+        match self.session.as_deref() {
+            Some(session) => Ok(session),
+            None => Err(TxnError::Ended),
+        }
     }
 
     /// Ends the transaction, rolling it back unless it has been committed, and gives the session back for the next one.
@@ -104,12 +105,12 @@ impl Transaction {
         let own = self.own_record();
         let remembers = self.remembers_reads();
         let snapshot = self.snapshot;
-        let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
+        let session = running(&mut self.session)?;
         let Session { store, participant, buffers, .. } = session;
         let key = lookup_key(table, key)?;
         let hash = hash_key(key, &mut buffers.key);
         let guard = participant.pin();
-        let Some(offset) = find_row(&guard, table, key, hash)? else {
+        let Some(Found { row: offset, .. }) = find_row(&guard, table, key, hash)? else {
             if remembers {
                 buffers.reads.missing.push(MissingRead::new(table, key, hash));
             }
@@ -149,7 +150,7 @@ impl Transaction {
         self.has_read = true;
         let own = self.own_record();
         let remembers = self.remembers_reads();
-        let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
+        let session = running(&mut self.session)?;
         let scan = Scan { session, table, snapshot: self.snapshot, own };
         scan.run(f)?;
         if remembers {
@@ -178,7 +179,7 @@ impl Transaction {
 
     /// Moves the snapshot forward to now, if everything read so far still holds.
     pub(super) fn extend_snapshot(&mut self) -> Result<(), TxnError> {
-        let session = self.session.as_deref().ok_or(TxnError::Ended)?;
+        let session = self.session()?;
         let own = self.own_record();
         let slot = session.participant.slot();
         let old = self.snapshot;
@@ -209,6 +210,15 @@ impl Transaction {
     }
 }
 
+/// The session of a transaction that has not ended. A function of the field, so that the others can be used beside it.
+#[inline]
+pub(super) fn running(session: &mut Option<Box<Session>>) -> Result<&mut Session, TxnError> {
+    match session {
+        Some(session) => Ok(session),
+        None => Err(TxnError::Ended),
+    }
+}
+
 impl Drop for Transaction {
     fn drop(&mut self) {
         self.abandon();
@@ -233,7 +243,7 @@ pub(super) fn find_row(
     table: &TableRef,
     key: Value<'_>,
     hash: u64,
-) -> Result<Option<u64>, TxnError> {
+) -> Result<Option<Found>, TxnError> {
     table.primary(guard)?.find(guard, hash, |offset| row_has_key(guard, table, offset, key, hash))
 }
 

@@ -93,8 +93,8 @@ impl Check<'_> {
                 key::key_bytes(read.table.view(version.payload())?.key(), &mut scratch);
                 Ok(scratch == read.key)
             })?;
-        let Some(offset) = found else { return Ok(()) };
-        let row: &RowHeader = guard.resolve(offset)?;
+        let Some(found) = found else { return Ok(()) };
+        let row: &RowHeader = guard.resolve(found.row)?;
         match self.newest(guard, row)? {
             Some((version, _)) if !version.is_tombstone() => {
                 Err(conflict("a key that was looked for in vain has appeared", read.table.schema().name()))

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::epoch::Guard;
-use crate::index::{Entry, Inserted};
+use crate::index::{Entry, Found, Inserted};
 use crate::mvcc::{
     BeginWord, NEVER, RecordState, RowHeader, Stall, StallPolicy, TOMBSTONE, TxnRecord, Version, VersionRef,
     newest_committed,
@@ -19,7 +19,7 @@ use crate::txn::read_set::MissingRead;
 use crate::txn::redo;
 use crate::txn::settle::settle_tail;
 use crate::txn::store::Store;
-use crate::txn::transaction::{find_row, hash_key, row_has_key};
+use crate::txn::transaction::{find_row, hash_key, row_has_key, running};
 use crate::txn::{Session, TableRef, Transaction, TxnError};
 use std::mem::size_of;
 
@@ -147,7 +147,10 @@ impl Transaction {
         key: Value<'_>,
         mut build: impl FnMut(Option<RowView<'_>>, &mut RowImage) -> Result<Change, TxnError>,
     ) -> Result<Upserted, TxnError> {
-        self.write(table, key, Reserve::No, &mut build)
+        self.write(table, key, Reserve::No, &mut |current, next| {
+            next.reset(table.schema());
+            build(current, next)
+        })
     }
 
     fn write(
@@ -161,22 +164,32 @@ impl Transaction {
             return Err(TxnError::ReadOnly);
         }
         let key = table.schema().coerce(table.schema().key_index(), key)?;
-        let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
+        let session = running(&mut self.session)?;
         let hash = hash_key(key, &mut session.buffers.key);
-        match self.record {
-            None => self.record = Some(session.begin_record(reserve)?),
-            Some(record) => Self::record_of(&session.participant.pin(), record)?.touch(coarse_ns()),
-        }
-        let mut image = match session.buffers.image.take() {
-            Some(mut image) => {
-                image.reset(table.schema());
-                image
-            }
-            None => RowImage::new(table.schema()),
-        };
         // One operation from here on: what is found stays until it is written.
         session.participant.enter();
-        let target = Target { table, key, hash, reserve };
+        let outcome = self.write_found(Target { table, key, hash, reserve }, build);
+        if let Some(session) = self.session.as_deref_mut() {
+            session.participant.leave();
+        }
+        outcome
+    }
+
+    fn write_found(&mut self, target: Target<'_>, build: &mut Build<'_>) -> Result<Upserted, TxnError> {
+        let session = running(&mut self.session)?;
+        {
+            let guard = session.participant.pin();
+            target.table.primary(&guard)?.prefetch(&guard, target.hash)?;
+        }
+        match self.record {
+            None => self.record = Some(session.begin_record(target.reserve)?),
+            Some(record) => {
+                session.arena().resolve::<TxnRecord>(record.pointer())?.touch(coarse_ns());
+            }
+        }
+        let image = session.buffers.image.take();
+        // Its contents are the last row's until `build` begins anew.
+        let mut image = image.unwrap_or_else(|| RowImage::new(target.table.schema()));
         let outcome = loop {
             match self.try_write(target, &mut image, build) {
                 Ok(Attempt::Done(done)) => break Ok(done),
@@ -190,7 +203,6 @@ impl Transaction {
             }
         };
         if let Some(session) = self.session.as_deref_mut() {
-            session.participant.leave();
             session.buffers.image = Some(image);
         }
         outcome
@@ -207,7 +219,7 @@ impl Transaction {
             find_row(&guard, target.table, target.key, target.hash)?
         };
         match found {
-            Some(row) => self.write_existing(target, row, image, build),
+            Some(found) => self.write_existing(target, found, image, build),
             None => self.write_new(target, image, build),
         }
     }
@@ -220,14 +232,14 @@ impl Transaction {
     ) -> Result<Attempt, TxnError> {
         let Target { table, key, hash, .. } = target;
         if build(None, image)? != Change::Put {
-            let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
+            let session = running(&mut self.session)?;
             session.buffers.reads.missing.push(MissingRead::new(table, key, hash));
             return Ok(Attempt::Done(Upserted::Unchanged));
         }
         image.finish(table.schema())?;
         check_key(table, key, image)?;
         let record = self.own_record();
-        let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
+        let session = running(&mut self.session)?;
         let intents_offset = session.intents_offset();
         let Session { participant, heap, limbo, intents, redo: log, buffers, .. } = session;
         let participant = &*participant;
@@ -305,14 +317,15 @@ impl Transaction {
     fn write_existing(
         &mut self,
         target: Target<'_>,
-        row_offset: u64,
+        found: Found,
         image: &mut RowImage,
         build: &mut Build<'_>,
     ) -> Result<Attempt, TxnError> {
-        let Target { table, key, hash, reserve } = target;
+        let Target { table, key, reserve, .. } = target;
+        let row_offset = found.row;
         let record = self.own_record();
         let snapshot = self.snapshot;
-        let session = self.session.as_deref_mut().ok_or(TxnError::Ended)?;
+        let session = running(&mut self.session)?;
         let intents_offset = session.intents_offset();
         let Session { store, participant, heap, limbo, intents, redo: log, buffers, .. } = session;
         let participant = &*participant;
@@ -330,11 +343,14 @@ impl Transaction {
         };
         own(&guard, store, table, row, row_offset, record)?;
         let entry = intents.entry(&guard, index)?;
+        let head = VersionRef::resolve(&guard, guard.protect(&row.head))?;
+        let head_begin = head.begin(&guard);
+        let mine = head_begin == BeginWord::Intent(record);
         // The chain below what this transaction has written: with the row owned, only committed versions count.
-        let base = newest_committed(&guard, store.clock(), row, NEVER - 1, record, store.stall)?;
-        let head_offset = guard.protect(&row.head);
-        let head = VersionRef::resolve(&guard, head_offset)?;
-        let mine = head.begin(&guard) == BeginWord::Intent(record);
+        let base = match head_begin {
+            BeginWord::Stamped(begin) if begin != NEVER => Some((head, begin)),
+            _ => newest_committed(&guard, store.clock(), row, NEVER - 1, record, store.stall)?,
+        };
         if let Some((_, begin)) = &base
             && *begin > snapshot
         {
@@ -379,7 +395,7 @@ impl Transaction {
         let base_offset = base.map_or(0, |(version, _)| version.offset);
         let link = Link { guard: &guard, row, record, entry };
         link.run(limbo, version, base_offset)?;
-        table.primary(&guard)?.hint(&guard, hash, row_offset, version.offset)?;
+        found.hint(&guard, version.offset)?;
         match (before, flags) {
             (None, _) => redo::insert(log, table.id(), table.schema(), after)?,
             (Some(_), 0) => redo::update(log, table.id(), table.schema(), after, changed)?,
@@ -490,7 +506,7 @@ impl Link<'_> {
             let tail = if head == base { None } else { Some(arena.block_ref(head)?) };
             self.entry.set_tail(tail);
             self.entry.set_version(Some(version), false);
-            arena.publish(version);
+            arena.publish_own(version);
             // Release: readers see the version's contents.
             if self
                 .row

@@ -21,7 +21,9 @@ pub use control::{Durability, LOG_TIMESTAMP_MAX, LogControl, LogStats};
 pub use error::WalError;
 pub use frame::{SegmentHeader, WAL_VERSION};
 pub use lsn::Lsn;
-pub use ring::{EntryBody, RING_BYTES_MIN, Ring, RingDamage, RingError, RingHeader, Staged, redo_checksum};
+pub use ring::{
+    EntryBody, Published, RING_BYTES_MIN, Ring, RingDamage, RingError, RingHeader, Staged, redo_checksum,
+};
 pub use segment::segment_path;
 pub use walk::TornTail;
 pub use writer::{CommitSource, DrainOutcome, LogOptions, LogWriter};

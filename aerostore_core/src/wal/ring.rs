@@ -10,6 +10,9 @@
 //!             successor begins at the same `tail`.
 //!             G3: `head` passes an entry only when its C <= the durable timestamp.
 //!             G4: C never decreases from entry to entry: a session finishes one transaction before the next.
+//!             G5: the record word becomes COMMITTED or ABORTED when the transaction is decided, before its record is used
+//!             for another one. Whoever finds a record there, asks it, and finds the word unchanged, got the answer of
+//!             this transaction.
 //! Ordering    `publish` stores `tail` with Release, readers load it with Acquire (G2). A reader that does not know the
 //!             entry at `head` to be undurable reads it like a seqlock: words, Acquire fence, `head` again; the producer
 //!             stores `head`, Release fence, then overwrites. What lies at or after the `head` seen is genuine.
@@ -30,6 +33,11 @@ pub const RING_BYTES_MIN: u64 = 256;
 const PAD: u32 = 1;
 const INLINE: u32 = 2;
 const OUT_OF_LINE: u32 = 3;
+
+/// In an entry's record word, where offsets of records are multiples of 16: it took effect.
+const COMMITTED: u64 = 1;
+/// It did not, and never will.
+const ABORTED: u64 = 2;
 
 /// The shared state of one ring; valid when all-zero, which is an empty ring without an identity.
 #[repr(C)]
@@ -156,6 +164,12 @@ pub struct Staged {
     payload_bytes: u32,
     redo_bytes: u32,
     checksum: u32,
+}
+
+/// An entry that is published, for the producer to say how its transaction ended.
+#[derive(Debug)]
+pub struct Published {
+    start: u64,
 }
 
 /// One entry as a reader found it.
@@ -337,7 +351,7 @@ impl<'a> Ring<'a> {
     /// an earlier entry (G4): a log writer that stops at the earlier one would miss this one.
     #[inline]
     #[expect(clippy::needless_pass_by_value, reason = "an entry is published once")]
-    pub fn publish(&self, staged: Staged, record: u64, c: u64) {
+    pub fn publish(&self, staged: Staged, record: u64, c: u64) -> Published {
         let Staged { start, end, kind, payload_bytes, redo_bytes, checksum } = staged;
         let tail = self.header.tail.load(Ordering::Relaxed);
         assert!(tail <= start && end - tail <= self.words.len() as u64, "entries publish in order");
@@ -357,6 +371,38 @@ impl<'a> Ring<'a> {
         fault_point();
         bump(&self.header.entry_count, 1);
         bump(&self.header.payload_bytes, u64::from(payload_bytes));
+        Published { start }
+    }
+
+    /// Notes how the transaction of an entry ended, so that its record can be used again (G5). Called by the ring's one
+    /// producer, before it stages another entry: until then nothing overwrites this one.
+    #[inline]
+    #[expect(clippy::needless_pass_by_value, reason = "an entry is decided once")]
+    pub fn decide(&self, entry: Published, committed: bool) {
+        let word = if committed { COMMITTED } else { ABORTED };
+        fault_point();
+        // Release: pairs with the fence in `is_committed`; what is done to the record after this is not seen without it.
+        self.words[self.place(entry.start) + 1].store(word, Ordering::Release);
+        fault_point();
+    }
+
+    /// Did the transaction of `entry` take effect? `ask` tells it of a record; the transaction is decided.
+    #[inline]
+    pub(super) fn is_committed(&self, entry: &Entry, ask: impl FnOnce(u64) -> bool) -> bool {
+        match entry.record {
+            COMMITTED => true,
+            ABORTED => false,
+            record => {
+                let committed = ask(record);
+                // Acquire fence: an answer that a later use of the record gave comes with the word stored before it.
+                fence(Ordering::Acquire);
+                match self.words[self.place(entry.position) + 1].load(Ordering::Relaxed) {
+                    COMMITTED => true,
+                    ABORTED => false,
+                    _ => committed,
+                }
+            }
+        }
     }
 
     /// Moves `head` past durable entries when fewer than `needed` words are free (G3).

@@ -291,7 +291,9 @@ impl<'c> LogWriter<'c> {
                 if entry.c > watermark {
                     break;
                 }
-                if entry.c > self.written_ts && source.is_committed(entry.record, entry.c) {
+                if entry.c > self.written_ts
+                    && ring.is_committed(&entry, |record| source.is_committed(record, entry.c))
+                {
                     self.found.push(Found { c: entry.c, position: entry.position, ring: index });
                 }
                 position = entry.end();

@@ -164,15 +164,20 @@ impl<'t> Probe<'t> {
         true
     }
 
-    /// The slot, or none while its segment was never touched (then it is EMPTY).
+    /// Offset of the slot, or none while its segment was never touched (then it is EMPTY).
     #[inline]
-    pub(super) fn slot<'g>(&self, guard: &Guard<'g>, table: u64) -> Result<Option<&'g Slot>, ShmError> {
+    pub(super) fn slot_offset(&self, guard: &Guard<'_>, table: u64) -> Result<Option<u64>, ShmError> {
         let (word, _) = HashTable::segment_word(guard, table, self.index / SEGMENT_SLOTS)?;
         let segment = word.load(Ordering::Acquire);
         if segment == 0 {
             return Ok(None);
         }
-        Ok(Some(guard.resolve(segment + self.index % SEGMENT_SLOTS * SLOT_BYTES)?))
+        Ok(Some(segment + self.index % SEGMENT_SLOTS * SLOT_BYTES))
+    }
+
+    /// The slot, or none while its segment was never touched.
+    pub(super) fn slot<'g>(&self, guard: &Guard<'g>, table: u64) -> Result<Option<&'g Slot>, ShmError> {
+        self.slot_offset(guard, table)?.map(|offset| guard.resolve(offset)).transpose()
     }
 
     /// The slot, its segment made if need be.

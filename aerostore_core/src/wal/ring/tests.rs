@@ -269,6 +269,36 @@ mod loomed {
         });
     }
 
+    /// The log writer asks a record whose session, meanwhile, ends the transaction and begins the next one with it (G5).
+    #[test]
+    fn loom_a_record_used_again_hides_no_commit() {
+        const ACTIVE: u64 = 0;
+        const COMMITTED: u64 = 3;
+        loom::model(|| {
+            // The ring, the record's state, and whether the slot still names the record.
+            let shared = Arc::new((Heap::new(32), AtomicU64::new(ACTIVE), AtomicU64::new(1)));
+            let (ring, record, named) = (shared.0.ring(), &shared.1, &shared.2);
+            let entry = ring.publish(ring.stage(EntryBody::Inline(&[7]), 0).unwrap(), 16, 1);
+            let reader = thread::spawn({
+                let shared = Arc::clone(&shared);
+                move || {
+                    let (ring, record, named) = (shared.0.ring(), &shared.1, &shared.2);
+                    // As the watermark does: what is not decided is not asked for.
+                    if named.load(Ordering::Acquire) == 1 && record.load(Ordering::Acquire) != COMMITTED {
+                        return;
+                    }
+                    let entry = ring.next(ring.head(), ring.tail()).unwrap().unwrap();
+                    assert!(ring.is_committed(&entry, |_| record.load(Ordering::Acquire) == COMMITTED));
+                }
+            });
+            record.store(COMMITTED, Ordering::Release);
+            ring.decide(entry, true);
+            named.store(0, Ordering::Release);
+            record.store(ACTIVE, Ordering::Release);
+            reader.join().unwrap();
+        });
+    }
+
     /// A fresh log writer that begins at `head`, where the producer is just overwriting what is durable.
     #[test]
     fn loom_overwriting_what_a_reader_walks_over() {
