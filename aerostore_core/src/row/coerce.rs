@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 use super::error::RowError;
+use super::fixed::trim;
 use super::kind::ColumnType;
 use super::schema::Column;
 use super::value::Value;
@@ -23,7 +24,7 @@ pub(super) fn is_stored_form(kind: ColumnType, value: Value<'_>) -> bool {
         | (ColumnType::TimestampMicros, Value::TimestampMicros(_)) => true,
         (ColumnType::F64, Value::F64(number)) => number.is_finite() && number != 0.0,
         (ColumnType::FixedString(width), Value::Str(text)) => {
-            !text.is_empty() && text.len() <= usize::from(width) && !text.as_bytes().contains(&0)
+            !text.is_empty() && text.len() <= usize::from(width) && trim(text.as_bytes()).len() == text.len()
         }
         _ => false,
     }

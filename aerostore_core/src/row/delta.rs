@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::bytes::{Reader, array_at, put_varint};
 use super::error::RowError;
+use super::fixed::valid_bytes;
 use super::image::RowImage;
 use super::kind::ColumnType;
 use super::mask::{DirtyMask, NullMask};
@@ -20,43 +21,104 @@ use super::view::{RowView, inet_bytes};
 
 /// The columns in which `new` differs from `old`, two rows of one schema.
 pub fn changed(schema: &Schema, old: RowView<'_>, new: RowView<'_>) -> DirtyMask {
-    let mut mask = DirtyMask::EMPTY;
-    if old.bytes() == new.bytes() {
-        return mask;
+    let fixed = schema.fixed_bytes();
+    let (before, _) = old.bytes()[..fixed].as_chunks::<8>();
+    let (after, _) = new.bytes()[..fixed].as_chunks::<8>();
+    let mut touched = 0;
+    for ((before, after), [low, high]) in before.iter().zip(after).zip(schema.halves()) {
+        let difference = u64::from_le_bytes(*before) ^ u64::from_le_bytes(*after);
+        touched |= if difference << 32 == 0 { 0 } else { low.0 };
+        touched |= if difference >> 32 == 0 { 0 } else { high.0 };
     }
-    for index in 0..schema.columns().len() {
-        mask.set(index, differs(schema.slot(index), index, old, new));
+    // That four bytes differ says all of a column that has them for itself. Of others it says that they may differ; of a
+    // text in the tail it says nothing, since that can move without a change, and change without a move.
+    let mut differing = touched & schema.whole().0;
+    let unclear = DirtyMask((touched & !schema.whole().0) | schema.texts().0);
+    if !unclear.is_empty() {
+        differing |= differing_among(unclear, old, new).0;
     }
-    mask
+    let (old, new) = (old.nulls().0, new.nulls().0);
+    // What the slot of a null holds does not count.
+    DirtyMask((differing & !(old | new)) | ((old ^ new) & schema.all().0))
 }
 
-/// Equal values have equal bytes, so there is no need to know the type, except where the bytes are elsewhere.
-fn differs(slot: Slot, index: usize, old: RowView<'_>, new: RowView<'_>) -> bool {
-    if old.is_null(index) || new.is_null(index) {
-        return old.is_null(index) != new.is_null(index);
+/// Apart, because many tables have no such columns.
+#[inline(never)]
+fn differing_among(columns: DirtyMask, old: RowView<'_>, new: RowView<'_>) -> DirtyMask {
+    let mut differing = DirtyMask::EMPTY;
+    for index in columns.columns() {
+        differing.set(index, differs(new.schema().slot(index), old, new));
     }
+    differing
+}
+
+/// Whether the bytes of a column differ, null or not. Equal values have equal bytes, so there is no need to know the type,
+/// except where the bytes are elsewhere.
+#[inline]
+fn differs(slot: Slot, old: RowView<'_>, new: RowView<'_>) -> bool {
     if matches!(slot.kind, ColumnType::String(_)) {
-        return old.string_bytes(index) != new.string_bytes(index);
+        return old.text_bytes(slot) != new.text_bytes(slot);
     }
-    let at = slot.offset as usize;
-    let range = at..at + slot.kind.fixed_bytes() as usize;
+    let range = slot.offset as usize..slot.end as usize;
     old.bytes()[range.clone()] != new.bytes()[range]
 }
 
 /// Every column of a table: the mask of a whole row.
+#[inline]
 pub fn all_columns(schema: &Schema) -> DirtyMask {
-    DirtyMask::first(schema.columns().len())
+    DirtyMask(schema.all().0)
 }
 
 /// Appends the columns of `row` in `mask` to `out`. Columns that the schema does not have are left out.
 pub fn encode(schema: &Schema, row: RowView<'_>, mask: DirtyMask, out: &mut Vec<u8>) {
     let mask = DirtyMask(mask.0 & all_columns(schema).0);
     let nulls = NullMask(row.nulls().0 & mask.0);
-    put_varint(mask.0, out);
-    put_varint(nulls.0, out);
-    for index in DirtyMask(mask.0 & !nulls.0).columns() {
-        put_value(row.get(index), out);
+    if let Ok(byte @ ..0x80) = u8::try_from(mask.0) {
+        // Both at once: the nulls are among the columns.
+        out.extend_from_slice(&[byte, nulls.0.to_le_bytes()[0]]);
+    } else {
+        put_varint(mask.0, out);
+        put_varint(nulls.0, out);
     }
+    let mut rest = DirtyMask(mask.0 & !nulls.0);
+    while !rest.is_empty() {
+        let first = rest.0.trailing_zeros() as usize;
+        let last = schema.end_of_run(first, rest);
+        if first == last {
+            put_column(row, first, out);
+        } else {
+            let range = schema.offset(first)..schema.slot(last).end as usize;
+            out.extend_from_slice(&row.bytes()[range]);
+        }
+        rest = DirtyMask(rest.0 & (u64::MAX << last << 1));
+    }
+}
+
+/// Appends column `index` of `row`, which is not null, as [`put_value`] appends what the view gives out for it, but
+/// without making a value of the bytes where they are what is wanted.
+#[inline]
+fn put_column(row: RowView<'_>, index: usize, out: &mut Vec<u8>) {
+    let slot = row.schema().slot(index);
+    let at = slot.offset as usize;
+    match slot.kind {
+        ColumnType::I16 => out.extend_from_slice(&array_at::<2>(row.bytes(), at)),
+        ColumnType::I32 | ColumnType::F32 => out.extend_from_slice(&array_at::<4>(row.bytes(), at)),
+        ColumnType::I64 | ColumnType::F64 | ColumnType::Timestamp | ColumnType::TimestampMicros => {
+            out.extend_from_slice(&array_at::<8>(row.bytes(), at));
+        }
+        ColumnType::Mac => out.extend_from_slice(&array_at::<6>(row.bytes(), at)),
+        ColumnType::FixedString(_) | ColumnType::String(_) => {
+            put_text(valid_bytes(row.text_bytes(slot)), out);
+        }
+        // Not every byte or number in their slots can be such a value, and what cannot must not get into the log.
+        ColumnType::Bool | ColumnType::Char | ColumnType::Inet => put_value(row.get(index), out),
+    }
+}
+
+#[inline]
+fn put_text(text: &[u8], out: &mut Vec<u8>) {
+    put_varint(text.len() as u64, out);
+    out.extend_from_slice(text);
 }
 
 /// Appends the columns in `mask` with the values that `value_of` gives, each checked as the door of an image would.
@@ -95,10 +157,7 @@ fn put_value(value: Value<'_>, out: &mut Vec<u8>) {
             let stored = inet_bytes(address);
             out.extend_from_slice(if address.is_ipv4() { &stored[..5] } else { &stored });
         }
-        Value::Str(text) => {
-            put_varint(text.len() as u64, out);
-            out.extend_from_slice(text.as_bytes());
-        }
+        Value::Str(text) => put_text(text.as_bytes(), out),
     }
 }
 

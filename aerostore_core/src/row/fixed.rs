@@ -24,10 +24,60 @@ use super::kind::ColumnType;
 #[repr(transparent)]
 pub struct FixedString<const N: usize>([u8; N]);
 
+/// Up to this length eight bytes at a time are quicker than getting a search for long texts under way.
+const SHORT_BYTES: usize = 64;
+const LOW_BITS: u64 = u64::from_le_bytes([0x01; 8]);
+const HIGH_BITS: u64 = u64::from_le_bytes([0x80; 8]);
+
 /// The part of `bytes` before the first NUL.
 #[inline]
 pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
+    if bytes.len() > SHORT_BYTES {
+        return trim_long(bytes);
+    }
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut length = 0;
+    for word in words {
+        let nuls = nuls_in(u64::from_le_bytes(*word));
+        if nuls != 0 {
+            return &bytes[..length + nuls.trailing_zeros() as usize / 8];
+        }
+        length += 8;
+    }
+    for byte in rest {
+        if *byte == 0 {
+            break;
+        }
+        length += 1;
+    }
+    &bytes[..length]
+}
+
+#[inline(never)]
+fn trim_long(bytes: &[u8]) -> &[u8] {
     memchr::memchr(0, bytes).map_or(bytes, |end| &bytes[..end])
+}
+
+/// The high bits of the bytes of `word` that are zero. Those above the first may be wrong: what is borrowed for a zero
+/// byte is missing above it.
+#[inline]
+const fn nuls_in(word: u64) -> u64 {
+    word.wrapping_sub(LOW_BITS) & !word & HIGH_BITS
+}
+
+/// Whether `bytes` are all ASCII, and so UTF-8: decided without a look at them one by one.
+#[inline]
+fn is_ascii(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let words = words.iter().fold(0, |all, word| all | u64::from_le_bytes(*word));
+    let rest = rest.iter().fold(0, |all, byte| all | byte);
+    (words | u64::from(rest)) & HIGH_BITS == 0
+}
+
+/// The bytes of [`valid_text`]. Mostly they are ASCII, which is proved sooner.
+#[inline]
+pub(super) fn valid_bytes(bytes: &[u8]) -> &[u8] {
+    if bytes.len() <= SHORT_BYTES && is_ascii(bytes) { bytes } else { valid_text(bytes).as_bytes() }
 }
 
 /// The text in `bytes`, or as much of it as is UTF-8.
@@ -147,6 +197,8 @@ impl<const N: usize> fmt::Debug for FixedString<N> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -171,5 +223,27 @@ mod tests {
     fn reads_damaged_bytes_as_far_as_they_go() {
         assert_eq!(FixedString::from_padded([b'a', 0, b'b', 0]).padded(), &[b'a', 0, 0, 0]);
         assert_eq!(FixedString::from_padded([b'a', 0xff, b'b', 0]).as_str(), "a");
+    }
+
+    /// Bytes in which zeros, ones, and what borrows from a neighbour are frequent.
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(prop_oneof![Just(0), Just(1), Just(0x80), any::<u8>(), b'A'..=b'Z'], 0..90)
+    }
+
+    proptest! {
+        #[test]
+        fn the_first_nul_ends_the_text(bytes in bytes(), text in "[ -~\u{e9}\u{20ac}]{0,70}") {
+            for bytes in [&bytes, text.as_bytes()] {
+                let length = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+                prop_assert_eq!(trim(bytes), &bytes[..length]);
+            }
+        }
+
+        #[test]
+        fn the_bytes_of_a_text_are_its_valid_ones(bytes in bytes(), text in "[ -~\u{e9}\u{20ac}]{0,70}") {
+            for bytes in [&bytes, text.as_bytes()] {
+                prop_assert_eq!(valid_bytes(bytes), valid_text(bytes).as_bytes());
+            }
+        }
     }
 }

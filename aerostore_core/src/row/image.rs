@@ -9,7 +9,8 @@
 use super::bytes::{put_at, u32_at, u64_at};
 use super::coerce::is_stored_form;
 use super::error::RowError;
-use super::kind::{ColumnType, MAX_IMAGE_BYTES};
+use super::fixed::trim;
+use super::kind::{ColumnType, MAX_COLUMNS, MAX_IMAGE_BYTES};
 use super::mask::{DirtyMask, NullMask};
 use super::schema::{Schema, Slot};
 use super::value::Value;
@@ -85,12 +86,17 @@ impl RowImage {
     }
 
     /// Starts another row as a copy of `view`, keeping the memory.
+    #[inline]
     pub fn copy_from(&mut self, view: RowView<'_>) {
         let schema = view.schema();
-        self.reset(schema);
         self.bytes.clear();
         self.bytes.extend_from_slice(view.bytes());
-        self.assigned = DirtyMask::first(schema.columns().len());
+        self.layout_hash = schema.layout_hash();
+        self.assigned = DirtyMask(schema.all().0);
+        self.tail_end = schema.fixed_bytes();
+        self.next_text = 0;
+        self.ragged = false;
+        self.finished = false;
         for index in schema.texts().columns() {
             let at = schema.offset(index);
             let (start, length) = (u32_at(&self.bytes, at) as usize, u32_at(&self.bytes, at + 4) as usize);
@@ -116,14 +122,74 @@ impl RowImage {
     #[inline]
     pub fn set(&mut self, schema: &Schema, index: usize, value: Value<'_>) -> Result<(), RowError> {
         self.check_schema(schema)?;
-        let value = if is_stored_form(schema.slot(index).kind, value) {
-            value
-        } else {
-            schema.accept(index, value)?
-        };
-        self.put(schema, index, value)?;
-        self.assigned = self.assigned.with(index);
+        self.set_checked(schema, index, &value)
+    }
+
+    /// Puts values into columns, one after the other.
+    ///
+    /// # Errors
+    /// What [`set`](Self::set) reports; the columns before the bad one are set then.
+    ///
+    /// # Panics
+    /// When there is no such column.
+    pub(crate) fn set_all(&mut self, schema: &Schema, values: &[(usize, Value<'_>)]) -> Result<(), RowError> {
+        self.check_schema(schema)?;
+        for (index, value) in values {
+            self.set_checked(schema, *index, value)?;
+        }
         Ok(())
+    }
+
+    /// [`set`](Self::set) for a schema that is the row's.
+    #[expect(
+        clippy::inline_always,
+        reason = "a value passed to a call is copied first, which costs what the rest does"
+    )]
+    #[inline(always)]
+    fn set_checked(&mut self, schema: &Schema, index: usize, value: &Value<'_>) -> Result<(), RowError> {
+        let Slot { kind, offset, .. } = schema.slot(index);
+        let at = offset as usize;
+        // The common cases: the value is what the column stores, be it the key or not, and its place is the slot.
+        match (kind, *value) {
+            (ColumnType::Bool, Value::Bool(flag)) => self.bytes[at] = u8::from(flag),
+            (ColumnType::I16, Value::I16(number)) => put_at(&mut self.bytes, at, number.to_le_bytes()),
+            (ColumnType::I32, Value::I32(number)) => put_at(&mut self.bytes, at, number.to_le_bytes()),
+            (ColumnType::I64, Value::I64(number))
+            | (ColumnType::Timestamp, Value::Timestamp(number))
+            | (ColumnType::TimestampMicros, Value::TimestampMicros(number)) => {
+                put_at(&mut self.bytes, at, number.to_le_bytes());
+            }
+            // Adding positive zero turns -0.0 into 0.0 and nothing else.
+            (ColumnType::F64, Value::F64(number)) if number.is_finite() => {
+                put_at(&mut self.bytes, at, (number + 0.0).to_le_bytes());
+            }
+            _ => return self.set_any(schema, index, value),
+        }
+        self.mark(index, false);
+        Ok(())
+    }
+
+    /// [`set`](Self::set) for every case, apart, so that the common ones stay small.
+    #[inline(never)]
+    fn set_any(&mut self, schema: &Schema, index: usize, value: &Value<'_>) -> Result<(), RowError> {
+        let value = *value;
+        let kind = schema.slot(index).kind;
+        let value = if is_stored_form(kind, value) { value } else { schema.accept(index, value)? };
+        self.put(schema, index, value)?;
+        self.mark(index, value.is_null());
+        Ok(())
+    }
+
+    /// Notes that column `index`, which is there, was written.
+    #[inline]
+    fn mark(&mut self, index: usize, null: bool) {
+        // A column that is there is one of 64, which spares looking.
+        let column = 1 << (index % MAX_COLUMNS);
+        let nulls = u64_at(&self.bytes, 0) & !column;
+        let nulls = if null { nulls | column } else { nulls };
+        put_at(&mut self.bytes, 0, nulls.to_le_bytes());
+        self.assigned.0 |= column;
+        self.finished = false;
     }
 
     /// The columns that were set since the row was begun; all of them when it began as a copy.
@@ -140,6 +206,22 @@ impl RowImage {
     /// [`RowError::SchemaMismatch`].
     #[inline]
     pub fn finish(&mut self, schema: &Schema) -> Result<(), RowError> {
+        // A copy of a row without texts in which columns were set: it has its one form already.
+        if self.layout_hash == schema.layout_hash()
+            && self.assigned.0 == schema.all().0
+            && self.tail_end == schema.fixed_bytes()
+            && self.bytes.len() == self.tail_end
+            && !self.ragged
+        {
+            self.finished = true;
+            return Ok(());
+        }
+        self.finish_any(schema)
+    }
+
+    /// [`finish`](Self::finish) for every case, apart, so that the common one stays small.
+    #[inline(never)]
+    fn finish_any(&mut self, schema: &Schema) -> Result<(), RowError> {
         self.check_schema(schema)?;
         let unassigned = schema.all().0 & !self.assigned.0;
         if unassigned != 0 {
@@ -178,6 +260,39 @@ impl RowImage {
         RowView::new(schema, &self.bytes)
     }
 
+    /// Whether column `index` has this value, as comparing it with what [`RowView::get`] returns says.
+    ///
+    /// # Errors
+    /// [`RowError::SchemaMismatch`].
+    ///
+    /// # Panics
+    /// When there is no such column.
+    #[inline]
+    pub(crate) fn has(&self, schema: &Schema, index: usize, value: Value<'_>) -> Result<bool, RowError> {
+        self.check_schema(schema)?;
+        let Slot { kind, offset, end } = schema.slot(index);
+        // Bytes that equal a string are that string: only a difference needs to know how far the bytes are UTF-8.
+        if let (ColumnType::FixedString(_), Value::Str(text)) = (kind, value)
+            && !NullMask(u64_at(&self.bytes, 0)).contains(index)
+            && trim(&self.bytes[offset as usize..end as usize]) == text.as_bytes()
+        {
+            return Ok(true);
+        }
+        self.compares_equal(schema, index, value)
+    }
+
+    /// [`has`](Self::has) for every case.
+    #[inline(never)]
+    fn compares_equal(&self, schema: &Schema, index: usize, value: Value<'_>) -> Result<bool, RowError> {
+        let view = self.view(schema)?;
+        if let Value::Str(text) = value
+            && view.string_bytes(index) == Some(text.as_bytes())
+        {
+            return Ok(true);
+        }
+        Ok(view.get(index) == value)
+    }
+
     /// Whether [`finish`](Self::finish) succeeded after the last change.
     #[inline]
     pub fn is_finished(&self) -> bool {
@@ -189,7 +304,7 @@ impl RowImage {
         if self.layout_hash == schema.layout_hash() {
             return Ok(());
         }
-        Err(RowError::SchemaMismatch { table: schema.name().to_owned() })
+        Err(mismatch(schema))
     }
 
     /// Gives unassigned columns their defaults; without one they are null already.
@@ -206,7 +321,6 @@ impl RowImage {
     }
 
     /// Writes a value that `coerce` let through.
-    #[inline]
     fn put(&mut self, schema: &Schema, index: usize, value: Value<'_>) -> Result<(), RowError> {
         let slot = schema.slot(index);
         let at = slot.offset as usize;
@@ -225,10 +339,6 @@ impl RowImage {
             Value::Mac(octets) => put_at(&mut self.bytes, at, octets),
             Value::Str(text) => self.put_text(schema, index, text)?,
         }
-        let mut nulls = NullMask(u64_at(&self.bytes, 0));
-        nulls.set(index, value.is_null());
-        put_at(&mut self.bytes, 0, nulls.0.to_le_bytes());
-        self.finished = false;
         Ok(())
     }
 
@@ -241,7 +351,6 @@ impl RowImage {
         self.bytes[at..at + slot.kind.fixed_bytes() as usize].fill(0);
     }
 
-    #[inline]
     fn put_text(&mut self, schema: &Schema, index: usize, text: &str) -> Result<(), RowError> {
         let slot = schema.slot(index);
         let at = slot.offset as usize;
@@ -312,6 +421,11 @@ impl RowImage {
         self.tail_end = self.bytes.len();
         self.ragged = false;
     }
+}
+
+#[cold]
+fn mismatch(schema: &Schema) -> RowError {
+    RowError::SchemaMismatch { table: schema.name().to_owned() }
 }
 
 #[cfg(test)]

@@ -108,6 +108,21 @@ impl ColumnType {
         }
     }
 
+    /// Whether a delta holds a value as the bytes of its slot, whatever they are.
+    pub(super) const fn is_plain(self) -> bool {
+        matches!(
+            self,
+            Self::I16
+                | Self::I32
+                | Self::I64
+                | Self::F32
+                | Self::F64
+                | Self::Timestamp
+                | Self::TimestampMicros
+                | Self::Mac
+        )
+    }
+
     /// Whether values are strings, fixed or variable.
     pub const fn is_string(self) -> bool {
         matches!(self, Self::FixedString(_) | Self::String(_))

@@ -12,10 +12,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::catalog;
-use super::coerce::coerce;
+use super::coerce::{coerce, is_stored_form};
 use super::error::RowError;
 use super::kind::{ColumnType, IndexKind, Layout, MAX_COLUMNS, MAX_IMAGE_BYTES, MAX_KEY_BYTES, NullRule};
-use super::mask::NullMask;
+use super::mask::{DirtyMask, NullMask};
 use super::value::{OwnedValue, Value};
 
 const MAX_NAME_BYTES: usize = 64;
@@ -130,11 +130,13 @@ impl Column {
     }
 }
 
-/// What reading a value needs, apart from the names: two to a cache line's quarter instead of one to several lines.
+/// What reading a value needs, apart from the names: four to a cache line instead of one to several lines.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Slot {
     pub(crate) kind: ColumnType,
     pub(crate) offset: u32,
+    /// Bytes from the start of an image to the end of the slot.
+    pub(crate) end: u32,
 }
 
 /// A table's definition.
@@ -160,8 +162,15 @@ pub struct Schema {
     key: usize,
     nulls: NullRule,
     fixed_bytes: u32,
+    all: NullMask,
     required: NullMask,
     texts: NullMask,
+    /// The columns that a delta holds as their slots, and the one behind each too, with no gap between the slots.
+    joined: NullMask,
+    /// See [`Self::halves`]; twice as large as the fixed part.
+    halves: Box<[[NullMask; 2]]>,
+    /// See [`Self::whole`].
+    whole: NullMask,
     layout_hash: u64,
 }
 
@@ -221,6 +230,7 @@ impl Schema {
     }
 
     /// Bytes of the fixed part of an image: the least that a row has.
+    #[inline]
     pub fn fixed_bytes(&self) -> usize {
         self.fixed_bytes as usize
     }
@@ -229,6 +239,7 @@ impl Schema {
     ///
     /// # Panics
     /// When there is no such column.
+    #[inline]
     pub fn offset(&self, index: usize) -> usize {
         self.slots[index].offset as usize
     }
@@ -247,7 +258,11 @@ impl Schema {
     ///
     /// # Panics
     /// When there is no such column.
+    #[inline]
     pub fn coerce<'v>(&self, index: usize, value: Value<'v>) -> Result<Value<'v>, RowError> {
+        if is_stored_form(self.slot(index).kind, value) {
+            return Ok(value);
+        }
         coerce(self.column(index), value)
     }
 
@@ -280,9 +295,23 @@ impl Schema {
         self.slots[index]
     }
 
+    /// For each eight bytes of the fixed part, the columns with a slot in the first four of them and in the others.
+    #[inline]
+    pub(super) fn halves(&self) -> &[[NullMask; 2]] {
+        &self.halves
+    }
+
+    /// The columns that differ where such a half does, and only there: their slots share none with another column or
+    /// with padding, and hold the value.
+    #[inline]
+    pub(super) fn whole(&self) -> NullMask {
+        self.whole
+    }
+
     /// All columns.
+    #[inline]
     pub(crate) fn all(&self) -> NullMask {
-        NullMask::first(self.columns.len())
+        self.all
     }
 
     /// The columns that must not be null.
@@ -295,6 +324,15 @@ impl Schema {
     #[inline]
     pub(crate) fn texts(&self) -> NullMask {
         self.texts
+    }
+
+    /// The last of the columns from `index` on that are all in `wanted` and whose slots, one behind the other, are what a
+    /// delta holds of them; `index` itself when there is no second.
+    #[inline]
+    pub(super) fn end_of_run(&self, index: usize, wanted: DirtyMask) -> usize {
+        // Bit 0: is column `index` joined to the next, and that one wanted? The highest bit is zero, so the count is < 64.
+        let joined = (self.joined.0 >> index) & (wanted.0 >> index >> 1);
+        index + joined.trailing_ones() as usize
     }
 }
 
@@ -397,8 +435,22 @@ fn lay_out(
             format!("a row of {} bytes exceeds the limit of {MAX_IMAGE_BYTES}", layout.fixed_bytes());
         return Err(RowError::Definition { table: name, reason });
     }
-    let slots =
-        kinds.iter().enumerate().map(|(index, &kind)| Slot { kind, offset: layout.offset(index) }).collect();
+    let slot = |(index, &kind): (usize, &ColumnType)| {
+        let offset = layout.offset(index);
+        Slot { kind, offset, end: offset + kind.fixed_bytes() }
+    };
+    let slots: Box<[Slot]> = kinds.iter().enumerate().map(slot).collect();
+    let joined = joined(&slots);
+    let mut halves = vec![[NullMask::EMPTY; 2]; layout.fixed_bytes() as usize / 8];
+    let mut whole = NullMask::EMPTY;
+    for (index, slot) in slots.iter().enumerate() {
+        let Slot { kind, offset, end } = *slot;
+        for half in &mut halves.as_flattened_mut()[offset as usize / 4..end.div_ceil(4) as usize] {
+            half.set(index, true);
+        }
+        let in_tail = matches!(kind, ColumnType::String(_));
+        whole.set(index, offset % 4 == 0 && end % 4 == 0 && !in_tail);
+    }
     let mut required = NullMask::EMPTY;
     let mut texts = NullMask::EMPTY;
     for (index, column) in columns.iter().enumerate() {
@@ -407,6 +459,7 @@ fn lay_out(
     }
     Ok(Schema {
         layout_hash: catalog::layout_hash(&columns),
+        all: NullMask::first(columns.len()),
         name: name.into(),
         columns: columns.into(),
         slots,
@@ -416,7 +469,19 @@ fn lay_out(
         fixed_bytes: layout.fixed_bytes(),
         required,
         texts,
+        joined,
+        halves: halves.into(),
+        whole,
     })
+}
+
+fn joined(slots: &[Slot]) -> NullMask {
+    let mut joined = NullMask::EMPTY;
+    for (index, pair) in slots.windows(2).enumerate() {
+        let adjacent = pair[0].end == pair[1].offset;
+        joined.set(index, adjacent && pair[0].kind.is_plain() && pair[1].kind.is_plain());
+    }
+    joined
 }
 
 fn check_name(name: &str, also: impl Fn(u8) -> bool) -> Result<(), RowError> {

@@ -31,17 +31,19 @@ impl<'a> RowView<'a> {
     #[inline]
     pub fn new(schema: &'a Schema, bytes: &'a [u8]) -> Result<Self, RowError> {
         if bytes.len() < schema.fixed_bytes() {
-            return Err(RowError::Truncated {
-                what: "row",
-                needed: schema.fixed_bytes() as u64,
-                available: bytes.len() as u64,
-            });
+            return Err(truncated(schema.fixed_bytes() as u64, bytes));
         }
         let view = Self { schema, bytes };
-        for index in schema.texts().columns() {
-            view.check_text_bounds(schema.slot(index))?;
+        if !schema.texts().is_empty() {
+            view.check_texts()?;
         }
         Ok(view)
+    }
+
+    /// Apart, so that [`new`](Self::new) stays small enough to be inlined.
+    #[inline(never)]
+    fn check_texts(&self) -> Result<(), RowError> {
+        self.schema.texts().columns().try_for_each(|index| self.check_text_bounds(self.schema.slot(index)))
     }
 
     /// The schema it is read by.
@@ -74,12 +76,12 @@ impl<'a> RowView<'a> {
     /// When there is no such column.
     #[inline]
     pub fn get(&self, index: usize) -> Value<'a> {
-        let Slot { kind, offset } = self.schema.slot(index);
+        let slot = self.schema.slot(index);
         if self.is_null(index) {
             return Value::Null;
         }
-        let at = offset as usize;
-        match kind {
+        let at = slot.offset as usize;
+        match slot.kind {
             ColumnType::Bool => Value::Bool(self.bytes[at] != 0),
             ColumnType::I16 => Value::I16(i16::from_le_bytes(array_at(self.bytes, at))),
             ColumnType::I32 => Value::I32(i32::from_le_bytes(array_at(self.bytes, at))),
@@ -90,7 +92,7 @@ impl<'a> RowView<'a> {
                 Value::Char(char::from_u32(u32_at(self.bytes, at)).unwrap_or(char::REPLACEMENT_CHARACTER))
             }
             ColumnType::FixedString(_) | ColumnType::String(_) => {
-                Value::Str(valid_text(self.text_bytes(Slot { kind, offset })))
+                Value::Str(valid_text(self.text_bytes(slot)))
             }
             ColumnType::Timestamp => Value::Timestamp(i64::from_le_bytes(array_at(self.bytes, at))),
             ColumnType::TimestampMicros => {
@@ -185,7 +187,7 @@ impl<'a> RowView<'a> {
 
     /// The text of a string column that is not null.
     #[inline]
-    fn text_bytes(&self, slot: Slot) -> &'a [u8] {
+    pub(super) fn text_bytes(&self, slot: Slot) -> &'a [u8] {
         let at = slot.offset as usize;
         if let ColumnType::FixedString(width) = slot.kind {
             return trim(&self.bytes[at..at + usize::from(width)]);
@@ -205,7 +207,7 @@ impl<'a> RowView<'a> {
         }
         let end = u64::from(start) + u64::from(length);
         if end > self.bytes.len() as u64 {
-            return Err(RowError::Truncated { what: "row", needed: end, available: self.bytes.len() as u64 });
+            return Err(truncated(end, self.bytes));
         }
         if (start as usize) < self.schema.fixed_bytes() || length > MAX_IMAGE_BYTES {
             let reason = "text outside the tail";
@@ -220,6 +222,11 @@ impl fmt::Debug for RowView<'_> {
         let names = self.schema.columns().iter().map(super::schema::Column::name);
         f.debug_map().entries(names.zip(self.values())).finish()
     }
+}
+
+#[cold]
+fn truncated(needed: u64, bytes: &[u8]) -> RowError {
+    RowError::Truncated { what: "row", needed, available: bytes.len() as u64 }
 }
 
 /// An address as stored; one of an unknown version reads as version 6.

@@ -27,18 +27,12 @@ pub enum RedoOp<'a> {
     Create(&'a [u8]),
 }
 
-fn append(
-    redo: &mut Vec<u8>,
-    kind: u8,
-    table: u32,
-    body: impl FnOnce(&mut Vec<u8>) -> Result<(), TxnError>,
-) -> Result<(), TxnError> {
+fn append(redo: &mut Vec<u8>, kind: u8, table: u32, body: impl FnOnce(&mut Vec<u8>)) -> Result<(), TxnError> {
     let start = redo.len();
-    redo.push(kind);
-    redo.extend_from_slice(&table.to_le_bytes());
-    redo.extend_from_slice(&[0; 4]);
+    let [t0, t1, t2, t3] = table.to_le_bytes();
+    redo.extend_from_slice(&[kind, t0, t1, t2, t3, 0, 0, 0, 0]);
     let body_start = redo.len();
-    body(redo)?;
+    body(redo);
     let bytes = (redo.len() - body_start) as u64;
     let Ok(length) = u32::try_from(bytes) else {
         redo.truncate(start);
@@ -56,8 +50,7 @@ pub(super) fn insert(
     row: RowView<'_>,
 ) -> Result<(), TxnError> {
     append(redo, INSERT, table, |out| {
-        delta::encode(schema, row, DirtyMask::first(schema.columns().len()), out);
-        Ok(())
+        delta::encode(schema, row, delta::all_columns(schema), out);
     })
 }
 
@@ -69,10 +62,7 @@ pub(super) fn update(
     row: RowView<'_>,
     changed: DirtyMask,
 ) -> Result<(), TxnError> {
-    append(redo, UPDATE, table, |out| {
-        delta::encode(schema, row, changed.with(schema.key_index()), out);
-        Ok(())
-    })
+    append(redo, UPDATE, table, |out| delta::encode(schema, row, changed.with(schema.key_index()), out))
 }
 
 /// A row goes.
@@ -84,16 +74,12 @@ pub(super) fn delete(
 ) -> Result<(), TxnError> {
     append(redo, DELETE, table, |out| {
         delta::encode(schema, row, DirtyMask::default().with(schema.key_index()), out);
-        Ok(())
     })
 }
 
 /// A table appears.
 pub(super) fn create(redo: &mut Vec<u8>, table: u32, schema: &[u8]) -> Result<(), TxnError> {
-    append(redo, CREATE, table, |out| {
-        out.extend_from_slice(schema);
-        Ok(())
-    })
+    append(redo, CREATE, table, |out| out.extend_from_slice(schema))
 }
 
 /// Reads the operations of a redo record.

@@ -116,9 +116,7 @@ impl Transaction {
                 next.reset(schema);
                 next.set(schema, schema.key_index(), key)?;
             }
-            for (index, value) in values {
-                next.set(schema, *index, *value)?;
-            }
+            next.set_all(schema, values)?;
             Ok(Change::Put)
         })
     }
@@ -420,10 +418,11 @@ fn count_row(deltas: &mut Vec<(TableRef, i64)>, table: &TableRef, delta: i64) {
 
 /// W3: a row keeps its key.
 fn check_key(table: &TableRef, key: Value<'_>, image: &RowImage) -> Result<(), TxnError> {
-    if image.view(table.schema())?.key() == key {
+    let schema = table.schema();
+    if image.has(schema, schema.key_index(), key)? {
         return Ok(());
     }
-    Err(TxnError::KeyChanged { table: table.schema().name().to_owned() })
+    Err(TxnError::KeyChanged { table: schema.name().to_owned() })
 }
 
 /// Makes `record` the owner of a row, or fails when another live transaction is (first updater wins).

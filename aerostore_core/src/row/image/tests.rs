@@ -138,6 +138,26 @@ fn a_row_of_another_table_is_refused() {
     assert_eq!(image.view(&schema).unwrap_err(), mismatch);
 }
 
+#[test]
+fn of_several_values_those_before_a_bad_one_are_set() {
+    let schema = notes();
+    let mut image = finished(&schema, &[(1, 5.into())]);
+    let values = [(1, Value::I32(6)), (4, Value::F64(f64::NAN)), (3, Value::I16(8))];
+    assert_eq!(image.set_all(&schema, &values), Err(RowError::NotFinite { column: "share".into() }));
+    image.finish(&schema).unwrap();
+    assert_eq!(image.bytes(), finished(&schema, &[(1, 6.into())]).bytes());
+}
+
+/// A value of any type, also one that a column may refuse, and the zeros.
+fn any_value() -> impl Strategy<Value = OwnedValue> {
+    prop_oneof![
+        6 => arbitrary::column_type().prop_flat_map(arbitrary::value),
+        1 => prop::sample::select(vec![0.0, -0.0, f64::NAN, f64::INFINITY]).prop_map(OwnedValue::F64),
+        1 => prop::sample::select(vec!["", "a\0b", "\0"]).prop_map(|text| OwnedValue::Str(text.into())),
+        1 => Just(OwnedValue::Null),
+    ]
+}
+
 proptest! {
     #[test]
     fn images_round_trip((schema, [values]) in arbitrary::rows()) {
@@ -159,5 +179,48 @@ proptest! {
         }
         image.finish(&schema).unwrap();
         prop_assert_eq!(image.bytes(), expected.bytes());
+    }
+
+    #[test]
+    fn the_common_cases_do_what_the_door_does(
+        (schema, [row, other]) in arbitrary::rows(), values in prop::collection::vec(any_value(), 10),
+    ) {
+        let mut plain = arbitrary::image(&schema, &row);
+        let mut one = plain.clone();
+        let mut all = plain.clone();
+        for (index, fitting) in other.iter().enumerate() {
+            for value in [fitting.as_value(), values[index].as_value()] {
+                let expected = plain.set_any(&schema, index, &value);
+                prop_assert_eq!(&one.set(&schema, index, value), &expected);
+                prop_assert_eq!(&all.set_all(&schema, &[(index, value)]), &expected);
+                for fast in [&one, &all] {
+                    prop_assert_eq!(&fast.bytes, &plain.bytes);
+                    prop_assert_eq!((fast.assigned, fast.ragged), (plain.assigned, plain.ragged));
+                    prop_assert_eq!(fast.finished, plain.finished);
+                }
+            }
+        }
+        let finished = plain.finish_any(&schema);
+        prop_assert_eq!(one.finish(&schema), finished);
+        prop_assert_eq!(one.bytes(), plain.bytes());
+    }
+
+    #[test]
+    fn a_row_has_what_it_gives_out(
+        (schema, [row]) in arbitrary::rows(), value in any_value(), at in any::<prop::sample::Index>(), byte: u8,
+    ) {
+        let sound = arbitrary::image(&schema, &row);
+        let mut bytes = sound.bytes().to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        let damaged = RowView::new(&schema, &bytes).map(RowImage::from_view);
+        for image in [Some(sound), damaged.ok()].iter().flatten() {
+            let view = image.view(&schema).unwrap();
+            for (index, stored) in row.iter().enumerate() {
+                for value in [stored.as_value(), value.as_value(), view.get(index), Value::Str("")] {
+                    prop_assert_eq!(image.has(&schema, index, value), Ok(view.get(index) == value));
+                }
+            }
+        }
     }
 }
