@@ -183,6 +183,15 @@ fn an_identity_that_is_garbage() {
 }
 
 #[test]
+fn an_identity_that_is_a_link() {
+    let place = filled("identity-link");
+    let moved = place.dir.join("moved");
+    fs::rename(place.dir.join("identity"), &moved).unwrap();
+    std::os::unix::fs::symlink(&moved, place.dir.join("identity")).unwrap();
+    refused(&place, &["identity", "symbolic link"]);
+}
+
+#[test]
 fn a_log_damaged_in_the_middle_is_refused_and_a_torn_end_is_cut() {
     let place = filled("log");
     {

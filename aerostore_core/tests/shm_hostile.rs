@@ -8,6 +8,7 @@ use std::path::Path;
 
 use aerostore_core::shm::{Arena, ArenaExpect, ArenaOptions, EXTENT_BYTES, Heap, OwnerId, Reserve, ShmError};
 use aerostore_core::shm::{BlockKind, FORMAT_VERSION, MAGIC};
+use aerostore_core::sys::{Create, RegularFile};
 use shm_common::Scratch;
 
 const UUID: [u8; 16] = *b"0123456789abcdef";
@@ -87,6 +88,19 @@ fn absent_empty_and_unfinished_files_are_created_anew() {
     assert!(attach(&scratch.0).unwrap_err().is_absent());
     Arena::create(&scratch.0, &options()).unwrap().header().set_ready();
     attach(&scratch.0).unwrap();
+}
+
+#[test]
+fn a_file_that_grows_while_it_is_opened_is_not_taken_for_truncated() {
+    let scratch = finished("growing");
+    let before = length(&scratch.0);
+    let opened = RegularFile::open(&scratch.0, Create::Never).unwrap();
+    let arena = attach(&scratch.0).unwrap();
+    let mut heap = Heap::new(arena.clone(), OwnerId { slot: 0, incarnation: 1 });
+    while arena.file_bytes() == before {
+        heap.alloc(1_000_000, BlockKind::RAW, 0, Reserve::No).unwrap();
+    }
+    Arena::attach_in(&opened, &EXPECT).unwrap();
 }
 
 #[test]

@@ -13,7 +13,7 @@ use aerostore_core::shm::{
     INIT_LOCK_BYTE, OwnerId, PROCESS_LOCK_BYTE, RelPtr, Reserve, ShmError, adopt_retired, mark_sweep,
     release_slabs_of, tagged_slabs,
 };
-use aerostore_core::sys::{LockFile, Probe, random_uuid};
+use aerostore_core::sys::{Create, LockFile, Probe, RegularFile, random_uuid};
 use shm_common::{Dice, Scratch, Worker};
 
 /// Cells of each slot in the system area: what leads to the slot's live blocks.
@@ -248,12 +248,15 @@ fn open(path: &Path) -> Arena {
         assert!(Instant::now() < deadline, "no turn within 30 s");
         let lock = LockFile::open_or_create(path).unwrap();
         assert!(lock.lock_wait(INIT_LOCK_BYTE, Duration::from_secs(20)).unwrap());
-        if !lock.is_current().unwrap() {
-            continue;
-        }
-        match Arena::attach(path, &ArenaExpect::default()) {
+        let file = match RegularFile::open(path, Create::Never) {
+            Ok(file) if lock.is_of(&file) => file,
+            Ok(_) => continue,
+            Err(error) if error.is_not_found() => continue,
+            Err(error) => panic!("{error}"),
+        };
+        match Arena::attach_in(&file, &ArenaExpect::default()) {
             Err(error) if error.is_absent() => {
-                let arena = Arena::create(path, &options).unwrap();
+                let arena = Arena::create_in(&file, &options).unwrap();
                 arena.root(0).store(u64::from(std::process::id()), Ordering::Release);
                 if order("AEROSTORE_TEST_DIE").is_some() {
                     std::process::abort();

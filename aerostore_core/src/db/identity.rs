@@ -1,8 +1,13 @@
 //! Who a data directory is: its database's uuid, and which mapping is its current one.
 //!
-//! `identity` holds the uuid and never changes. `current` names the mapping instance whose commits the log belongs to; it is
-//! replaced whenever a mapping is made, which is only allowed while no process has the directory open. `lock` carries one
-//! byte per process that has it open.
+//! Layout      one file, `identity`: three lines of text, of fixed length, so that a warm open reads it by one call from a
+//!             descriptor it has anyway. The uuid never changes. The third line names the mapping instance whose commits the
+//!             log belongs to, zero before the first. The file's lock bytes stand for the processes that have the directory open.
+//! Rules       D1: the file appears complete, by a link, and is never replaced: a lock on it is a lock on the directory.
+//!             D2: the instance is rewritten in place whenever a mapping is made, which is only allowed while no process has
+//!             the directory open. All lines lie in one sector, which is written as a whole or not at all. A process that is
+//!             killed has written all or nothing.
+//! Source      PostgreSQL keeps `pg_control` in one sector for the same reason (`PG_CONTROL_MAX_SAFE_SIZE`).
 
 #![forbid(unsafe_code)]
 
@@ -10,19 +15,24 @@ use crate::db::Error;
 use crate::sys::random_uuid;
 use crate::sys::{LockFile, Probe};
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const WAL_DIR: &str = "wal";
-const LOCK: &str = "lock";
 const IDENTITY: &str = "identity";
-const FIRST_LINE: &str = "aerostore data directory 1";
-/// Bytes of `lock` that stand for processes.
+const FIRST_LINE: &str = "aerostore data directory 2";
+/// Bytes of a file that is as it should be.
+const IDENTITY_BYTES: usize = FIRST_LINE.len() + "\nuuid \nmapping \n".len() + 64;
+/// What D2 asks of the disk.
+const _: () = assert!(IDENTITY_BYTES <= 512);
+/// Lock bytes that stand for processes.
 const PROCESS_BYTES: std::ops::Range<u64> = 1..1 << 16;
-/// The byte of `lock` that a process holds while it opens the database.
+/// The lock byte that a process holds while it opens the database; next to those, so that one call can take both.
 const OPENING_BYTE: u64 = 0;
+/// The mapping instance of a directory that never had one; instances are random uuids of version 4, never zero.
+const NO_INSTANCE: [u8; 16] = [0; 16];
 /// How long to wait for another process that is opening: it may be recovering.
 const OPEN_TIMEOUT: Duration = Duration::from_mins(10);
 
@@ -30,6 +40,7 @@ const OPEN_TIMEOUT: Duration = Duration::from_mins(10);
 pub(super) struct DataDir {
     path: PathBuf,
     uuid: [u8; 16],
+    current: Option<[u8; 16]>,
     /// Held for as long as the directory is open: the kernel lets go of it when the process dies.
     lock: LockFile,
     /// The byte that this process holds.
@@ -44,32 +55,26 @@ impl DataDir {
 
     /// Opens a data directory, made if it is missing.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        let lock_path = path.join(LOCK);
-        let lock = if let Ok(lock) = LockFile::open(&lock_path) {
-            lock
-        } else {
-            let wal_dir = path.join(WAL_DIR);
-            DirBuilder::new().recursive(true).mode(0o700).create(&wal_dir).map_err(at(&wal_dir))?;
-            LockFile::open_or_create(&lock_path)?
-        };
-        // One opener at a time, so that whoever finds peers finds processes that have the database open.
-        if !lock.lock_wait(OPENING_BYTE, OPEN_TIMEOUT)? {
-            return Err(Error::Busy {
-                reason: format!("another process has been opening {} for too long", path.display()),
-            });
-        }
-        let mut held = None;
-        for byte in PROCESS_BYTES {
-            if lock.try_lock(byte)? {
-                held = Some(byte);
-                break;
+        let identity_path = path.join(IDENTITY);
+        let lock = match LockFile::open(&identity_path) {
+            Ok(lock) => lock,
+            Err(error) => {
+                let wal_dir = path.join(WAL_DIR);
+                DirBuilder::new().recursive(true).mode(0o700).create(&wal_dir).map_err(at(&wal_dir))?;
+                if !error.is_not_found() {
+                    return Err(error.into());
+                }
+                make_identity(path, &identity_path)?;
+                LockFile::open(&identity_path)?
             }
-        }
-        let Some(byte) = held else {
-            return Err(Error::Busy { reason: format!("{} is open in too many processes", path.display()) });
         };
-        let uuid = identity(path)?;
-        Ok(Self { path: path.to_owned(), uuid, lock, byte })
+        let byte = take_bytes(&lock, path)?;
+        let mut text = [0; IDENTITY_BYTES + 1];
+        let length = lock.read_start(&mut text)?;
+        let (uuid, instance) = parse(&text[..length])
+            .map_err(|reason| Error::BadFile { path: identity_path.clone(), reason: reason.to_owned() })?;
+        let current = (instance != NO_INSTANCE).then_some(instance);
+        Ok(Self { path: path.to_owned(), uuid, current, lock, byte })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -88,30 +93,21 @@ impl DataDir {
     /// Has another process this directory open?
     pub(super) fn has_peers(&self) -> Result<bool, Error> {
         // A description of its own: a lock does not conflict with the description that holds it.
-        let probe = Probe::open(&self.path.join(LOCK))?;
+        let probe = Probe::open(&self.path.join(IDENTITY))?;
         // Any free byte below ours would have been taken by us, so peers are below, or came later.
         Ok(probe.any_locked(PROCESS_BYTES.start..self.byte)?
             || probe.any_locked(self.byte + 1..PROCESS_BYTES.end)?)
     }
 
-    /// The current mapping instance, or none before the first.
-    pub(super) fn current(&self) -> Result<Option<[u8; 16]>, Error> {
-        let path = self.path.join("current");
-        match read_text(&path) {
-            Ok(text) => parse_uuid(&path, text.trim()).map(Some),
-            Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+    /// The mapping instance that was current when the directory was opened, or none before the first. No other process makes
+    /// one until [`DataDir::opened`].
+    pub(super) fn current(&self) -> Option<[u8; 16]> {
+        self.current
     }
 
     /// Makes `instance` the current mapping instance, durably.
     pub(super) fn set_current(&self, instance: [u8; 16]) -> Result<(), Error> {
-        let path = self.path.join("current");
-        let temporary = self.path.join("current.new");
-        let mut file = File::create(&temporary).map_err(at(&temporary))?;
-        writeln!(file, "{}", uuid_text(&instance)).and_then(|()| file.sync_all()).map_err(at(&temporary))?;
-        fs::rename(&temporary, &path).map_err(at(&path))?;
-        sync_dir(&self.path)
+        Ok(self.lock.write_start(render(&self.uuid, &instance).as_bytes())?) // D2
     }
 
     /// The database is open: the next process may open it.
@@ -134,48 +130,72 @@ fn sync_dir(path: &Path) -> Result<(), Error> {
     File::open(path).and_then(|dir| dir.sync_all()).map_err(at(path))
 }
 
-fn read_text(path: &Path) -> Result<String, Error> {
-    // One call: the files are a line or two, and every call counts in a warm open.
-    let mut bytes = [0; 4096];
-    let length = File::open(path).and_then(|mut file| file.read(&mut bytes)).map_err(at(path))?;
-    String::from_utf8(bytes[..length].to_vec())
-        .map_err(|_| Error::BadFile { path: path.to_owned(), reason: "not UTF-8".to_owned() })
-}
-
-/// Reads the directory's uuid; the first process to come makes one.
-fn identity(dir: &Path) -> Result<[u8; 16], Error> {
-    let path = dir.join(IDENTITY);
-    let first = read_text(&path);
-    if matches!(&first, Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound) {
-        let uuid = random_uuid()?;
-        let temporary = dir.join(format!("identity.{}", uuid_text(&uuid)));
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)
-            .map_err(at(&temporary))?;
-        writeln!(file, "{FIRST_LINE}\nuuid {}", uuid_text(&uuid))
-            .and_then(|()| file.sync_all())
-            .map_err(at(&temporary))?;
-        // A link fails when another process was first: then its uuid counts.
-        let linked = fs::hard_link(&temporary, &path);
-        fs::remove_file(&temporary).map_err(at(&temporary))?;
-        match linked {
-            Err(source) if source.kind() != io::ErrorKind::AlreadyExists => return Err(at(&path)(source)),
-            _ => sync_dir(dir)?,
+/// Takes [`OPENING_BYTE`] and a byte for this process, which is returned. One opener at a time, so that whoever finds peers
+/// finds processes that have the database open.
+fn take_bytes(lock: &LockFile, path: &Path) -> Result<u64, Error> {
+    if lock.try_lock_all(OPENING_BYTE..PROCESS_BYTES.start + 1)? {
+        return Ok(PROCESS_BYTES.start);
+    }
+    if !lock.lock_wait(OPENING_BYTE, OPEN_TIMEOUT)? {
+        return Err(Error::Busy {
+            reason: format!("another process has been opening {} for too long", path.display()),
+        });
+    }
+    for byte in PROCESS_BYTES {
+        if lock.try_lock(byte)? {
+            return Ok(byte);
         }
     }
-    let text = first.or_else(|_| read_text(&path))?;
-    let mut lines = text.lines();
-    let bad = |reason: &str| Error::BadFile { path: path.clone(), reason: reason.to_owned() };
-    if lines.next() != Some(FIRST_LINE) {
-        return Err(bad("not the identity of an aerostore data directory of version 1"));
+    Err(Error::Busy { reason: format!("{} is open in too many processes", path.display()) })
+}
+
+/// Makes the identity of a directory that has none; the first process to come decides.
+fn make_identity(dir: &Path, path: &Path) -> Result<(), Error> {
+    let uuid = random_uuid()?;
+    let temporary = dir.join(format!("identity.{}", uuid_text(&uuid)));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)
+        .map_err(at(&temporary))?;
+    file.write_all(render(&uuid, &NO_INSTANCE).as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(at(&temporary))?;
+    // A link fails when another process was first: then its uuid counts. D1
+    let linked = fs::hard_link(&temporary, path);
+    fs::remove_file(&temporary).map_err(at(&temporary))?;
+    match linked {
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => Err(at(path)(source)),
+        _ => sync_dir(dir),
     }
-    let Some(uuid) = lines.next().and_then(|line| line.strip_prefix("uuid ")) else {
-        return Err(bad("the line with the uuid is missing"));
-    };
-    parse_uuid(&path, uuid)
+}
+
+fn render(uuid: &[u8; 16], instance: &[u8; 16]) -> String {
+    format!("{FIRST_LINE}\nuuid {}\nmapping {}\n", uuid_text(uuid), uuid_text(instance))
+}
+
+/// Uuid and mapping instance, or what is wrong with the text.
+fn parse(text: &[u8]) -> Result<([u8; 16], [u8; 16]), &'static str> {
+    let text = text
+        .strip_prefix(FIRST_LINE.as_bytes())
+        .and_then(|rest| rest.strip_prefix(b"\n"))
+        .ok_or("not the identity of an aerostore data directory of version 2")?;
+    let (uuid, text) = parse_line(text, b"uuid ").ok_or("the line with the uuid is not as it was written")?;
+    let (instance, text) =
+        parse_line(text, b"mapping ").ok_or("the line with the mapping is not as it was written")?;
+    if text.is_empty() { Ok((uuid, instance)) } else { Err("something follows the line with the mapping") }
+}
+
+/// A line of `name` and 32 hexadecimal digits, and what follows it.
+fn parse_line<'t>(text: &'t [u8], name: &[u8]) -> Option<([u8; 16], &'t [u8])> {
+    let (digits, rest) = text.strip_prefix(name)?.split_first_chunk::<32>()?;
+    let mut uuid = [0; 16];
+    for (byte, pair) in uuid.iter_mut().zip(digits.chunks_exact(2)) {
+        let digit = |at: usize| char::from(pair[at]).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        *byte = digit(0)? << 4 | digit(1)?;
+    }
+    Some((uuid, rest.strip_prefix(b"\n")?))
 }
 
 /// A uuid as 32 hexadecimal digits.
@@ -183,17 +203,25 @@ pub(super) fn uuid_text(uuid: &[u8; 16]) -> String {
     format!("{:032x}", u128::from_be_bytes(*uuid))
 }
 
-fn parse_uuid(path: &Path, text: &str) -> Result<[u8; 16], Error> {
-    let bad = || Error::BadFile {
-        path: path.to_owned(),
-        reason: format!("expected 32 hexadecimal digits, found \"{}\"", text.escape_default()),
-    };
-    if text.len() != 32 || !text.is_ascii() {
-        return Err(bad());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_is_read_back_as_written() {
+        let text = render(&[0xA5; 16], &[7; 16]);
+        assert_eq!(text.len(), IDENTITY_BYTES);
+        assert_eq!(parse(text.as_bytes()), Ok(([0xA5; 16], [7; 16])));
     }
-    let mut uuid = [0; 16];
-    for (index, byte) in uuid.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[index * 2..index * 2 + 2], 16).map_err(|_| bad())?;
+
+    #[test]
+    fn an_identity_that_lacks_or_gained_a_byte_is_refused() {
+        let text = render(&[0xA5; 16], &NO_INSTANCE);
+        for length in 0..text.len() {
+            parse(&text.as_bytes()[..length]).unwrap_err();
+        }
+        parse(format!("{text}\n").as_bytes()).unwrap_err();
+        parse(text.replacen("a5", "g5", 1).as_bytes()).unwrap_err();
+        parse(text.replace('\n', "\r\n").as_bytes()).unwrap_err();
     }
-    Ok(uuid)
 }

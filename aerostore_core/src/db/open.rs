@@ -1,6 +1,6 @@
 //! Opening: who makes the mapping, who attaches, what is recovered.
 //!
-//! Everything here happens under two locks that the kernel drops on death: one byte of the data directory's `lock`, so that
+//! Everything here happens under two locks that the kernel drops on death: one byte of the data directory's `identity`, so that
 //! one process at a time opens the directory, and one byte of the mapping's file, so that one at a time makes or attaches it.
 //! A mapping becomes `ready` last: one whose maker died is made again.
 
@@ -19,7 +19,7 @@ use crate::shm::{Arena, ArenaExpect, ArenaOptions, INIT_LOCK_BYTE, ShmError};
 use crate::sync::Ordering;
 use crate::sys::OsFileSystem;
 use crate::sys::fork_generation;
-use crate::sys::{LockFile, Probe};
+use crate::sys::{Create, LockFile, RegularFile};
 use crate::sys::{filesystem_bytes, monotonic_ns, random_uuid};
 use crate::txn::{Session, Store, SystemArea, reap_dead_processes};
 use crate::wal::{LogControl, RingHeader};
@@ -60,8 +60,11 @@ fn layout_hash() -> u64 {
         size_of::<RingHeader>() as u64,
         SystemArea::bytes(),
     ];
-    let bytes: Vec<u8> = sizes.iter().flat_map(|size| size.to_le_bytes()).collect();
-    xxhash_rust::xxh3::xxh3_64(&bytes)
+    let mut bytes = [[0; 8]; 13];
+    for (place, size) in bytes.iter_mut().zip(sizes) {
+        *place = size.to_le_bytes();
+    }
+    xxhash_rust::xxh3::xxh3_64(bytes.as_flattened())
 }
 
 /// A mapping that is attached, or made and empty.
@@ -92,11 +95,12 @@ pub(super) fn open(options: &DatabaseBuilder) -> Result<Database, Error> {
         return Err(Error::NoDatabase { dir: options.dir.clone() });
     }
     let dir = DataDir::open(&options.dir)?;
-    let (lock, mapped) = lock_and_map(&shm, &dir, options)?;
+    let (lock, file) = lock_mapping(&shm)?;
+    let mapped = map(&file, &dir, options)?;
     let arena = mapped.arena.clone();
     let (start, _) = arena.system_area();
     let system = SystemArea::at(start);
-    let registry = Registry::attach(arena.clone(), system.registry(), lock, Probe::open(&shm)?)?;
+    let registry = Registry::attach(arena.clone(), system.registry(), lock, file.probe())?;
     let store = Arc::new(Store::new(arena.clone(), Arc::new(registry), system, options.ring_bytes)?);
     let mut session = Box::new(Session::new(Arc::clone(&store))?);
     let mut replayed = Replayed::default();
@@ -136,21 +140,25 @@ pub(super) fn open(options: &DatabaseBuilder) -> Result<Database, Error> {
     Ok(Database(Arc::new(inner)))
 }
 
-/// Takes the lock of the mapping's file and maps that same file: the path may name another one by the time the lock is ours.
-fn lock_and_map(shm: &Path, dir: &DataDir, options: &DatabaseBuilder) -> Result<(LockFile, Mapped), Error> {
+/// Takes the lock of the mapping's file and opens that same file again, to be mapped: the path may name another one by the
+/// time the lock is ours.
+fn lock_mapping(shm: &Path) -> Result<(LockFile, RegularFile), Error> {
     for _ in 0..OPEN_ATTEMPTS {
-        let lock = LockFile::open_or_create(shm).map_err(ShmError::from)?;
+        let lock = match LockFile::open(shm) {
+            Err(error) if error.is_not_found() => LockFile::open_or_create(shm),
+            opened => opened,
+        }
+        .map_err(ShmError::from)?;
         if !lock.lock_wait(INIT_LOCK_BYTE, INIT_TIMEOUT)? {
             return Err(Error::Busy {
                 reason: format!("another process has been opening {} for too long", shm.display()),
             });
         }
-        if !lock.is_current()? {
-            continue;
-        }
-        let mapped = map(shm, dir, options)?;
-        if lock.is_current()? {
-            return Ok((lock, mapped));
+        match RegularFile::open(shm, Create::Never) {
+            Ok(file) if lock.is_of(&file) => return Ok((lock, file)),
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(ShmError::from(error).into()),
         }
     }
     Err(Error::Busy { reason: format!("{} keeps being removed while it is opened", shm.display()) })
@@ -169,12 +177,12 @@ fn shm_path(options: &DatabaseBuilder) -> Result<PathBuf, Error> {
     }
 }
 
-fn map(shm: &Path, dir: &DataDir, options: &DatabaseBuilder) -> Result<Mapped, Error> {
+fn map(file: &RegularFile, dir: &DataDir, options: &DatabaseBuilder) -> Result<Mapped, Error> {
+    let shm = file.path();
     let layout_hash = layout_hash();
-    match Arena::attach(shm, &ArenaExpect { uuid: Some(dir.uuid()), layout_hash }) {
+    match Arena::attach_in(file, &ArenaExpect { uuid: Some(dir.uuid()), layout_hash }) {
         Ok(arena) => {
-            let current = dir.current()?;
-            if current == Some(instance(&arena)) {
+            if dir.current() == Some(instance(&arena)) {
                 return Ok(Mapped { arena, made: false });
             }
             // An older mapping of this database: the log has gone on with another one.
@@ -206,12 +214,18 @@ fn map(shm: &Path, dir: &DataDir, options: &DatabaseBuilder) -> Result<Mapped, E
                 uuid_text(&expected)
             ),
         }),
-        Err(error) if error.is_absent() => make(shm, dir, options, layout_hash),
+        Err(error) if error.is_absent() => make(file, dir, options, layout_hash),
         Err(error) => Err(error.into()),
     }
 }
 
-fn make(shm: &Path, dir: &DataDir, options: &DatabaseBuilder, layout_hash: u64) -> Result<Mapped, Error> {
+fn make(
+    file: &RegularFile,
+    dir: &DataDir,
+    options: &DatabaseBuilder,
+    layout_hash: u64,
+) -> Result<Mapped, Error> {
+    let shm = file.path();
     if dir.has_peers()? {
         return Err(Error::Mismatch {
             mapping: shm.to_owned(),
@@ -225,8 +239,8 @@ fn make(shm: &Path, dir: &DataDir, options: &DatabaseBuilder, layout_hash: u64) 
         Some(bytes) => bytes,
         None => filesystem_bytes(shm)? / 2,
     };
-    let arena = Arena::create(
-        shm,
+    let arena = Arena::create_in(
+        file,
         &ArenaOptions {
             max_bytes,
             system_bytes: SystemArea::bytes(),

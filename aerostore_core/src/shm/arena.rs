@@ -9,12 +9,12 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::header::{ArenaHeader, FORMAT_VERSION, FirstPage, Identity, MAGIC};
+use super::header::{ArenaHeader, CHECKED_BYTES, FORMAT_VERSION, FirstPage, Identity, MAGIC};
 use super::slab::{EXTENT_BYTES, MAX_BYTES_LIMIT, PAGE_BYTES, SLAB_BYTES, SLABS_PER_EXTENT, SlabOwner};
 use super::{RelPtr, Shared, ShmError};
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::{
-    Create, Mapping, SysError, anonymous_file, boot_id, open_regular, u64_of, unix_seconds, usize_of,
+    Create, Mapping, RegularFile, SysError, anonymous_file, boot_id, u64_of, unix_seconds, usize_of,
 };
 
 /// How to make an arena.
@@ -71,9 +71,17 @@ impl Arena {
     /// `AlreadyExists`, `ForeignMagic` or `Version` when the file holds something; `BadOptions` when the sizes leave no room;
     /// `OutOfSpace` when the file system is full; `Symlink`, `NotRegularFile`, `WrongOwner`, `Sys`.
     pub fn create(path: &Path, options: &ArenaOptions) -> Result<Self, ShmError> {
-        let file = open_regular(path, Create::IfMissing)?;
-        let (page, bytes) = read_first_page(&file, path)?;
-        if bytes > 0 {
+        Self::create_in(&RegularFile::open(path, Create::IfMissing)?, options)
+    }
+
+    /// As [`Arena::create`], in a file that is open.
+    ///
+    /// # Errors
+    /// As [`Arena::create`].
+    pub fn create_in(opened: &RegularFile, options: &ArenaOptions) -> Result<Self, ShmError> {
+        let (file, path) = (opened.file(), opened.path());
+        let page = read_first_page(file, path)?;
+        if length(file, path)? > 0 {
             check_magic(&page, path)?;
             if page.ready {
                 return Err(ShmError::AlreadyExists { path: path.to_path_buf() });
@@ -87,7 +95,7 @@ impl Arena {
         file.set_len(0).map_err(|source| SysError::io("ftruncate", path, source))?;
         file.write_all_at(&start, 0)
             .map_err(|source| no_room(SysError::io("write", path, source), options))?;
-        Self::initialise(file, path, options)
+        Self::initialise(Arc::clone(file), path, options)
     }
 
     /// Makes an arena without a file, for tests and for databases of one process.
@@ -95,10 +103,10 @@ impl Arena {
     /// # Errors
     /// As [`Arena::create`].
     pub fn anonymous(options: &ArenaOptions) -> Result<Self, ShmError> {
-        Self::initialise(anonymous_file(c"aerostore")?, Path::new("(anonymous)"), options)
+        Self::initialise(Arc::new(anonymous_file(c"aerostore")?), Path::new("(anonymous)"), options)
     }
 
-    fn initialise(file: File, path: &Path, options: &ArenaOptions) -> Result<Self, ShmError> {
+    fn initialise(file: Arc<File>, path: &Path, options: &ArenaOptions) -> Result<Self, ShmError> {
         let (identity, extents) = plan(options)?;
         let mapping = Mapping::new(file, identity.max_bytes, path)?;
         let end = extents * EXTENT_BYTES;
@@ -117,15 +125,24 @@ impl Arena {
     /// [`ShmError::is_absent`] tells that there is none; `ForeignMagic`, `Version`, `Truncated`, `Corrupt`, `LayoutMismatch`,
     /// `BootMismatch`, `UuidMismatch`, `Symlink`, `NotRegularFile`, `WrongOwner` say what is wrong; or `Sys`.
     pub fn attach(path: &Path, expect: &ArenaExpect) -> Result<Self, ShmError> {
-        let file = open_regular(path, Create::Never)?;
-        let (page, bytes) = read_first_page(&file, path)?;
+        Self::attach_in(&RegularFile::open(path, Create::Never)?, expect)
+    }
+
+    /// As [`Arena::attach`], of a file that is open.
+    ///
+    /// # Errors
+    /// As [`Arena::attach`].
+    pub fn attach_in(opened: &RegularFile, expect: &ArenaExpect) -> Result<Self, ShmError> {
+        let (file, path) = (opened.file(), opened.path());
+        let page = read_first_page(file, path)?;
+        let mut bytes = opened.bytes_at_open();
         if bytes == 0 {
             return Err(ShmError::NotReady { path: path.to_path_buf() });
         }
         check_magic(&page, path)?;
-        let truncated = |expected| ShmError::Truncated { path: path.to_path_buf(), expected, actual: bytes };
+        let truncated = |expected, actual| ShmError::Truncated { path: path.to_path_buf(), expected, actual };
         if bytes < PAGE_BYTES {
-            return Err(truncated(PAGE_BYTES));
+            return Err(truncated(PAGE_BYTES, bytes));
         }
         if !page.ready {
             return Err(ShmError::NotReady { path: path.to_path_buf() });
@@ -136,9 +153,13 @@ impl Arena {
             return Err(ShmError::Corrupt { offset: 128, what: "the number of extents cannot be" });
         }
         if bytes < end {
-            return Err(truncated(end));
+            // Others may have made it longer since it was opened, and before its header was read.
+            bytes = length(file, path)?;
         }
-        let mapping = Mapping::new(file, page.identity.max_bytes, path)?;
+        if bytes < end {
+            return Err(truncated(end, bytes));
+        }
+        let mapping = Mapping::new(Arc::clone(file), page.identity.max_bytes, path)?;
         Ok(Self { inner: Arc::new(Inner { mapping, end: AtomicU64::new(end), identity: page.identity }) })
     }
 
@@ -357,10 +378,13 @@ fn check_identity(identity: &Identity, expect: &ArenaExpect, path: &Path) -> Res
     }
 }
 
-/// The first page, with zeros where the file is shorter, and the file's length.
-fn read_first_page(file: &File, path: &Path) -> Result<(FirstPage, u64), ShmError> {
-    let bytes = file.metadata().map_err(|source| SysError::io("fstat", path, source))?.len();
-    let mut page = [0; usize_of(PAGE_BYTES)];
+fn length(file: &File, path: &Path) -> Result<u64, ShmError> {
+    Ok(file.metadata().map_err(|source| SysError::io("fstat", path, source))?.len())
+}
+
+/// The start of the first page, with zeros where the file is shorter.
+fn read_first_page(file: &File, path: &Path) -> Result<FirstPage, ShmError> {
+    let mut page = [0; CHECKED_BYTES];
     let mut filled = 0;
     while filled < page.len() {
         match file.read_at(&mut page[filled..], u64_of(filled)) {
@@ -370,5 +394,5 @@ fn read_first_page(file: &File, path: &Path) -> Result<(FirstPage, u64), ShmErro
             Err(source) => return Err(SysError::io("read", path, source).into()),
         }
     }
-    Ok((FirstPage::parse(&page), bytes))
+    Ok(FirstPage::parse(&page))
 }

@@ -166,7 +166,7 @@ const _: () = {
     assert!(offset_of!(ArenaHeader, state) == 8 && offset_of!(ArenaHeader, clean) == 12);
     assert!(offset_of!(ArenaHeader, identity) == 16);
     assert!(offset_of!(ArenaHeader, extent_count) == 128);
-    assert!(offset_of!(ArenaHeader, roots) == 256);
+    assert!(offset_of!(ArenaHeader, roots) == 256 && CHECKED_BYTES <= 256);
     assert!(offset_of!(ArenaHeader, remote_events) == 512);
     assert!(size_of::<ArenaHeader>() == 1536);
     assert!(1536 <= SLAB_TABLE_OFFSET && SLABS_PER_EXTENT * 64 + SLAB_TABLE_OFFSET == PAGE_BYTES);
@@ -225,7 +225,10 @@ impl ArenaHeader {
     }
 }
 
-/// The first page of a file, read rather than mapped, so that a short or hostile file cannot do harm.
+/// Bytes of a file's start in which all lies that is checked before it is mapped.
+pub(super) const CHECKED_BYTES: usize = 256;
+
+/// What is checked of the start of a file, read rather than mapped, so that a short or hostile file cannot do harm.
 pub(super) struct FirstPage {
     pub(super) magic: u32,
     pub(super) version: u32,
@@ -235,8 +238,8 @@ pub(super) struct FirstPage {
 }
 
 impl FirstPage {
-    /// Reads the numbers of a page; nothing is checked. Missing bytes of a short file count as zeros.
-    pub(super) fn parse(page: &[u8; 4096]) -> Self {
+    /// Reads the numbers; nothing is checked. Missing bytes of a short file count as zeros.
+    pub(super) fn parse(page: &[u8; CHECKED_BYTES]) -> Self {
         let mut identity = [0; IDENTITY_BYTES];
         identity.copy_from_slice(&page[offset_of!(ArenaHeader, identity)..][..IDENTITY_BYTES]);
         Self {

@@ -139,13 +139,15 @@ pub(super) struct ParentOnly {
 }
 
 impl ParentOnly {
-    /// Takes the descriptor that `open` returns; no fork comes between its opening and its registration.
-    pub(super) fn open(open: impl FnOnce() -> Result<RawFd, SysError>) -> Result<Self, SysError> {
+    /// Takes the descriptor that `open` returns beside what it found; no fork comes between its opening and its registration.
+    pub(super) fn open<T>(
+        open: impl FnOnce() -> Result<(RawFd, T), SysError>,
+    ) -> Result<(Self, T), SysError> {
         let opened_at = fork_generation();
         imp::with_table(|| {
-            let descriptor = open()?;
+            let (descriptor, found) = open()?;
             if imp::insert(descriptor) {
-                return Ok(Self { descriptor, opened_at });
+                return Ok((Self { descriptor, opened_at }, found));
             }
             // SAFETY: the descriptor was opened above and nobody else knows it.
             unsafe { libc::close(descriptor) };

@@ -3,18 +3,20 @@
 //! Layout      byte numbers are the caller's; they are names and need not lie inside the file.
 //! Invariants  L1: the kernel drops a lock when the last copy of its description is gone, so a lock descriptor is never
 //!             mapped, closed on exec, and closed in forked children. L2: a description never conflicts with itself, so
-//!             asking goes through another one. A stopped process keeps its locks.
+//!             asking goes through another one, which never holds any. A stopped process keeps its locks.
 //! Source      fcntl(2), "Open file description locks". We do not use process ids: they repeat, and differ per namespace.
 
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::fork::ParentOnly;
-use super::{Create, SysError, monotonic_ns, open_regular};
+use super::regular::{FileId, open_regular};
+use super::{Create, RegularFile, SysError, monotonic_ns};
 
 /// Longest pause between two tries of a lock that is waited for.
 const RETRY_US_MAX: u64 = 5_000;
@@ -27,13 +29,14 @@ const RETRY_US_MAX: u64 = 5_000;
 pub struct LockFile {
     descriptor: ParentOnly,
     path: PathBuf,
+    id: FileId,
 }
 
 impl LockFile {
     /// Opens `path`, which has to exist.
     ///
     /// # Errors
-    /// As [`open_regular`]; `TooManyLockFiles` when the process has no room for another.
+    /// As [`RegularFile::open`]; `TooManyLockFiles` when the process has no room for another.
     pub fn open(path: &Path) -> Result<Self, SysError> {
         Self::open_with(path, Create::Never)
     }
@@ -47,8 +50,11 @@ impl LockFile {
     }
 
     fn open_with(path: &Path, create: Create) -> Result<Self, SysError> {
-        let descriptor = ParentOnly::open(|| Ok(open_regular(path, create)?.into_raw_fd()))?;
-        Ok(Self { descriptor, path: path.to_path_buf() })
+        let (descriptor, id) = ParentOnly::open(|| {
+            let (file, id, _) = open_regular(path, create)?;
+            Ok((file.into_raw_fd(), id))
+        })?;
+        Ok(Self { descriptor, path: path.to_path_buf(), id })
     }
 
     /// Locks `byte` unless another description holds it; true when it is ours now.
@@ -56,7 +62,15 @@ impl LockFile {
     /// # Errors
     /// `Forked` in a child of the process that opened the handle; `Io` when the kernel refuses.
     pub fn try_lock(&self, byte: u64) -> Result<bool, SysError> {
-        let mut request = lock_request(libc::F_WRLCK, byte..byte + 1);
+        self.try_lock_all(byte..byte + 1)
+    }
+
+    /// Locks every byte of the range, or none when another description holds one of them; true when they are ours now.
+    ///
+    /// # Errors
+    /// As [`LockFile::try_lock`].
+    pub fn try_lock_all(&self, bytes: Range<u64>) -> Result<bool, SysError> {
+        let mut request = lock_request(libc::F_WRLCK, bytes);
         match control(self.descriptor.number()?, libc::F_OFD_SETLK, &mut request, &self.path) {
             Ok(()) => Ok(true),
             Err(SysError::Io { source, .. })
@@ -95,30 +109,69 @@ impl LockFile {
         control(self.descriptor.number()?, libc::F_OFD_SETLK, &mut request, &self.path)
     }
 
-    /// Whether the path still names the file that is open here, rather than nothing or a successor.
+    /// Whether `file` is the file that is open here, rather than one that took its name.
+    pub fn is_of(&self, file: &RegularFile) -> bool {
+        self.id == file.id
+    }
+
+    /// Reads from the start of the file until `into` is full or the file ends; the count read.
     ///
     /// # Errors
-    /// `Forked` as in [`LockFile::try_lock`]; `Io` when the file cannot be asked.
-    pub fn is_current(&self) -> Result<bool, SysError> {
+    /// `Forked` as in [`LockFile::try_lock`]; `Io`.
+    pub fn read_start(&self, into: &mut [u8]) -> Result<usize, SysError> {
         let number = self.descriptor.number()?;
-        // SAFETY: all-zero is a valid `stat`, a struct of integers.
-        let mut opened: libc::stat64 = unsafe { std::mem::zeroed() };
-        // SAFETY: `opened` is a valid place for the result.
-        if unsafe { libc::fstat64(number, &raw mut opened) } != 0 {
-            return Err(SysError::last("fstat", &self.path));
+        let mut filled = 0;
+        while filled < into.len() {
+            let rest = &mut into[filled..];
+            let at = i64::try_from(filled).unwrap_or(i64::MAX);
+            // SAFETY: `rest` is writable for its length.
+            let count = unsafe { libc::pread64(number, rest.as_mut_ptr().cast(), rest.len(), at) };
+            match self.transferred("read", count)? {
+                Some(0) => break,
+                count => filled += count.unwrap_or(0),
+            }
         }
-        match std::fs::symlink_metadata(&self.path) {
-            Ok(named) => Ok(named.dev() == opened.st_dev && named.ino() == opened.st_ino),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(SysError::io("stat", &self.path, error)),
+        Ok(filled)
+    }
+
+    /// Writes `bytes` at the start of the file and waits until they are on disk.
+    ///
+    /// # Errors
+    /// `Forked` as in [`LockFile::try_lock`]; `Io`.
+    pub fn write_start(&self, bytes: &[u8]) -> Result<(), SysError> {
+        let number = self.descriptor.number()?;
+        let mut written = 0;
+        while written < bytes.len() {
+            let rest = &bytes[written..];
+            let at = i64::try_from(written).unwrap_or(i64::MAX);
+            // SAFETY: `rest` is readable for its length.
+            let count = unsafe { libc::pwrite64(number, rest.as_ptr().cast(), rest.len(), at) };
+            written += self.transferred("write", count)?.unwrap_or(0);
+        }
+        // SAFETY: the call takes no pointer.
+        if unsafe { libc::fdatasync(number) } != 0 {
+            return Err(SysError::last("fdatasync", &self.path));
+        }
+        Ok(())
+    }
+
+    /// What a read or write answered; none when a signal came first.
+    fn transferred(&self, call: &'static str, answer: isize) -> Result<Option<usize>, SysError> {
+        match usize::try_from(answer) {
+            Ok(count) => Ok(Some(count)),
+            Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => Ok(None),
+            Err(_) => Err(SysError::last(call, &self.path)),
         }
     }
 }
 
 /// The descriptor through which this process asks about locks; it never holds one.
+///
+/// It may be the descriptor of a mapping. Asking leaves nothing behind on a description, so neither the mapping nor a forked
+/// child that keeps it makes anybody look alive; and it is sure to be the mapping's file that is asked about.
 #[derive(Debug)]
 pub struct Probe {
-    file: File,
+    file: Arc<File>,
     path: PathBuf,
 }
 
@@ -126,9 +179,14 @@ impl Probe {
     /// Opens `path`, which has to exist.
     ///
     /// # Errors
-    /// As [`open_regular`].
+    /// As [`RegularFile::open`].
     pub fn open(path: &Path) -> Result<Self, SysError> {
-        Ok(Self { file: open_regular(path, Create::Never)?, path: path.to_path_buf() })
+        Ok(RegularFile::open(path, Create::Never)?.probe())
+    }
+
+    /// A probe that asks through the description of `file`.
+    pub(super) fn through(file: Arc<File>, path: &Path) -> Self {
+        Self { file, path: path.to_path_buf() }
     }
 
     /// Whether any [`LockFile`], also one of this process, holds `byte`.
@@ -231,11 +289,55 @@ mod tests {
     fn replaced_file_is_noticed() {
         let scratch = Scratch::new("replaced");
         let lock = LockFile::open_or_create(&scratch.0).unwrap();
-        assert!(lock.is_current().unwrap());
+        assert!(lock.is_of(&RegularFile::open(&scratch.0, Create::Never).unwrap()));
         std::fs::remove_file(&scratch.0).unwrap();
-        assert!(!lock.is_current().unwrap());
-        let _successor = LockFile::open_or_create(&scratch.0).unwrap();
-        assert!(!lock.is_current().unwrap());
+        assert!(RegularFile::open(&scratch.0, Create::Never).unwrap_err().is_not_found());
+        assert!(!lock.is_of(&RegularFile::open(&scratch.0, Create::IfMissing).unwrap()));
+    }
+
+    #[test]
+    fn a_range_is_locked_as_a_whole_or_not_at_all() {
+        let scratch = Scratch::new("range");
+        let first = LockFile::open_or_create(&scratch.0).unwrap();
+        let second = LockFile::open(&scratch.0).unwrap();
+        assert!(first.try_lock(1).unwrap());
+        assert!(!second.try_lock_all(0..2).unwrap());
+        assert!(first.try_lock(0).unwrap(), "a part of the range was locked all the same");
+        first.unlock(0).unwrap();
+        first.unlock(1).unwrap();
+        assert!(second.try_lock_all(0..2).unwrap());
+        second.unlock(0).unwrap();
+        assert!(first.try_lock(0).unwrap());
+        assert!(!first.try_lock(1).unwrap(), "one byte was unlocked, and the other went with it");
+    }
+
+    #[test]
+    fn a_mapping_asked_through_keeps_nobody_alive() {
+        let scratch = Scratch::new("through");
+        let lock = LockFile::open_or_create(&scratch.0).unwrap();
+        let file = RegularFile::open(&scratch.0, Create::Never).unwrap();
+        let probe = file.probe();
+        let mapping = crate::sys::Mapping::new(Arc::clone(file.file()), 4096, file.path()).unwrap();
+        assert!(lock.try_lock(3).unwrap());
+        assert!(probe.is_locked(3).unwrap());
+        drop(lock);
+        assert!(!probe.is_locked(3).unwrap());
+        let successor = LockFile::open(&scratch.0).unwrap();
+        assert!(successor.try_lock(3).unwrap(), "asking left a lock behind");
+        drop(mapping);
+    }
+
+    #[test]
+    fn what_is_written_at_the_start_is_read_back() {
+        let scratch = Scratch::new("start");
+        let lock = LockFile::open_or_create(&scratch.0).unwrap();
+        let mut bytes = [9; 8];
+        assert_eq!(lock.read_start(&mut bytes).unwrap(), 0);
+        lock.write_start(b"abcdef").unwrap();
+        lock.write_start(b"xy").unwrap();
+        assert_eq!(lock.read_start(&mut bytes).unwrap(), 6);
+        assert_eq!(&bytes, b"xycdef\x09\x09");
+        assert_eq!(lock.read_start(&mut bytes[..3]).unwrap(), 3);
     }
 
     #[test]

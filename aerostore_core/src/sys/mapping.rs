@@ -8,10 +8,11 @@
 //!             madvise(2), `MADV_COLLAPSE` (Linux 6.1): huge pages whatever the system's settings for tmpfs.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-
-use memmap2::{Advice, MmapOptions, MmapRaw};
+use std::ptr;
+use std::sync::Arc;
 
 use super::{SysError, u64_of, usize_of};
 
@@ -21,13 +22,66 @@ pub(crate) const HUGE_PAGE_BYTES: u64 = 2 << 20;
 /// Bytes of an ordinary page.
 const PAGE_BYTES: u64 = 4096;
 
+/// How far below the C library a mapping is tried first. Libraries, stacks and large allocations lie together, and grow
+/// downwards from the top; further down there is nothing until the program itself, terabytes away.
+const FREE_BELOW_BYTES: usize = 64 << 30;
+
+/// A range of addresses with a file mapped, shared and writable; unmapped on drop.
+#[derive(Debug)]
+struct Range {
+    start: *mut u8,
+    bytes: usize,
+    /// The first multiple of a huge page.
+    base: *mut u8,
+}
+
+// SAFETY: a range is an address and a length; what lies there is for those to share who make references to it.
+unsafe impl Send for Range {}
+// SAFETY: as above.
+unsafe impl Sync for Range {}
+
+impl Range {
+    /// Maps `bytes` of `file` at `wish`, if that is free, else where the kernel likes.
+    fn map(file: &File, bytes: usize, wish: *mut u8) -> io::Result<Self> {
+        // SAFETY: without MAP_FIXED the kernel replaces nothing that is mapped, whatever the wish.
+        let start = unsafe { map(file, bytes, wish, 0) }?;
+        let base = start.wrapping_add(start.align_offset(usize_of(HUGE_PAGE_BYTES)));
+        Ok(Self { start, bytes, base })
+    }
+}
+
+impl Drop for Range {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `Range::map`, and only its owner knows the address.
+        unsafe { libc::munmap(self.start.cast(), self.bytes) };
+    }
+}
+
+/// # Safety
+/// With `MAP_FIXED` among the flags, nobody has a pointer into the range.
+unsafe fn map(file: &File, bytes: usize, place: *mut u8, flags: libc::c_int) -> io::Result<*mut u8> {
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: the caller's promise covers what is replaced; the descriptor is open.
+    let start =
+        unsafe { libc::mmap64(place.cast(), bytes, access, libc::MAP_SHARED | flags, file.as_raw_fd(), 0) };
+    if start == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(start.cast()) }
+}
+
+/// A multiple of a huge page from which on `bytes` are likely to be free, or null. Random, as the C library's place is.
+fn likely_free(bytes: usize) -> *mut u8 {
+    let below = FREE_BELOW_BYTES.saturating_add(bytes);
+    let place = (libc::getpid as *const () as usize).saturating_sub(below);
+    ptr::without_provenance_mut(place - place % usize_of(HUGE_PAGE_BYTES))
+}
+
 /// A shared, writable mapping; unmapped on drop.
 #[derive(Debug)]
 pub struct Mapping {
     /// The address range: what is mapped, and what was needed to begin it at a huge page.
-    reservation: MmapRaw,
-    skipped_bytes: usize,
-    file: File,
+    range: Range,
+    /// Bytes from the base on.
+    bytes: usize,
+    file: Arc<File>,
     path: PathBuf,
 }
 
@@ -36,42 +90,27 @@ impl Mapping {
     ///
     /// # Errors
     /// `Io` when the address space or the file does not allow it.
-    pub fn new(file: File, bytes: u64, path: &Path) -> Result<Self, SysError> {
+    pub fn new(file: Arc<File>, bytes: u64, path: &Path) -> Result<Self, SysError> {
         let bytes = usize_of(bytes);
-        let reservation = MmapOptions::new()
-            .len(bytes.saturating_add(usize_of(HUGE_PAGE_BYTES)))
-            .map_raw(&file)
-            .map_err(|source| SysError::io("mmap", path, source))?;
-        let start = reservation.as_mut_ptr();
-        let skipped_bytes = start.align_offset(usize_of(HUGE_PAGE_BYTES));
-        if skipped_bytes != 0 {
-            // SAFETY: the pages replaced lie within `reservation`, which nobody has a pointer into yet.
-            let mapped = unsafe {
-                libc::mmap64(
-                    start.add(skipped_bytes).cast(),
-                    bytes,
-                    libc::PROT_READ | libc::PROT_WRITE,
-                    libc::MAP_SHARED | libc::MAP_FIXED,
-                    file.as_raw_fd(),
-                    0,
-                )
-            };
-            if mapped == libc::MAP_FAILED {
-                return Err(SysError::last("mmap", path));
-            }
+        let failed = |source| SysError::io("mmap", path, source);
+        // One call when the wish is granted; every other way takes two, of which one undoes a part of the other.
+        let mut range = Range::map(&file, bytes, likely_free(bytes)).map_err(failed)?;
+        if range.start != range.base {
+            drop(range);
+            range = Range::map(&file, bytes.saturating_add(usize_of(HUGE_PAGE_BYTES)), ptr::null_mut())
+                .map_err(failed)?;
         }
-        Ok(Self { reservation, skipped_bytes, file, path: path.to_path_buf() })
+        if range.start != range.base {
+            // SAFETY: what is replaced lies within `range`, which nobody has a pointer into yet.
+            unsafe { map(&file, bytes, range.base, libc::MAP_FIXED) }.map_err(failed)?;
+        }
+        Ok(Self { range, bytes, file, path: path.to_path_buf() })
     }
 
     /// The address of the first byte, for this process only.
     #[inline]
     pub fn base(&self) -> *mut u8 {
-        self.reservation.as_mut_ptr().wrapping_add(self.skipped_bytes)
-    }
-
-    /// The length of the reservation, which is not the length of the file.
-    pub fn reserved_bytes(&self) -> u64 {
-        u64_of(self.reservation.len()) - HUGE_PAGE_BYTES
+        self.range.base
     }
 
     /// The path given to [`Mapping::new`].
@@ -127,15 +166,18 @@ impl Mapping {
     ///
     /// # Errors
     /// `Io`; [`SysError::is_out_of_space`] tells whether a touch would have met SIGBUS.
+    ///
+    /// # Panics
+    /// When that is not all in the mapping.
     pub fn populate(&self, offset: u64, bytes: u64) -> Result<(), SysError> {
+        assert!(offset.saturating_add(bytes) <= u64_of(self.bytes), "populating beyond the mapping");
         loop {
-            let Err(source) = self.reservation.advise_range(
-                Advice::PopulateWrite,
-                self.skipped_bytes + usize_of(offset),
-                usize_of(bytes),
-            ) else {
+            let start = self.base().wrapping_add(usize_of(offset));
+            // SAFETY: the range lies within the mapping, as asserted; the call changes no byte of it.
+            if unsafe { libc::madvise(start.cast(), usize_of(bytes), libc::MADV_POPULATE_WRITE) } == 0 {
                 return Ok(());
-            };
+            }
+            let source = io::Error::last_os_error();
             match source.raw_os_error() {
                 Some(libc::EINTR | libc::EAGAIN) => {}
                 Some(libc::EINVAL) => return Ok(()),
@@ -168,7 +210,7 @@ mod tests {
     use crate::sys::anonymous_file;
 
     fn mapping(bytes: u64) -> Mapping {
-        Mapping::new(anonymous_file(c"mapping").unwrap(), bytes, Path::new("(test)")).unwrap()
+        Mapping::new(Arc::new(anonymous_file(c"mapping").unwrap()), bytes, Path::new("(test)")).unwrap()
     }
 
     #[test]
@@ -176,8 +218,16 @@ mod tests {
         let mappings: Vec<Mapping> = (1..4).map(|pages| mapping(pages * HUGE_PAGE_BYTES)).collect();
         for (mapping, pages) in mappings.iter().zip(1..) {
             assert_eq!(mapping.base().addr() % usize_of(HUGE_PAGE_BYTES), 0);
-            assert_eq!(mapping.reserved_bytes(), pages * HUGE_PAGE_BYTES);
+            mapping.make_present((pages - 1) * HUGE_PAGE_BYTES, HUGE_PAGE_BYTES).unwrap();
+            let last = mapping.base().wrapping_add(usize_of(pages * HUGE_PAGE_BYTES) - 1);
+            // SAFETY: the last page is present now.
+            assert_eq!(unsafe { last.read_volatile() }, 0);
         }
+        // Each of them is where the first would like to be, or next to it.
+        let mut bases: Vec<usize> = mappings.iter().map(|mapping| mapping.base().addr()).collect();
+        bases.sort_unstable();
+        bases.dedup();
+        assert_eq!(bases.len(), mappings.len());
     }
 
     #[test]

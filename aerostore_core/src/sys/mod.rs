@@ -24,7 +24,7 @@ pub use fork::{fork_generation, is_forked_child};
 pub use futex::{WaitResult, wait, wake};
 pub use liveness::{LockFile, Probe};
 pub use mapping::{Mapping, filesystem_bytes};
-pub use regular::{Create, anonymous_file, open_regular};
+pub use regular::{Create, RegularFile, anonymous_file};
 pub use width::{u64_of, usize_of};
 
 #[cfg(all(test, not(loom)))]
