@@ -9,7 +9,7 @@ use crate::db::pool::SessionPool;
 use crate::db::workers::Worker;
 use crate::db::{Error, Table, Transaction};
 use crate::row::Schema;
-use crate::sync::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{AtomicBool, Ordering};
 use crate::sys::is_forked_child;
 use crate::sys::monotonic_ns;
 use crate::txn::{self, Session, Store, TxnOptions};
@@ -74,8 +74,8 @@ pub(super) struct Inner {
     worker: Mutex<Option<Worker>>,
     worker_started: AtomicBool,
     segment_bytes: Option<u64>,
-    /// Newest commit of this process: what a clean close waits for.
-    last_commit: AtomicU64,
+    /// Has this process committed anything? Then a clean close waits for the log.
+    has_committed: AtomicBool,
     pool: SessionPool,
     closed: AtomicBool,
 }
@@ -100,7 +100,7 @@ impl Inner {
             worker: Mutex::new(None),
             worker_started: AtomicBool::new(false),
             segment_bytes,
-            last_commit: AtomicU64::new(0),
+            has_committed: AtomicBool::new(false),
             pool: SessionPool::default(),
             closed: AtomicBool::new(false),
         }
@@ -135,10 +135,13 @@ impl Inner {
         Ok(())
     }
 
-    /// This process has committed at `commit_ts`.
-    pub(super) fn committed(&self, commit_ts: u64) {
-        // Relaxed: read by `close`, which the caller orders after its commits.
-        self.last_commit.fetch_max(commit_ts, Ordering::Relaxed);
+    /// This process has committed something.
+    #[inline]
+    pub(super) fn note_commit(&self) {
+        // Relaxed: read by `close`, which the caller orders after its commits. Looked at first: a load costs nothing.
+        if !self.has_committed.load(Ordering::Relaxed) {
+            self.has_committed.store(true, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn synchronous_commit(&self) -> bool {
@@ -158,7 +161,11 @@ impl Inner {
         if self.is_forked() || self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        let flushed = txn::flush(&self.store, self.last_commit.load(Ordering::Relaxed), CLOSE_TIMEOUT);
+        let flushed = if self.has_committed.load(Ordering::Relaxed) {
+            txn::flush(&self.store, self.store.clock().now(), CLOSE_TIMEOUT)
+        } else {
+            Ok(())
+        };
         // Every part is given back whatever the others say; the first error is told.
         let mut outcome: Result<(), Error> = flushed.map_err(Error::from);
         for session in self.pool.drain() {
@@ -238,7 +245,7 @@ impl Database {
         if let Some(session) = session {
             self.0.pool().put(session);
         }
-        self.0.committed(self.0.store.clock().now());
+        self.0.note_commit();
         Ok(Table(table?))
     }
 

@@ -149,11 +149,9 @@ impl Transaction {
         let txn = self.open()?;
         let writes = txn.has_writes();
         let outcome = txn.commit(synchronous);
-        match &outcome {
-            Ok(commit_ts) if writes => self.database.committed(*commit_ts),
-            // After an error of the log the transaction has taken effect, at a timestamp it does not tell.
-            Err(error) if !error.is_retryable() => self.database.committed(self.database.store.clock().now()),
-            _ => {}
+        // After an error of the log the transaction has taken effect.
+        if writes && outcome.as_ref().err().is_none_or(|error| !error.is_retryable()) {
+            self.database.note_commit();
         }
         Ok(outcome?)
     }

@@ -4,8 +4,8 @@
 //! Rules   I1: a block is born at the epoch of its allocation and retired at the epoch of its unlinking, after which no
 //!         new reader can reach it. I2: an operation reserves [low, high]; it only follows pointers it has loaded while
 //!         `high` was the current epoch. I3: a retired block is freed when no reservation meets [birth, retire].
-//! Cost    one store and one fence per operation, one load per pointer followed. A process stopped inside an operation
-//!         holds back what was live then, and nothing that was born later.
+//! Cost    one fence per operation, or per transaction and epoch, and one load per pointer followed. A process stopped inside
+//!         an operation holds back what was live then, and nothing that was born later; so does an idle transaction.
 //! Source  `2GE-IBR`: Wen et al., "Interval-Based Memory Reclamation", `PPoPP` 2018.
 
 use crate::epoch::{EpochError, Registry, Slot, SlotId};
@@ -20,7 +20,9 @@ use std::sync::Arc;
 const RETIRES_PER_EPOCH: u32 = 64;
 /// Retired blocks a session lets pile up before it looks for those it may free.
 const COLLECT_BATCH: usize = 128;
-/// The same for blocks that it uses again itself.
+/// Calls of [`Limbo::collect`], one for each commit, after which it looks all the same.
+const COLLECT_CALLS: u32 = 256;
+/// As `COLLECT_BATCH`, for blocks that a session uses again itself.
 const RECYCLE_BATCH: usize = 64;
 
 /// One session's place in the registry, from which it pins operations.
@@ -31,7 +33,12 @@ pub struct Participant {
     slot: NonNull<Slot>,
     epoch: NonNull<AtomicU64>,
     pins: Cell<u32>,
+    /// The published reservation; meaningless unless `published`.
+    low: Cell<u64>,
     high: Cell<u64>,
+    published: Cell<bool>,
+    /// The reservation stays between operations.
+    stays: Cell<bool>,
 }
 
 // SAFETY: the pointers lead into the shared mapping, whose words are atomics; `arena` keeps it mapped in every thread.
@@ -46,7 +53,18 @@ impl Participant {
         let owner = registry.claim_slot()?;
         let slot = NonNull::from(registry.slot(SlotId(owner.slot))?);
         let epoch = NonNull::from(registry.epoch()?);
-        Ok(Self { arena, registry, owner, slot, epoch, pins: Cell::new(0), high: Cell::new(0) })
+        Ok(Self {
+            arena,
+            registry,
+            owner,
+            slot,
+            epoch,
+            pins: Cell::new(0),
+            low: Cell::new(0),
+            high: Cell::new(0),
+            published: Cell::new(false),
+            stays: Cell::new(false),
+        })
     }
 
     /// Slot and incarnation.
@@ -95,13 +113,32 @@ impl Participant {
     pub fn enter(&self) {
         let pins = self.pins.get();
         self.pins.set(pins + 1);
-        if pins == 0 {
-            let epoch = self.epoch();
-            self.high.set(epoch);
-            self.slot().publish_interval(epoch, epoch);
-            // I2: the reservation is visible before the operation's first load; pairs with the fence in `intervals`.
-            fence(Ordering::SeqCst);
+        if pins > 0 {
+            return;
         }
+        let epoch = self.epoch();
+        if self.published.get() && self.high.get() == epoch {
+            // Everybody sees the reservation already. What only its older part held is given up.
+            if self.low.get() != epoch {
+                self.publish(epoch);
+            }
+            return;
+        }
+        self.publish(epoch);
+        // I2: the reservation is visible before the operation's first load; pairs with the fence in `intervals`.
+        fence(Ordering::SeqCst);
+    }
+
+    fn publish(&self, epoch: u64) {
+        self.low.set(epoch);
+        self.high.set(epoch);
+        self.published.set(true);
+        self.slot().publish_interval(epoch, epoch);
+    }
+
+    fn withdraw(&self) {
+        self.published.set(false);
+        self.slot().clear_interval();
     }
 
     /// Ends what [`Participant::enter`] began.
@@ -109,15 +146,43 @@ impl Participant {
     pub fn leave(&self) {
         let pins = self.pins.get().saturating_sub(1);
         self.pins.set(pins);
-        if pins == 0 {
-            self.slot().clear_interval();
+        if pins == 0 && !self.stays.get() {
+            self.withdraw();
         }
     }
 
     /// Ends every operation; no guard may be left.
     pub fn leave_all(&self) {
-        if self.pins.replace(0) > 0 {
-            self.slot().clear_interval();
+        self.pins.set(0);
+        self.rest();
+    }
+
+    /// Begins a transaction: takes a snapshot at what `clock` shows now, and lets the reservation stay from one operation to
+    /// the next, for as long as the epoch is the same: one fence for both. It holds back what was live when it was last
+    /// published, as a process stopped in an operation does.
+    #[inline]
+    pub fn begin(&self, clock: &AtomicU64) -> u64 {
+        if self.pins.get() == 0 {
+            self.publish(self.epoch());
+        }
+        self.stays.set(true);
+        // I2: the snapshot's fence comes after the reservation and before every operation.
+        self.slot().take_snapshot(clock)
+    }
+
+    /// Ends a transaction.
+    #[inline]
+    pub fn end(&self) {
+        self.slot().clear_snapshot();
+        self.stays.set(false);
+        self.rest();
+    }
+
+    /// Gives up a reservation that stays; the next operation publishes another. Before a wait, between operations.
+    #[inline]
+    pub fn rest(&self) {
+        if self.pins.get() == 0 && self.published.get() {
+            self.withdraw();
         }
     }
 }
@@ -247,6 +312,7 @@ pub struct Limbo {
     retired: Vec<Retired>,
     since_advance: u32,
     next_collect: usize,
+    calls_waited: u32,
     intervals: Vec<(u64, u64)>,
 }
 
@@ -280,13 +346,18 @@ impl Limbo {
         Ok(())
     }
 
-    /// Frees what no running operation can reach, when enough has piled up.
+    /// Frees what no running operation can reach, when enough has piled up or has waited long: a few blocks may be large.
     ///
     /// # Errors
     /// When the mapping is damaged.
     #[inline]
     pub fn collect(&mut self, participant: &Participant, heap: &mut Heap) -> Result<(), ShmError> {
-        if self.retired.len() >= self.next_collect.max(COLLECT_BATCH) {
+        if self.retired.is_empty() {
+            return Ok(());
+        }
+        self.calls_waited += 1;
+        if self.retired.len() >= self.next_collect.max(COLLECT_BATCH) || self.calls_waited >= COLLECT_CALLS {
+            self.calls_waited = 0;
             self.collect_now(participant, heap)?;
         }
         Ok(())

@@ -110,8 +110,9 @@ impl Transaction {
     }
 
     fn end_snapshot(&mut self) {
+        self.is_over = true;
         if let Some(session) = self.session.as_deref_mut() {
-            session.participant.slot().clear_snapshot();
+            session.participant.end();
             session.redo.clear();
             session.buffers.clear();
         }
@@ -119,6 +120,9 @@ impl Transaction {
 
     /// Rolls back what there is to roll back.
     pub(super) fn abandon(&mut self) {
+        if self.is_over {
+            return;
+        }
         if let Some(session) = self.session.as_deref() {
             // A panic in a caller's closure may have skipped the end of an operation.
             session.participant.leave_all();

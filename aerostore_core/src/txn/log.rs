@@ -123,7 +123,7 @@ impl Session {
         let Self { store, participant, heap, redo, .. } = self;
         let ring = ring.ring(store.arena());
         if redo.len() as u64 <= ring.payload_bytes_max() {
-            let staged = stage_waiting(store.log(), ring, EntryBody::Inline(redo))?;
+            let staged = stage_waiting(store.log(), participant, ring, EntryBody::Inline(redo))?;
             return Ok(Some(StagedRedo { staged, pieces: Vec::new() }));
         }
         let pieces = copy_out_of_line(participant, heap, redo)?;
@@ -133,7 +133,7 @@ impl Session {
             .map(|(block, chunk): (&BlockRef, _)| (block.offset, chunk.len() as u64))
             .collect();
         let body = EntryBody::OutOfLine { pieces: &ranges, checksum: redo_checksum(0, redo) };
-        match stage_waiting(store.log(), ring, body) {
+        match stage_waiting(store.log(), participant, ring, body) {
             Ok(staged) => Ok(Some(StagedRedo { staged, pieces })),
             Err(error) => {
                 for piece in pieces {
@@ -215,7 +215,12 @@ pub(super) fn notify(log: &LogControl) {
     });
 }
 
-fn stage_waiting(log: &LogControl, ring: Ring<'_>, body: EntryBody<'_>) -> Result<Staged, TxnError> {
+fn stage_waiting(
+    log: &LogControl,
+    participant: &Participant,
+    ring: Ring<'_>,
+    body: EntryBody<'_>,
+) -> Result<Staged, TxnError> {
     loop {
         if log.is_read_only() {
             return Err(TxnError::LogReadOnly);
@@ -224,6 +229,8 @@ fn stage_waiting(log: &LogControl, ring: Ring<'_>, body: EntryBody<'_>) -> Resul
         match ring.stage(body, durable) {
             Ok(staged) => return Ok(staged),
             Err(RingError::Full { .. }) => {
+                // The wait must not hold back what others have retired.
+                participant.rest();
                 durable_within(log, durable + 1, ROOM_WAIT)?;
             }
             Err(RingError::TooLarge { bytes, limit }) => return Err(TxnError::TooLarge { bytes, limit }),

@@ -45,14 +45,15 @@ pub struct Transaction {
     pub(super) record: Option<BlockRef>,
     /// Whether anything was read at the snapshot, remembered or not.
     has_read: bool,
+    /// Committed or rolled back, with nothing left to settle.
+    pub(super) is_over: bool,
 }
 
 impl Transaction {
     /// Begins a transaction on a session, at a snapshot of now.
     pub fn begin(session: Box<Session>, options: TxnOptions) -> Self {
-        let slot = session.participant.slot();
-        let snapshot = slot.take_snapshot(session.store.clock().word());
-        Self { session: Some(session), options, snapshot, record: None, has_read: false }
+        let snapshot = session.participant.begin(session.store.clock().word());
+        Self { session: Some(session), options, snapshot, record: None, has_read: false, is_over: false }
     }
 
     /// The timestamp this transaction reads at.
@@ -83,6 +84,11 @@ impl Transaction {
         self.session.take()
     }
 
+    #[inline]
+    pub(super) fn check_running(&self) -> Result<(), TxnError> {
+        if self.is_over { Err(TxnError::Ended) } else { Ok(()) }
+    }
+
     pub(super) fn own_record(&self) -> u64 {
         self.record.map_or(0, |record| record.offset)
     }
@@ -101,6 +107,7 @@ impl Transaction {
         key: Value<'_>,
         f: impl FnOnce(RowView<'_>) -> R,
     ) -> Result<Option<R>, TxnError> {
+        self.check_running()?;
         self.has_read = true;
         let own = self.own_record();
         let remembers = self.remembers_reads();
@@ -147,6 +154,7 @@ impl Transaction {
         predicate: Option<RowPredicate>,
         f: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
     ) -> Result<(), TxnError> {
+        self.check_running()?;
         self.has_read = true;
         let own = self.own_record();
         let remembers = self.remembers_reads();

@@ -161,6 +161,7 @@ impl Transaction {
         if self.options.read_only {
             return Err(TxnError::ReadOnly);
         }
+        self.check_running()?;
         let key = table.schema().coerce(table.schema().key_index(), key)?;
         let session = running(&mut self.session)?;
         let hash = hash_key(key, &mut session.buffers.key);
