@@ -4,6 +4,8 @@ mod builder;
 mod config;
 mod database;
 mod error;
+#[cfg(all(test, not(loom)))]
+mod fault_tests;
 mod identity;
 pub mod ingest;
 mod open;

@@ -117,7 +117,7 @@ fn mark_table(guard: &Guard<'_>, table: &TableRef, marker: &mut Marker) -> Resul
         marker.mark(block);
     })?;
     let mut rows = Vec::new();
-    index.for_each_entry(guard, |row| rows.push(row))?;
+    index.for_each_entry(guard, |row, _| rows.push(row))?;
     for row in rows {
         marker.mark(row);
         let header: &RowHeader = guard.resolve(row)?;
@@ -144,8 +144,19 @@ impl TableCheck<'_> {
     fn run(&mut self) -> Result<(), Error> {
         let guard = self.session.participant().pin();
         let mut entries: HashMap<u64, u32> = HashMap::new();
+        let mut moving = Vec::new();
         let index = self.table.primary(&guard)?;
-        index.for_each_entry(&guard, |row| *entries.entry(row).or_default() += 1)?;
+        index.for_each_entry(&guard, |row, moves| {
+            if moves {
+                moving.push(row);
+            } else {
+                *entries.entry(row).or_default() += 1;
+            }
+        })?;
+        // A row that is about to be moved may have been copied already by somebody who died before saying so.
+        for row in moving {
+            entries.entry(row).or_insert(1);
+        }
         let root = self.table.root(&guard)?;
         for slab in tagged_slabs(guard.arena(), &root.rows)? {
             for (offset, word) in slab.blocks(guard.arena()) {

@@ -333,11 +333,12 @@ impl<'a> HashIndex<'a> {
         Ok(())
     }
 
-    /// Calls `f` with the row of every entry; entries in the middle of a move may come twice. For checks.
+    /// Calls `f` with the row of every entry, and whether it is about to be moved: such a row may be in the next table
+    /// already, and comes twice then. For checks.
     ///
     /// # Errors
     /// When the mapping is damaged.
-    pub fn for_each_entry(&self, guard: &Guard<'_>, mut f: impl FnMut(u64)) -> Result<(), ShmError> {
+    pub fn for_each_entry(&self, guard: &Guard<'_>, mut f: impl FnMut(u64, bool)) -> Result<(), ShmError> {
         let mut offset = guard.protect(self.root);
         while offset != 0 {
             let table: &HashTable = guard.resolve(offset)?;
@@ -345,7 +346,7 @@ impl<'a> HashIndex<'a> {
                 if let Some(slot) = Probe::at(table, index).slot(guard, offset)? {
                     let word = slot.word.load(Ordering::Acquire);
                     if row_of(word) != 0 {
-                        f(row_of(word));
+                        f(row_of(word), word & FROZEN != 0);
                     }
                 }
             }

@@ -12,7 +12,6 @@ use std::mem::offset_of;
 use super::slab::SLAB_BYTES;
 use super::{Arena, RelPtr, Shared, ShmError};
 use crate::sync::{AtomicU64, Ordering};
-use crate::sys::fault_point;
 
 /// Bytes of the header before every payload.
 pub(super) const BLOCK_HEADER_BYTES: u64 = 16;
@@ -236,10 +235,8 @@ impl Arena {
         // Relaxed: the caller wrote it.
         let word = BlockWord(header.word.load(Ordering::Relaxed));
         if word.state() == BlockState::Reserved && word.generation() == block.generation {
-            fault_point();
             // Release: who sees LIVE sees the payload. B2: nobody else moves it.
             header.word.store(word.with(BlockState::Live, 0).bits(), Ordering::Release);
-            fault_point();
         }
     }
 
@@ -255,10 +252,8 @@ impl Arena {
         {
             return false;
         }
-        fault_point();
         // Release: the payload's last use comes before. B2, B3: nobody else moves it.
         header.word.store(BlockWord::free(word.generation()).bits(), Ordering::Release);
-        fault_point();
         true
     }
 
@@ -313,12 +308,10 @@ impl Arena {
                 Move::To(next) => next,
                 Move::Done(answer) => return answer,
             };
-            fault_point();
             // SeqCst on success: Release publishes the payload; the total order is what `Heap::free` needs when it looks
             // at the slab's hint afterwards. B2.
             match header.word.compare_exchange(word.0, next.0, Ordering::SeqCst, Ordering::Acquire) {
                 Ok(_) => {
-                    fault_point();
                     return true;
                 }
                 Err(found) => word = BlockWord(found),

@@ -7,7 +7,8 @@ use super::{
     Arena, ArenaOptions, BlockKind, BlockRef, BlockState, EXTENT_BYTES, Heap, OwnerId, Reserve, SLAB_BYTES,
     ShmError, SlabRef, adopt_retired, mark_sweep, release_slabs_of, tagged_slabs,
 };
-use crate::sys::{survives, usize_of};
+use crate::sync::survives;
+use crate::sys::usize_of;
 
 const VICTIM: OwnerId = OwnerId { slot: 1, incarnation: 5 };
 const PEER: OwnerId = OwnerId { slot: 2, incarnation: 1 };

@@ -9,7 +9,6 @@
 use super::slab::{EXTENT_BYTES, SLABS_PER_EXTENT, slab_of};
 use super::{Arena, ShmError};
 use crate::sync::Ordering;
-use crate::sys::fault_point;
 
 /// Whether an allocation may take the memory kept back for aborting and reclaiming.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,7 +49,6 @@ impl Arena {
         self.mapping()
             .make_present(start, EXTENT_BYTES)
             .map_err(|error| if error.is_out_of_space() { self.out_of_space() } else { error.into() })?;
-        fault_point();
         // AcqRel: pairs with the Acquire loads of the count. A lost race means that the extent is there as well.
         let _ = self.header().extent_count.compare_exchange(
             count,

@@ -17,7 +17,7 @@ use super::header::REMOTE_COUNT;
 use super::slab::{NO_TAG, SlabHeader, SlabOwner, SlabUse, slab_of};
 use super::{Arena, BlockKind, BlockRef, BlockState, OwnerId, Reserve, ShmError};
 use crate::sync::{AtomicU64, Ordering};
-use crate::sys::{fault_point, u64_of};
+use crate::sys::u64_of;
 
 /// Frees between two looks at whether others need memory; a power of two.
 const PRESSURE_INTERVAL: u64 = 64;
@@ -112,9 +112,7 @@ impl Pool {
                 // Relaxed: ordered by the store below.
                 header.birth.store(birth, Ordering::Relaxed);
                 // Release: who reads the state, reads this birth. H1
-                fault_point();
                 header.word.store(taken.bits(), Ordering::Release);
-                fault_point();
                 return Some(BlockRef { offset, generation: taken.generation() });
             }
         }

@@ -15,7 +15,7 @@ use super::slab::{
 use super::trim::release;
 use super::{Arena, BlockKind, BlockRef, BlockState, Reserve, SLAB_BYTES, ShmError};
 use crate::sync::Ordering;
-use crate::sys::{fault_point, u64_of};
+use crate::sys::u64_of;
 
 const _: () = assert!(LARGE_SLABS_MAX == SLABS_PER_EXTENT - 1);
 
@@ -128,7 +128,6 @@ impl Heap {
         let reserved = BlockWord::free(generation).reserved(kind);
         block.birth.store(birth, Ordering::Relaxed);
         block.word.store(reserved.bits(), Ordering::Release);
-        fault_point();
         let Some(header) = self.arena.slab_header(head) else { return Ok(None) };
         // N1: last, the head.
         if !header.replace(forming, SlabWord::owned(self.owner, SlabUse::Large(count))) {

@@ -11,7 +11,7 @@ use super::heap::{Heap, PoolKey, payload_at};
 use super::slab::{SlabOwner, SlabUse, SlabWord, block_count, is_on_list, push_listed, slab_of, slab_start};
 use super::{Arena, BlockState, Reserve, ShmError};
 use crate::sync::{AtomicU64, Ordering};
-use crate::sys::{fault_point, monotonic_ns};
+use crate::sys::monotonic_ns;
 
 /// How many of its slabs a pool looks at for remote frees before it takes a fresh one.
 const REMOTE_LOOK_COUNT: usize = 64;
@@ -204,7 +204,6 @@ impl Heap {
         // Relaxed, all of these: the CAS below publishes them.
         let generation = header.generation.load(Ordering::Relaxed);
         header.generation.store(generation.max(1), Ordering::Relaxed);
-        fault_point();
         header.tag.store(tag, Ordering::Relaxed);
         header.listed.store(0, Ordering::Relaxed);
         header.hint.store(0, Ordering::Relaxed);
@@ -216,7 +215,6 @@ impl Heap {
                 let block = self.arena.block_header(start + block * step)?;
                 block.word.store(BlockWord::free(generation).bits(), Ordering::Relaxed);
             }
-            fault_point();
         }
         if !header.replace(forming, SlabWord::owned(self.owner, SlabUse::Blocks(class))) {
             return Ok(false); // somebody declared this session dead

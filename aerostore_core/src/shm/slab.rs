@@ -13,7 +13,6 @@ use super::block::{BLOCK_HEADER_BYTES, BlockWord};
 use super::class::{CLASS_COUNT, LARGE_SLABS_MAX, block_bytes};
 use super::{Arena, RelPtr, Shared, ShmError};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
-use crate::sys::fault_point;
 
 /// Bytes of a slab.
 pub const SLAB_BYTES: u64 = 64 << 10;
@@ -172,10 +171,7 @@ impl SlabHeader {
     #[inline]
     pub(super) fn replace(&self, current: SlabWord, new: SlabWord) -> bool {
         // AcqRel: pairs with itself and with `load`: owners follow each other in order. Acquire on failure is not needed.
-        fault_point();
-        let moved = self.word.compare_exchange(current.0, new.0, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-        fault_point();
-        moved
+        self.word.compare_exchange(current.0, new.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Notes that a block became free behind the owner's back; true when the note is new.
@@ -183,18 +179,14 @@ impl SlabHeader {
     pub(super) fn raise_hint(&self) -> bool {
         // SeqCst, like the CAS that freed the block before and the swap in `take_hint`: either we see the hint lowered and
         // raise it, or its taker scans after our CAS and finds the block.
-        let is_new = self.hint.load(Ordering::SeqCst) == 0 && self.hint.swap(1, Ordering::SeqCst) == 0;
-        fault_point();
-        is_new
+        self.hint.load(Ordering::SeqCst) == 0 && self.hint.swap(1, Ordering::SeqCst) == 0
     }
 
     /// Whether there was a note; takes it. The caller scans the states afterwards.
     #[inline]
     pub(super) fn take_hint(&self) -> bool {
         // Relaxed look first: most slabs have no hint, and a note missed now is found at the next look.
-        let was_noted = self.hint.load(Ordering::Relaxed) != 0 && self.hint.swap(0, Ordering::SeqCst) != 0;
-        fault_point();
-        was_noted
+        self.hint.load(Ordering::Relaxed) != 0 && self.hint.swap(0, Ordering::SeqCst) != 0
     }
 }
 
@@ -345,17 +337,14 @@ pub(super) fn push_listed(arena: &Arena, index: u32, list: &AtomicU64) {
     loop {
         // Relaxed: the CAS below publishes it.
         header.next.store(head, Ordering::Relaxed);
-        fault_point();
         // AcqRel: publishes the header's fields to who walks the list; S3.
         match list.compare_exchange(head, offset, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => break,
             Err(found) => head = found,
         }
     }
-    fault_point();
     // Relaxed: only this slab's owners read it, and they follow each other by the slab's word.
     header.listed.store(1, Ordering::Relaxed);
-    fault_point();
 }
 
 /// Whether slab `index` is on `list`: what an adopter asks when its predecessor died between pushing and noting so.

@@ -5,7 +5,6 @@
 
 mod clock;
 mod error;
-mod fault;
 mod file;
 mod fork;
 mod futex;
@@ -16,9 +15,6 @@ mod width;
 
 pub use clock::{boot_id, coarse_ns, monotonic_ns, random_uuid, unix_seconds};
 pub use error::SysError;
-pub(crate) use fault::fault_point;
-#[cfg(test)]
-pub(crate) use fault::survives;
 pub use file::{FileSystem, LogFile, OsFileSystem};
 pub use fork::{fork_generation, is_forked_child};
 pub use futex::{WaitResult, wait, wake};

@@ -21,7 +21,6 @@
 
 use crate::shm::Shared;
 use crate::sync::{AtomicU64, Ordering, fence};
-use crate::sys::fault_point;
 use std::{error, fmt};
 
 /// Words of an entry's header.
@@ -327,7 +326,6 @@ impl<'a> Ring<'a> {
             #[expect(clippy::cast_possible_truncation, reason = "a pad is shorter than an entry")]
             self.words[self.place(tail)].store(join(pad as u32, PAD), Ordering::Relaxed);
         }
-        fault_point();
         let start = tail + pad;
         let payload = self.place(start) + usize::try_from(ENTRY_WORDS).unwrap_or_default();
         match body {
@@ -339,7 +337,6 @@ impl<'a> Ring<'a> {
                 }
             }
         }
-        fault_point();
         Ok(Staged { start, end: start + needed, kind, payload_bytes, redo_bytes, checksum })
     }
 
@@ -358,17 +355,14 @@ impl<'a> Ring<'a> {
         // Stored before the entry is visible: after a kill in between it is merely early.
         assert!(c >= self.header.last_ts.load(Ordering::Relaxed), "commit timestamps of a session grow");
         self.header.last_ts.store(c, Ordering::Relaxed);
-        fault_point();
         let at = self.place(start);
         let words = &self.words[at..at + 4];
         words[0].store(join(payload_bytes, kind), Ordering::Relaxed);
         words[1].store(record, Ordering::Relaxed);
         words[2].store(c, Ordering::Relaxed);
         words[3].store(join(redo_bytes, record_checksum(checksum, c)), Ordering::Relaxed);
-        fault_point();
         // Release: pairs with the Acquire of `tail` in Ring::tail (G2).
         self.header.tail.store(end, Ordering::Release);
-        fault_point();
         bump(&self.header.entry_count, 1);
         bump(&self.header.payload_bytes, u64::from(payload_bytes));
         Published { start }
@@ -380,10 +374,8 @@ impl<'a> Ring<'a> {
     #[expect(clippy::needless_pass_by_value, reason = "an entry is decided once")]
     pub fn decide(&self, entry: Published, committed: bool) {
         let word = if committed { COMMITTED } else { ABORTED };
-        fault_point();
         // Release: pairs with the fence in `is_committed`; what is done to the record after this is not seen without it.
         self.words[self.place(entry.start) + 1].store(word, Ordering::Release);
-        fault_point();
     }
 
     /// Did the transaction of `entry` take effect? `ask` tells it of a record; the transaction is decided.
@@ -425,9 +417,7 @@ impl<'a> Ring<'a> {
             head = entry.end();
         }
         if head != before {
-            fault_point();
             self.header.head.store(head, Ordering::Relaxed);
-            fault_point();
             // Release fence: the payload stores that follow are not seen before this `head`; pairs with the Acquire
             // fence in Ring::next.
             fence(Ordering::Release);

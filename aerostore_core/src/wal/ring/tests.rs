@@ -112,7 +112,7 @@ mod plain {
                 let ring = heap.ring();
                 (1..=round).for_each(|c| publish(&ring, &[7; 30], c, c - 1).unwrap());
                 let before = entries(&ring);
-                let survived = crate::sys::survives(point, || {
+                let survived = crate::sync::survives(point, || {
                     publish(&ring, b"the last words", round + 1, round).unwrap();
                 });
                 let mut after = entries(&ring);
