@@ -192,6 +192,12 @@ impl Arena {
         Ok(BlockWord(self.block_header(offset)?.word.load(Ordering::Acquire)))
     }
 
+    /// Asks the processor to fetch the state word of the block whose payload begins at `offset`: it often lies in another line.
+    #[inline]
+    pub fn prefetch_block_word(&self, offset: u64) {
+        self.prefetch(offset.wrapping_sub(BLOCK_HEADER_BYTES));
+    }
+
     /// The birth epoch given when the block was handed out; 0 when no block can begin at `offset`.
     #[inline]
     pub fn block_birth(&self, offset: u64) -> u64 {

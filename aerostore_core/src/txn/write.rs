@@ -19,7 +19,7 @@ use crate::txn::read_set::MissingRead;
 use crate::txn::redo;
 use crate::txn::settle::settle_tail;
 use crate::txn::store::Store;
-use crate::txn::transaction::{find_row, hash_key, row_has_key, running};
+use crate::txn::transaction::{hash_key, row_has_key, running};
 use crate::txn::{Session, TableRef, Transaction, TxnError};
 use std::mem::size_of;
 
@@ -215,7 +215,12 @@ impl Transaction {
     ) -> Result<Attempt, TxnError> {
         let found = {
             let guard = self.session()?.participant.pin();
-            find_row(&guard, target.table, target.key, target.hash)?
+            let Target { table, key, hash, .. } = target;
+            table.primary(&guard)?.find(&guard, hash, |row| {
+                // `own` looks at it.
+                guard.arena().prefetch_block_word(row);
+                row_has_key(&guard, table, row, key, hash)
+            })?
         };
         match found {
             Some(found) => self.write_existing(target, found, image, build),
@@ -330,6 +335,8 @@ impl Transaction {
         let participant = &*participant;
         let guard = participant.pin();
         let row: &RowHeader = guard.resolve(row_offset)?;
+        // Whoever cuts off what will be superseded here looks at it, this session most likely.
+        guard.arena().prefetch_block_word(row.head.load(Ordering::Relaxed));
         let index = if let Some(index) = buffers.owned.get(row_offset) {
             index
         } else {
