@@ -174,6 +174,7 @@ fn txn_kind(error: &TxnError) -> ErrorKind {
         TxnError::LogFault { .. } | TxnError::LogStuck => ErrorKind::Io,
         TxnError::BadRedo { .. } => ErrorKind::Corrupt,
         TxnError::Ended => ErrorKind::Closed,
+        TxnError::NoSavepoint => ErrorKind::NotFound,
         TxnError::TooLarge { .. } => ErrorKind::Space,
         TxnError::KeyChanged { .. } => ErrorKind::Type,
         TxnError::Row(error) => row_kind(error),

@@ -2,6 +2,8 @@
 
 mod builder;
 mod config;
+#[cfg(test)]
+mod crash_tests;
 mod database;
 mod error;
 #[cfg(all(test, not(loom)))]
@@ -26,4 +28,4 @@ pub use table::Table;
 pub use transaction::Transaction;
 pub use verify::VerifyReport;
 
-pub use crate::txn::{Change, Isolation, TxnOptions, Upserted};
+pub use crate::txn::{Change, Isolation, Savepoint, TxnOptions, Upserted};

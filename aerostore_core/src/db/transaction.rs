@@ -5,7 +5,7 @@
 use crate::db::database::Inner;
 use crate::db::{Error, Table};
 use crate::row::{RowImage, RowView, Value};
-use crate::txn::{self, Change, RowPredicate, TxnError, TxnOptions, Upserted};
+use crate::txn::{self, Change, RowPredicate, Savepoint, TxnError, TxnOptions, Upserted};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -136,6 +136,31 @@ impl Transaction {
     /// `Closed`.
     pub fn count(&mut self, table: &Table) -> Result<u64, Error> {
         Ok(self.open()?.count(&table.0)?)
+    }
+
+    /// Marks this place, to come back to by [`Transaction::rollback_to`]. Savepoints nest.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn savepoint(&mut self) -> Result<Savepoint, Error> {
+        Ok(self.open()?.savepoint()?)
+    }
+
+    /// Undoes what was written since the savepoint, lets go of the rows that were locked since, and forgets the savepoints
+    /// made since. The savepoint itself stays. What was read since still counts as read.
+    ///
+    /// # Errors
+    /// `NotFound` when the savepoint was released, rolled back over, or is of another transaction; `Serialization`; `Closed`.
+    pub fn rollback_to(&mut self, savepoint: &Savepoint) -> Result<(), Error> {
+        Ok(self.open()?.rollback_to(savepoint)?)
+    }
+
+    /// Forgets the savepoint and those made since; what was written since stays.
+    ///
+    /// # Errors
+    /// `NotFound` as for [`Transaction::rollback_to`]; `Closed`.
+    pub fn release(&mut self, savepoint: Savepoint) -> Result<(), Error> {
+        Ok(self.open()?.release(savepoint)?)
     }
 
     /// Makes everything written visible, at one moment. Returns the commit timestamp.

@@ -27,6 +27,7 @@ impl Transaction {
             return Ok(snapshot);
         };
         let session = running(&mut self.session)?;
+        session.merge_savepoints()?;
         // Staged before the operation begins: waiting for the log must not hold back what others have retired.
         let staged = session.stage_redo();
         let waits = synchronous && matches!(staged, Ok(Some(_)));
@@ -78,7 +79,10 @@ impl Transaction {
     fn settle(&mut self, block: BlockRef, committed: Option<u64>) -> Result<(), TxnError> {
         let session = running(&mut self.session)?;
         let Session { participant, limbo, intents, superseding, .. } = &mut *session;
-        for index in 0..intents.len() {
+        let count = intents.len();
+        for place in 0..count {
+            // S2: an aborted transaction's newest first. A committed one has one version of each row (S3).
+            let index = if committed.is_some() { place } else { count - 1 - place };
             let guard = participant.pin();
             let entry = intents.entry(&guard, index)?;
             if entry.row() == 0 {

@@ -39,6 +39,8 @@ pub enum TxnError {
         /// Name of the table.
         table: String,
     },
+    /// The savepoint was released, rolled back over, or is of another transaction.
+    NoSavepoint,
     /// A write in a transaction that was begun read-only.
     ReadOnly,
     /// The log takes no more commits, since this batch could not be made durable three times over.
@@ -95,6 +97,9 @@ impl fmt::Display for TxnError {
             Self::KeyChanged { table } => {
                 write!(f, "the key of a row of {table} cannot be changed: delete the row and insert another")
             }
+            Self::NoSavepoint => f.write_str(
+                "there is no such savepoint in this transaction: it was released or rolled back over",
+            ),
             Self::ReadOnly => f.write_str("cannot write in a read-only transaction"),
             Self::LogReadOnly => f.write_str("the log could not be made durable; the database is read-only"),
             Self::LogFault { errno } => {

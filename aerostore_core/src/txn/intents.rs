@@ -168,6 +168,12 @@ impl IntentList {
         entry_at(guard, self.blocks[index / ENTRIES], index % ENTRIES)
     }
 
+    /// Entries from `count` on are undone (N2).
+    pub(super) fn truncate(&mut self, slot: &Slot, count: usize) {
+        self.count = count;
+        slot.intent_count.store(count as u64, Ordering::Release);
+    }
+
     /// All entries are settled (N2).
     pub(super) fn clear(&mut self, slot: &Slot) {
         self.count = 0;
@@ -190,7 +196,7 @@ pub(crate) fn blocks_of(guard: &Guard<'_>, slot: &Slot) -> Result<Vec<u64>, ShmE
     Ok(blocks)
 }
 
-/// Calls `f` for every valid entry of a slot that is not this session's own.
+/// Calls `f` for every valid entry of a slot that is not this session's own, the newest first (S2).
 pub(super) fn for_each<'g>(
     guard: &Guard<'g>,
     slot: &Slot,
@@ -198,7 +204,7 @@ pub(super) fn for_each<'g>(
 ) -> Result<(), ShmError> {
     let count = usize::try_from(slot.intent_count.load(Ordering::Acquire)).unwrap_or(0);
     let blocks = blocks_of(guard, slot)?;
-    for index in 0..count.min(blocks.len() * ENTRIES) {
+    for index in (0..count.min(blocks.len() * ENTRIES)).rev() {
         f(entry_at(guard, blocks[index / ENTRIES], index % ENTRIES)?)?;
     }
     Ok(())

@@ -31,7 +31,7 @@ pub fn reap_dead_processes(session: &mut Session) -> Result<u32, TxnError> {
 }
 
 impl Session {
-    fn reap_slot(&mut self, dead: OwnerId) -> Result<(), TxnError> {
+    pub(crate) fn reap_slot(&mut self, dead: OwnerId) -> Result<(), TxnError> {
         let store = Arc::clone(&self.store);
         let slot = store.registry().slot(SlotId(dead.slot))?;
         let drained;

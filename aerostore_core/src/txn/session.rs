@@ -13,6 +13,7 @@ use crate::txn::intents::IntentList;
 use crate::txn::link::Linker;
 use crate::txn::log::{OutOfLine, RingPlace};
 use crate::txn::read_set::ReadSet;
+use crate::txn::savepoint::Marks;
 use crate::txn::{Store, TableRef, TxnError};
 use crate::wal::Published;
 use std::collections::{HashMap, VecDeque};
@@ -75,6 +76,7 @@ pub struct Session {
 pub(super) struct Buffers {
     pub(super) reads: ReadSet,
     pub(super) owned: OwnedRows,
+    pub(super) marks: Marks,
     /// Rows gained or lost, by table.
     pub(super) row_deltas: Vec<(TableRef, i64)>,
     pub(super) image: Option<RowImage>,
@@ -108,6 +110,22 @@ impl OwnedRows {
         }
     }
 
+    /// Another entry is about `row`, which has one.
+    pub(super) fn replace(&mut self, row: u64, index: usize) {
+        match self.few.iter_mut().find(|(owned, _)| *owned == row) {
+            Some(few) => few.1 = index,
+            None => {
+                self.many.insert(row, index);
+            }
+        }
+    }
+
+    /// No entry is about `row` any more.
+    pub(super) fn remove(&mut self, row: u64) {
+        self.few.retain(|(owned, _)| *owned != row);
+        self.many.remove(&row);
+    }
+
     fn clear(&mut self) {
         self.few.clear();
         if !self.many.is_empty() {
@@ -120,6 +138,7 @@ impl Buffers {
     pub(super) fn clear(&mut self) {
         self.reads.clear();
         self.owned.clear();
+        self.marks.clear();
         self.row_deltas.clear();
     }
 }

@@ -72,8 +72,21 @@ pub(super) fn settle_committed(
     Ok(())
 }
 
-/// Takes the intent of an aborted transaction back and lets its row go.
+/// Takes the intent of an aborted transaction back and lets its row go. Of several intents of one row the newest comes first:
+/// each is the head of its chain when its turn comes (S2), or not in it at all.
 pub(super) fn settle_aborted(
+    guard: &Guard<'_>,
+    limbo: &mut Limbo,
+    record: u64,
+    entry: &Intent,
+) -> Result<(), ShmError> {
+    take_back(guard, limbo, record, entry)?;
+    release(guard.resolve(entry.row())?, record);
+    Ok(())
+}
+
+/// Takes an intent back, of an aborted transaction or of one that rolls back to a savepoint.
+pub(super) fn take_back(
     guard: &Guard<'_>,
     limbo: &mut Limbo,
     record: u64,
@@ -86,7 +99,6 @@ pub(super) fn settle_aborted(
     if let Some(block) = entry.tail() {
         settle_interrupted_link(guard, limbo, record, row, block)?;
     }
-    release(row, record);
     Ok(())
 }
 
@@ -144,7 +156,8 @@ fn unlink_aborted(
     }
 }
 
-fn release(row: &RowHeader, record: u64) {
+/// Lets go of a row, if it is owned.
+pub(super) fn release(row: &RowHeader, record: u64) {
     // Release: whoever owns the row next sees the stamps.
     let _ = row.owner.compare_exchange(record, 0, Ordering::AcqRel, Ordering::Acquire);
 }

@@ -71,6 +71,12 @@ impl Transaction {
         self.options
     }
 
+    /// The slot it works in; `None` once it has ended.
+    #[cfg(test)]
+    pub(crate) fn owner(&self) -> Option<crate::shm::OwnerId> {
+        self.session.as_ref().map(|session| session.participant.owner())
+    }
+
     pub(super) fn session(&self) -> Result<&Session, TxnError> {
         match self.session.as_deref() {
             Some(session) => Ok(session),

@@ -302,7 +302,7 @@ impl Transaction {
             participant.arena().publish(version);
             participant.arena().publish(row_block);
             redo::insert(log, table.id(), table.schema(), image.view(table.schema())?)?;
-            buffers.owned.insert(row_block.offset, index);
+            buffers.own_row(row_block.offset, None, index);
             count_row(&mut buffers.row_deltas, table, 1);
             return Ok(Attempt::Done(Upserted::Inserted));
         }
@@ -337,15 +337,24 @@ impl Transaction {
         let row: &RowHeader = guard.resolve(row_offset)?;
         // Whoever cuts off what will be superseded here looks at it, this session most likely.
         guard.arena().prefetch_block_word(row.head.load(Ordering::Relaxed));
-        let index = if let Some(index) = buffers.owned.get(row_offset) {
-            index
-        } else {
-            let mut linker = Linker { participant, heap, limbo, reserve };
-            let slot = participant.slot();
-            let index =
-                intents.push(&guard, slot, intents_offset, &mut linker, table.root_offset(), row_offset)?;
-            buffers.owned.insert(row_offset, index);
-            index
+        let earlier = buffers.owned.get(row_offset);
+        let index = match earlier {
+            Some(index) if index >= buffers.marks.floor() => index,
+            // S1
+            _ => {
+                let mut linker = Linker { participant, heap, limbo, reserve };
+                let slot = participant.slot();
+                let index = intents.push(
+                    &guard,
+                    slot,
+                    intents_offset,
+                    &mut linker,
+                    table.root_offset(),
+                    row_offset,
+                )?;
+                buffers.own_row(row_offset, earlier, index);
+                index
+            }
         };
         own(&guard, store, table, row, row_offset, record)?;
         let entry = intents.entry(&guard, index)?;
@@ -398,7 +407,13 @@ impl Transaction {
             flags,
             after.bytes(),
         )?;
-        let base_offset = base.map_or(0, |(version, _)| version.offset);
+        let base_offset = match entry.version() {
+            _ if !mine => base.map_or(0, |(version, _)| version.offset),
+            // The one that is replaced is out of nobody's way but its own.
+            Some(_) => head.next(&guard),
+            // S1: a savepoint lies between.
+            None => head.offset,
+        };
         let link = Link { guard: &guard, row, record, entry };
         link.run(limbo, version, base_offset)?;
         found.hint(&guard, version.offset)?;
@@ -503,8 +518,8 @@ struct Link<'a> {
 }
 
 impl Link<'_> {
-    /// Links `version` over `base`, pushing out what lies above `base`: an older intent of this transaction, what an
-    /// aborted one has left, or the key holder of an aborted insert.
+    /// Links `version` over `base`, pushing out what lies above `base`: an older intent of this transaction that no savepoint
+    /// keeps, what an aborted one has left, or the key holder of an aborted insert.
     fn run(&self, limbo: &mut crate::epoch::Limbo, version: BlockRef, base: u64) -> Result<(), TxnError> {
         let arena = self.guard.arena();
         VersionRef::resolve(self.guard, version.offset)?.set_next(base);

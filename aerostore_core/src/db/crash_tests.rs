@@ -1,0 +1,208 @@
+//! A transaction dies at every point of what it does, and so do those who clean up after it; afterwards all of it is there or
+//! nothing, and every block is accounted for.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use crate::db::{Database, Table};
+use crate::row::{Column, ColumnType, Schema, Value};
+use crate::shm::OwnerId;
+use crate::sync::survives;
+use crate::txn::{Session, Transaction, TxnError, TxnOptions};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+struct Scene {
+    dir: PathBuf,
+    shm: PathBuf,
+    db: Option<Database>,
+    table: Option<Table>,
+}
+
+type Rows = BTreeMap<String, i64>;
+
+impl Scene {
+    fn new(name: &str) -> Self {
+        let unique = format!("aerostore-crash-{name}-{}", std::process::id());
+        let (dir, shm) =
+            (std::env::temp_dir().join(&unique), PathBuf::from(format!("/dev/shm/{unique}.mmap")));
+        let db = Database::builder(&dir)
+            .shm_path(&shm)
+            .max_bytes(128 << 20)
+            .segment_bytes(1 << 20)
+            .ring_bytes(1 << 14)
+            .synchronous_commit(false)
+            .open()
+            .unwrap();
+        let schema = Schema::builder("Cell")
+            .column(Column::new("name", ColumnType::String(16)))
+            .column(Column::new("value", ColumnType::I64))
+            .key("name")
+            .build()
+            .unwrap();
+        let table = db.create_table(&schema).unwrap();
+        Self { dir, shm, db: Some(db), table: Some(table) }
+    }
+
+    fn db(&self) -> &Database {
+        self.db.as_ref().unwrap()
+    }
+
+    fn table(&self) -> &Table {
+        self.table.as_ref().unwrap()
+    }
+
+    fn session(&self) -> Box<Session> {
+        Box::new(Session::new(Arc::clone(&self.db().0.store)).unwrap())
+    }
+
+    fn rows(&self) -> Rows {
+        let mut rows = Rows::new();
+        let mut txn = self.db().begin(TxnOptions { read_only: true, ..TxnOptions::default() }).unwrap();
+        txn.scan(self.table(), &mut |row| {
+            rows.insert(row.get(0).to_string(), row.get(1).as_i64().unwrap());
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        rows
+    }
+
+    /// Makes the table hold `rows` and no others.
+    fn reset(&self, rows: &Rows) {
+        let old = self.rows();
+        self.db()
+            .transaction(TxnOptions::default(), |txn| {
+                for name in old.keys().filter(|name| !rows.contains_key(*name)) {
+                    txn.delete(self.table(), Value::Str(name))?;
+                }
+                for (name, value) in rows {
+                    txn.set(self.table(), Value::Str(name), &[(1, Value::I64(*value))])?;
+                }
+                Ok(())
+            })
+            .unwrap();
+    }
+
+    /// Cleans up after a dead session; one that dies itself at its `point`-th point is cleaned up after too.
+    fn reap(&self, dead: OwnerId, point: u64) {
+        let mut reaper = self.session();
+        let owner = reaper.participant().owner();
+        let survived = survives(point, || reaper.reap_slot(dead).unwrap());
+        if survived && self.is_free(dead) {
+            reaper.close().unwrap();
+            return;
+        }
+        std::mem::forget(reaper);
+        let mut second = self.session();
+        for slot in [dead, owner] {
+            while !self.is_free(slot) {
+                second.reap_slot(slot).unwrap();
+                std::thread::yield_now();
+            }
+        }
+        second.close().unwrap();
+    }
+
+    fn is_free(&self, slot: OwnerId) -> bool {
+        self.db().0.store.registry().is_dead_owner(slot).unwrap()
+    }
+
+    /// Lets `operation` die at each of its points in turn, and checks what is left: `before`, or what the whole operation
+    /// makes of it.
+    fn at_every_point(
+        &self,
+        before: &Rows,
+        operation: impl Fn(&mut Transaction, &Table) -> Result<(), TxnError>,
+    ) -> u64 {
+        let mut after = None;
+        let mut left = Vec::new();
+        let mut point = 0;
+        while after.is_none() {
+            point += 1;
+            self.reset(before);
+            let mut txn = Transaction::begin(self.session(), TxnOptions::default());
+            let owner = txn.owner().unwrap();
+            let survived = survives(point, || operation(&mut txn, self.table()).unwrap());
+            // As if its process were gone: nothing is rolled back.
+            std::mem::forget(txn);
+            self.reap(owner, point % 23 + 1);
+            let rows = self.rows();
+            if survived {
+                after = Some(rows.clone());
+            }
+            left.push(rows);
+            let report = self.db().verify().unwrap();
+            assert!(report.is_clean(), "point {point}: {report:#?}");
+        }
+        let after = after.unwrap();
+        for (point, rows) in left.iter().enumerate() {
+            assert!(rows == before || *rows == after, "point {}: {rows:?}", point + 1);
+        }
+        point - 1
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.table = None;
+        self.db = None;
+        let _ = std::fs::remove_dir_all(&self.dir);
+        let _ = std::fs::remove_file(&self.shm);
+    }
+}
+
+fn rows(rows: &[(&str, i64)]) -> Rows {
+    rows.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect()
+}
+
+fn set(txn: &mut Transaction, table: &Table, name: &str, value: i64) -> Result<(), TxnError> {
+    txn.set(&table.0, Value::Str(name), &[(1, Value::I64(value))]).map(|_| ())
+}
+
+#[test]
+fn a_death_between_savepoints_leaves_nothing_half_done() {
+    let scene = Scene::new("savepoints");
+    let before = rows(&[("A", 1), ("B", 2), ("C", 3)]);
+    let points = scene.at_every_point(&before, |txn, table| {
+        set(txn, table, "A", 10)?;
+        let outer = txn.savepoint()?;
+        set(txn, table, "A", 11)?;
+        set(txn, table, "N", 1)?;
+        let inner = txn.savepoint()?;
+        set(txn, table, "A", 12)?;
+        set(txn, table, "A", 13)?;
+        txn.delete(&table.0, Value::Str("B"))?;
+        set(txn, table, "N", 2)?;
+        set(txn, table, "M", 3)?;
+        txn.rollback_to(&inner)?;
+        set(txn, table, "A", 14)?;
+        set(txn, table, "C", 33)?;
+        txn.release(inner)?;
+        set(txn, table, "A", 15)?;
+        let inner = txn.savepoint()?;
+        set(txn, table, "A", 16)?;
+        txn.rollback_to(&outer)?;
+        assert!(txn.rollback_to(&inner).is_err());
+        set(txn, table, "B", 22)?;
+        txn.release(outer)
+    });
+    println!("{points} points");
+    assert_eq!(scene.rows(), before, "what was not committed took effect");
+}
+
+#[test]
+fn a_death_while_savepoints_are_committed_leaves_all_or_nothing() {
+    let scene = Scene::new("savepoint-commit");
+    let before = rows(&[("A", 1), ("B", 2)]);
+    let points = scene.at_every_point(&before, |txn, table| {
+        for round in 0..3 {
+            let _mark = txn.savepoint()?;
+            set(txn, table, "A", 10 + round)?;
+            set(txn, table, "N", round)?;
+        }
+        txn.delete(&table.0, Value::Str("B"))?;
+        txn.commit(false).map(|_| ())
+    });
+    println!("{points} points");
+    assert_eq!(scene.rows(), rows(&[("A", 12), ("N", 2)]));
+}

@@ -1,0 +1,255 @@
+//! Savepoints: marks in a transaction's list of intents and in its redo, back to which it can be undone.
+//!
+//! Rules   S1: a write after a mark has an intent entry of its own; the row's chain then holds an own version above an own
+//!         version, newest first, in the order of their entries. S2: undoing goes through the entries from the last to the
+//!         mark, so that the version it takes back is always the head of its row; so does the reaper. S3: a chain holds no
+//!         two versions of one transaction by the time its record leaves ACTIVE: the older ones have been cut out, and their
+//!         entries name no version. What is read stays in the read set: the transaction has seen it, whatever it undoes.
+//! Why S3  stamping both would leave two versions with one timestamp; cutting out before the decision needs no care of
+//!         readers: to them both are an undecided transaction's, and a reader who stands on the one cut out goes on to the
+//!         version below, which is the same as before. The pointer that is changed, `next` of an own undecided version, is
+//!         nobody else's to change: pruning cuts and marks only what is committed.
+
+#![forbid(unsafe_code)]
+
+use crate::mvcc::{RecordState, TxnRecord, VersionRef};
+use crate::shm::ShmError;
+use crate::sync::{AtomicU64, Ordering};
+use crate::txn::session::Buffers;
+use crate::txn::settle::{release, take_back};
+use crate::txn::transaction::running;
+use crate::txn::{Session, Transaction, TxnError};
+use std::collections::HashMap;
+
+/// A place in a transaction to which it can be rolled back; see [`Transaction::savepoint`].
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a savepoint that nobody keeps cannot be rolled back to"]
+pub struct Savepoint(u64);
+
+/// What a savepoint remembers.
+struct Mark {
+    id: u64,
+    /// Entries of the intent list before it.
+    intents: usize,
+    /// Bytes of redo before it.
+    redo_bytes: usize,
+    /// Sums of the row deltas before it.
+    row_deltas: Vec<i64>,
+}
+
+/// The marks of a running transaction, oldest first.
+#[derive(Default)]
+pub(super) struct Marks {
+    open: Vec<Mark>,
+    /// Entries from here on are of writes after the newest mark; 0 without one.
+    floor: usize,
+    /// Of rows touched after a mark: the entries that own them or hold a version of them, oldest first.
+    layers: HashMap<u64, Vec<usize>, foldhash::fast::FixedState>,
+}
+
+impl Marks {
+    /// First entry that the next write may use again (S1).
+    #[inline]
+    pub(super) fn floor(&self) -> usize {
+        self.floor
+    }
+
+    pub(super) fn clear(&mut self) {
+        if !self.open.is_empty() || !self.layers.is_empty() {
+            self.truncate(0);
+        }
+    }
+
+    fn truncate(&mut self, count: usize) {
+        self.open.truncate(count);
+        self.floor = self.open.last().map_or(0, |mark| mark.intents);
+        if self.open.is_empty() {
+            self.layers.clear();
+        }
+    }
+
+    fn find(&self, savepoint: &Savepoint) -> Result<usize, TxnError> {
+        self.open.iter().position(|mark| mark.id == savepoint.0).ok_or(TxnError::NoSavepoint)
+    }
+
+    /// Entry `index` is about `row` now, which entry `earlier` was about before.
+    fn layer(&mut self, row: u64, earlier: Option<usize>, index: usize) {
+        let layers = self.layers.entry(row).or_default();
+        if layers.is_empty() {
+            layers.extend(earlier);
+        }
+        layers.push(index);
+    }
+
+    /// Entry `index` of `row` is undone. The entry that stands for the row from now on, if any; `Err` when `index` had no
+    /// part in that.
+    fn unlayer(&mut self, row: u64, index: usize) -> Result<Option<usize>, ()> {
+        let layers = self.layers.get_mut(&row).filter(|layers| layers.last() == Some(&index)).ok_or(())?;
+        layers.pop();
+        Ok(layers.last().copied())
+    }
+}
+
+impl Buffers {
+    /// Entry `index` is about `row` from now on; `earlier` was before.
+    #[inline]
+    pub(super) fn own_row(&mut self, row: u64, earlier: Option<usize>, index: usize) {
+        if earlier.is_some() {
+            self.owned.replace(row, index);
+        } else {
+            self.owned.insert(row, index);
+        }
+        if !self.marks.open.is_empty() {
+            self.marks.layer(row, earlier, index);
+        }
+    }
+}
+
+impl Transaction {
+    /// Marks this place. Savepoints nest.
+    ///
+    /// # Errors
+    /// `Ended`.
+    pub fn savepoint(&mut self) -> Result<Savepoint, TxnError> {
+        /// Numbers are never used twice in a process: a savepoint of another transaction is not mistaken for one of this.
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let Session { intents, redo, buffers, .. } = running(&mut self.session)?;
+        let mark = Mark {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            intents: intents.len(),
+            redo_bytes: redo.len(),
+            row_deltas: buffers.row_deltas.iter().map(|(_, sum)| *sum).collect(),
+        };
+        let savepoint = Savepoint(mark.id);
+        buffers.marks.floor = mark.intents;
+        buffers.marks.open.push(mark);
+        Ok(savepoint)
+    }
+
+    /// Undoes what was written since the savepoint, lets go of the rows that were locked since, and forgets the savepoints made
+    /// since. The savepoint itself stays. What was read since still counts as read.
+    ///
+    /// # Errors
+    /// `NoSavepoint` when it was released, rolled back over, or is of another transaction; `ForcedAbort`; `Ended`.
+    pub fn rollback_to(&mut self, savepoint: &Savepoint) -> Result<(), TxnError> {
+        let record = self.own_record();
+        let session = running(&mut self.session)?;
+        let mark = session.buffers.marks.find(savepoint)?;
+        if record == 0 {
+            session.buffers.marks.truncate(mark + 1);
+            return Ok(());
+        }
+        if session.record_state(record)? != RecordState::Active {
+            return Err(TxnError::ForcedAbort);
+        }
+        let undone = session.undo_to(record, mark);
+        if undone.is_err() {
+            // Half undone: it must not be committed.
+            let guard = session.participant.pin();
+            guard.resolve::<TxnRecord>(record)?.abort();
+        }
+        undone
+    }
+
+    /// Forgets the savepoint and those made since; what was written since is part of what surrounds it.
+    ///
+    /// # Errors
+    /// `NoSavepoint` as for [`Transaction::rollback_to`]; `Ended`.
+    pub fn release(&mut self, savepoint: Savepoint) -> Result<(), TxnError> {
+        let session = running(&mut self.session)?;
+        let mark = session.buffers.marks.find(&savepoint)?;
+        drop(savepoint);
+        session.merge_from(mark)
+    }
+}
+
+impl Session {
+    fn record_state(&self, record: u64) -> Result<RecordState, ShmError> {
+        let guard = self.participant.pin();
+        Ok(guard.resolve::<TxnRecord>(record)?.state())
+    }
+
+    /// Undoes the entries since the mark of that number, which stays.
+    fn undo_to(&mut self, record: u64, number: usize) -> Result<(), TxnError> {
+        let Self { participant, limbo, intents, redo, buffers, .. } = self;
+        let guard = participant.pin();
+        let first = buffers.marks.open[number].intents;
+        for index in (first..intents.len()).rev() {
+            // S2
+            let entry = intents.entry(&guard, index)?;
+            let row = entry.row();
+            if row == 0 {
+                continue;
+            }
+            take_back(&guard, limbo, record, entry)?;
+            match buffers.marks.unlayer(row, index) {
+                Ok(Some(earlier)) => buffers.owned.replace(row, earlier),
+                Ok(None) => {
+                    buffers.owned.remove(row);
+                    release(guard.resolve(row)?, record);
+                }
+                Err(()) => {}
+            }
+        }
+        intents.truncate(participant.slot(), first);
+        let mark = &buffers.marks.open[number];
+        redo.truncate(mark.redo_bytes);
+        buffers.row_deltas.truncate(mark.row_deltas.len());
+        for ((_, sum), before) in buffers.row_deltas.iter_mut().zip(&mark.row_deltas) {
+            *sum = *before;
+        }
+        buffers.marks.truncate(number + 1);
+        Ok(())
+    }
+
+    /// Forgets the mark of that number and those after it, and makes one of what they had kept apart.
+    fn merge_from(&mut self, number: usize) -> Result<(), TxnError> {
+        let Self { participant, limbo, intents, buffers, .. } = self;
+        let Buffers { marks, owned, .. } = buffers;
+        let guard = participant.pin();
+        let floor = number.checked_sub(1).map_or(0, |below| marks.open[below].intents);
+        for index in marks.open[number].intents..intents.len() {
+            let row = intents.entry(&guard, index)?.row();
+            let Some(layers) = marks.layers.get_mut(&row) else { continue };
+            let kept = layers.partition_point(|&layer| layer < floor);
+            if layers.len() - kept < 2 {
+                continue;
+            }
+            let mut versions = Vec::new();
+            for &layer in &layers[kept..] {
+                let entry = intents.entry(&guard, layer)?;
+                if let Some(version) = entry.version() {
+                    versions.push((layer, entry, version));
+                }
+            }
+            let stays = match (versions.first(), versions.last()) {
+                (Some((_, _, oldest)), Some(&(layer, _, newest))) => {
+                    if oldest.offset != newest.offset {
+                        // S3: one store takes all between out of the chain.
+                        let below = VersionRef::resolve(&guard, oldest.offset)?.next(&guard);
+                        VersionRef::resolve(&guard, newest.offset)?.set_next(below);
+                    }
+                    layer
+                }
+                _ => layers[kept],
+            };
+            versions.pop();
+            for (_, entry, version) in versions {
+                // Retired before it is forgotten: a death in between finds it in the entry.
+                limbo.retire(participant, version)?;
+                entry.set_version(None, false);
+            }
+            layers.truncate(kept);
+            layers.push(stays);
+            owned.replace(row, stays);
+        }
+        marks.truncate(number);
+        Ok(())
+    }
+
+    /// Before the record leaves ACTIVE: no chain holds two versions of this transaction any more (S3).
+    #[inline]
+    pub(super) fn merge_savepoints(&mut self) -> Result<(), TxnError> {
+        if self.buffers.marks.open.is_empty() { Ok(()) } else { self.merge_from(0) }
+    }
+}
