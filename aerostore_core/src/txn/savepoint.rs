@@ -40,6 +40,7 @@ struct Mark {
 /// The marks of a running transaction, oldest first.
 #[derive(Default)]
 pub(super) struct Marks {
+    /// Savepoints that can be rolled back to.
     open: Vec<Mark>,
     /// Entries from here on are of writes after the newest mark; 0 without one.
     floor: usize,
