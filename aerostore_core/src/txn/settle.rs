@@ -116,7 +116,13 @@ fn settle_interrupted_link(
         return Ok(());
     }
     let version = VersionRef::resolve(guard, block.offset)?;
-    if version.begin(guard) == BeginWord::Intent(record) {
+    let taken_back = match version.begin(guard) {
+        BeginWord::Intent(begin) => begin == record,
+        // A reaper before this one may have come as far as stamping it.
+        BeginWord::Stamped(NEVER) => chain(guard, row)?.contains(&block.offset),
+        BeginWord::Stamped(_) => false,
+    };
+    if taken_back {
         return unlink_aborted(guard, limbo, record, row, block);
     }
     settle_tail(guard, limbo, row, block)
