@@ -114,6 +114,7 @@ impl Transaction {
     pub fn savepoint(&mut self) -> Result<Savepoint, TxnError> {
         /// Numbers are never used twice in a process: a savepoint of another transaction is not mistaken for one of this.
         static NEXT: AtomicU64 = AtomicU64::new(1);
+        self.check_running()?;
         let Session { intents, redo, buffers, .. } = running(&mut self.session)?;
         let mark = Mark {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -133,6 +134,7 @@ impl Transaction {
     /// # Errors
     /// `NoSavepoint` when it was released, rolled back over, or is of another transaction; `ForcedAbort`; `Ended`.
     pub fn rollback_to(&mut self, savepoint: &Savepoint) -> Result<(), TxnError> {
+        self.check_running()?;
         let record = self.own_record();
         let session = running(&mut self.session)?;
         let mark = session.buffers.marks.find(savepoint)?;
@@ -157,6 +159,7 @@ impl Transaction {
     /// # Errors
     /// `NoSavepoint` as for [`Transaction::rollback_to`]; `Ended`.
     pub fn release(&mut self, savepoint: Savepoint) -> Result<(), TxnError> {
+        self.check_running()?;
         let session = running(&mut self.session)?;
         let mark = session.buffers.marks.find(&savepoint)?;
         drop(savepoint);
