@@ -1,5 +1,7 @@
 //! Sessions die at every point of every operation, and so do their reapers; afterwards all memory can be had again.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::collections::BTreeSet;
 
 use super::slab::{SlabOwner, SlabUse};

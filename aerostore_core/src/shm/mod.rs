@@ -20,7 +20,7 @@ mod slab;
 mod sweep;
 mod trim;
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod crash_tests;
 
 pub use arena::{Arena, ArenaExpect, ArenaOptions};
