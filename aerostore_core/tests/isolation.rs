@@ -1,6 +1,7 @@
 //! Isolation, anomaly by anomaly: each test is a history that a weaker level would let through.
 //!
-//! Source: Adya's phenomena in the form of Kleppmann's Hermitage; write skew and its read-only form after Fekete et al.
+//! Source: Adya's phenomena in the form of Kleppmann's Hermitage; write skew and its read-only form after Fekete et al. Each of
+//! Hermitage's anomalies is tried by updates first, and in `by_delete` by deletes.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 mod common;
@@ -40,6 +41,14 @@ impl World {
 
     fn set(&self, txn: &mut Transaction, id: &str, altitude: i32) -> Result<(), Error> {
         txn.set(&self.table, Value::Str(id), &[(3, Value::I32(altitude))]).map(|_| ())
+    }
+
+    fn delete(&self, txn: &mut Transaction, id: &str) -> Result<bool, Error> {
+        txn.delete(&self.table, Value::Str(id))
+    }
+
+    fn insert(&self, txn: &mut Transaction, id: &str, altitude: i32) -> Result<(), Error> {
+        txn.insert(&self.table, &flight(&self.table, id, altitude))
     }
 
     fn sum(&self, txn: &mut Transaction) -> i64 {
@@ -243,19 +252,6 @@ fn g2_phantom_by_a_key_looked_for_in_vain() {
 }
 
 #[test]
-fn g2_by_deletes() {
-    let world = world("g2-delete");
-    let (mut first, mut second) = (world.begin(), world.begin());
-    assert_eq!(world.get(&mut first, "2"), Some(20));
-    assert_eq!(world.get(&mut second, "1"), Some(10));
-    assert!(first.delete(&world.table, Value::Str("1")).unwrap());
-    assert!(second.delete(&world.table, Value::Str("2")).unwrap());
-    first.commit().unwrap();
-    conflicts(second.commit());
-    assert_eq!((world.now("1"), world.now("2")), (None, Some(20)));
-}
-
-#[test]
 fn the_read_only_anomaly_is_impossible() {
     // Fekete, O'Neil, O'Neil 2004: a reader that sees a deposit but not the withdrawal serialized before it.
     let world = world("read-only");
@@ -315,4 +311,175 @@ fn own_writes_are_seen() {
     assert_eq!(world.sum(&mut txn), 32);
     txn.commit().unwrap();
     assert_eq!(world.now("1"), Some(12));
+}
+
+/// Hermitage's anomalies where rows are deleted, not updated.
+mod by_delete {
+    use super::*;
+
+    #[test]
+    fn g0_dirty_write() {
+        let world = world("g0-delete");
+        let (mut first, mut second) = (world.begin(), world.begin());
+        assert!(world.delete(&mut first, "1").unwrap());
+        conflicts(world.delete(&mut second, "1"));
+        drop(second);
+        let mut third = world.begin();
+        conflicts(world.set(&mut third, "1", 12));
+        drop(third);
+        assert!(world.delete(&mut first, "2").unwrap());
+        first.commit().unwrap();
+        assert_eq!((world.now("1"), world.now("2")), (None, None));
+    }
+
+    #[test]
+    fn g1a_aborted_read() {
+        let world = world("g1a-delete");
+        let (mut first, mut second) = (world.begin(), world.begin());
+        assert!(world.delete(&mut first, "1").unwrap());
+        assert_eq!((world.get(&mut second, "1"), world.sum(&mut second)), (Some(10), 30));
+        first.rollback();
+        assert_eq!((world.get(&mut second, "1"), world.sum(&mut second)), (Some(10), 30));
+        second.commit().unwrap();
+        assert_eq!(world.now("1"), Some(10));
+    }
+
+    #[test]
+    fn g1b_intermediate_read() {
+        let world = world("g1b-delete");
+        let (mut first, mut second) = (world.begin(), world.begin());
+        assert!(world.delete(&mut first, "1").unwrap());
+        assert_eq!(world.get(&mut second, "1"), Some(10));
+        world.insert(&mut first, "1", 11).unwrap();
+        first.commit().unwrap();
+        // Never without the row: neither in a snapshot of before nor in one of after.
+        assert_eq!(world.get(&mut second, "1"), Some(10));
+        second.commit().unwrap();
+        assert_eq!(world.now("1"), Some(11));
+    }
+
+    #[test]
+    fn g1c_circular_information_flow() {
+        let world = world("g1c-delete");
+        let (mut first, mut second) = (world.begin(), world.begin());
+        assert!(world.delete(&mut first, "1").unwrap());
+        assert!(world.delete(&mut second, "2").unwrap());
+        assert_eq!(world.get(&mut first, "2"), Some(20));
+        assert_eq!(world.get(&mut second, "1"), Some(10));
+        first.commit().unwrap();
+        conflicts(second.commit());
+        assert_eq!((world.now("1"), world.now("2")), (None, Some(20)));
+    }
+
+    #[test]
+    fn otv_observed_transaction_vanishes() {
+        let world = world("otv-delete");
+        let mut before = world.begin();
+        let mut first = world.begin();
+        assert!(world.delete(&mut first, "1").unwrap());
+        assert!(world.delete(&mut first, "2").unwrap());
+        first.commit().unwrap();
+        let mut between = world.begin();
+        let mut second = world.begin();
+        world.insert(&mut second, "1", 12).unwrap();
+        world.insert(&mut second, "2", 18).unwrap();
+        assert_eq!((world.get(&mut before, "1"), world.get(&mut between, "1")), (Some(10), None));
+        second.commit().unwrap();
+        assert_eq!((world.get(&mut before, "2"), world.get(&mut between, "2")), (Some(20), None));
+        before.commit().unwrap();
+        between.commit().unwrap();
+    }
+
+    #[test]
+    fn pmp_predicate_many_preceders() {
+        let world = world("pmp-delete");
+        let mut first = world.begin();
+        assert_eq!(world.sum(&mut first), 30);
+        let mut second = world.begin();
+        assert!(world.delete(&mut second, "2").unwrap());
+        second.commit().unwrap();
+        assert_eq!(world.sum(&mut first), 30);
+        world.set(&mut first, "1", 11).unwrap();
+        conflicts(first.commit());
+    }
+
+    #[test]
+    fn pmp_by_a_delete_of_what_a_predicate_finds() {
+        let world = world("pmp-write-delete");
+        let (mut first, mut second) = (world.begin(), world.begin());
+        // All up by ten; then whatever is at 20 goes, as the other's snapshot has it.
+        world.set(&mut first, "1", 20).unwrap();
+        world.set(&mut first, "2", 30).unwrap();
+        let mut found = Vec::new();
+        second
+            .scan(&world.table, &mut |row| {
+                if row.get(3).as_i64() == Some(20) {
+                    found.push(row.get(0).to_string());
+                }
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert_eq!(found, ["2"]);
+        first.commit().unwrap();
+        conflicts(world.delete(&mut second, "2"));
+        assert_eq!((world.now("1"), world.now("2")), (Some(20), Some(30)));
+    }
+
+    #[test]
+    fn p4_lost_update() {
+        let world = world("p4-delete");
+        let (mut first, mut second) = (world.begin(), world.begin());
+        assert_eq!(world.get(&mut first, "1"), Some(10));
+        assert_eq!(world.get(&mut second, "1"), Some(10));
+        world.set(&mut first, "1", 11).unwrap();
+        first.commit().unwrap();
+        conflicts(world.delete(&mut second, "1"));
+        drop(second);
+        let (mut first, mut second) = (world.begin(), world.begin());
+        assert_eq!(world.get(&mut first, "1"), Some(11));
+        assert_eq!(world.get(&mut second, "1"), Some(11));
+        assert!(world.delete(&mut first, "1").unwrap());
+        first.commit().unwrap();
+        conflicts(world.set(&mut second, "1", 12));
+        assert_eq!(world.now("1"), None);
+    }
+
+    #[test]
+    fn g_single_read_skew() {
+        let world = world("gsingle-delete");
+        let mut first = world.begin();
+        assert_eq!(world.get(&mut first, "1"), Some(10));
+        let mut second = world.begin();
+        assert!(world.delete(&mut second, "1").unwrap());
+        assert!(world.delete(&mut second, "2").unwrap());
+        second.commit().unwrap();
+        assert_eq!((world.get(&mut first, "2"), world.sum(&mut first)), (Some(20), 30));
+        first.commit().unwrap();
+    }
+
+    #[test]
+    fn g2_item_write_skew() {
+        let world = world("g2item-delete");
+        let (mut first, mut second) = (world.begin(), world.begin());
+        assert_eq!(world.get(&mut first, "2"), Some(20));
+        assert_eq!(world.get(&mut second, "1"), Some(10));
+        assert!(world.delete(&mut first, "1").unwrap());
+        assert!(world.delete(&mut second, "2").unwrap());
+        first.commit().unwrap();
+        conflicts(second.commit());
+        assert_eq!((world.now("1"), world.now("2")), (None, Some(20)));
+    }
+
+    #[test]
+    fn g2_phantom() {
+        let world = world("g2-delete");
+        let (mut first, mut second) = (world.begin(), world.begin());
+        // Each may go only while the other is there.
+        assert_eq!((world.sum(&mut first), world.sum(&mut second)), (30, 30));
+        assert!(world.delete(&mut first, "1").unwrap());
+        assert!(world.delete(&mut second, "2").unwrap());
+        first.commit().unwrap();
+        conflicts(second.commit());
+        assert_eq!((world.now("1"), world.now("2")), (None, Some(20)));
+    }
 }
