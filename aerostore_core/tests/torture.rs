@@ -3,7 +3,7 @@
 //! Each writer `i` counts its transactions in row `W<i>`; its n-th transaction also writes or deletes one row of its own
 //! whose fate follows from n, and moves one unit between two of the accounts that all writers share. So the counter alone says
 //! what every row must be, and the accounts' sum never changes. Before a commit the writer says `try n` on its pipe, after it
-//! `done n`.
+//! `done n`. `AEROSTORE_TORTURE_SECONDS` says how long each form goes on.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 mod common;
@@ -11,16 +11,17 @@ mod common;
 use aerostore_core::db::{Change, Database, OpenMode, Table, TxnOptions};
 use aerostore_core::row::{Column, ColumnType, Schema, Value};
 use common::Place;
+use common::fleet::{Fleet, Random, Role, say, seconds};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-const ROLE: &str = "AEROSTORE_TORTURE_WRITER";
-const WRITERS: u64 = 4;
+/// The test that the writers run in.
+const NAME: &str = "writer_process";
+const WRITERS: u64 = 8;
+/// A round ends with everybody dead and everything checked.
+const ROUND_SECONDS: u64 = 4;
 const ROWS_PER_WRITER: u64 = 97;
 const ACCOUNTS: u64 = 16;
 const BALANCE: i64 = 1000;
@@ -32,22 +33,6 @@ fn schema() -> Schema {
         .key("name")
         .build()
         .unwrap()
-}
-
-fn seconds() -> u64 {
-    std::env::var("AEROSTORE_TORTURE_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(8)
-}
-
-/// xorshift64: Marsaglia, 2003.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
 }
 
 fn number(value: Value<'_>) -> i64 {
@@ -87,20 +72,19 @@ fn fate(n: u64) -> Option<i64> {
     if n.is_multiple_of(3) { None } else { Some(n.cast_signed()) }
 }
 
-fn write_forever(writer: u64, place: &Place) {
-    let db = place.open();
+fn write_forever(role: &Role) {
+    let (writer, db) = (role.seat, role.place.open());
     db.set_config("synchronous_commit", if writer.is_multiple_of(2) { "off" } else { "on" }).unwrap();
     let table = db.table("Cell").unwrap().unwrap();
     let counter = format!("W{writer}");
-    let mut random = Random(u64::from(std::process::id()) * 7919 + 1);
-    let mut out = std::io::stdout();
+    let mut random = Random(role.serial * 7919 + 1);
     let mut txn = db.begin(TxnOptions::default()).unwrap();
     let mut n =
         txn.get(&table, Value::Str(&counter), |row| number(row.get(1))).unwrap().unwrap().cast_unsigned();
     drop(txn);
     loop {
         n += 1;
-        writeln!(out, "try {n}").unwrap();
+        say(&format!("try {n}"));
         let done = db.transaction(TxnOptions::default(), |txn| {
             put(txn, &table, &counter, n.cast_signed())?;
             let own = format!("R{writer}.{}", n % ROWS_PER_WRITER);
@@ -115,7 +99,7 @@ fn write_forever(writer: u64, place: &Place) {
             add(txn, &table, &format!("A{to}"), 1)
         });
         match done {
-            Ok(()) => writeln!(out, "done {n}").unwrap(),
+            Ok(()) => say(&format!("done {n}")),
             // The retry limit, on this hot a set of accounts, is no failure: the next round tries the same number.
             Err(error) if error.is_retryable() => n -= 1,
             Err(error) => panic!("writer {writer}: {error}"),
@@ -124,55 +108,19 @@ fn write_forever(writer: u64, place: &Place) {
 }
 
 /// What the parent knows of a writer from its pipe.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Heard {
     tried: u64,
     done: u64,
 }
 
-struct Writer {
-    number: u64,
-    child: Child,
-    listener: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Writer {
-    fn start(number: u64, place: &Place, heard: Arc<Mutex<Heard>>) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "writer_process", "--nocapture", "--test-threads=1"])
-            .env(ROLE, format!("{number}|{}|{}", place.dir.display(), place.shm.display()))
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let pipe = BufReader::new(child.stdout.take().unwrap());
-        let listener = std::thread::spawn(move || {
-            for line in pipe.lines().map_while(Result::ok) {
-                // The test runner's own words stand before the first one.
-                let line = line.rsplit("... ").next().unwrap_or_default();
-                let mut heard = heard.lock().unwrap();
-                if let Some(n) = line.strip_prefix("try ") {
-                    heard.tried = n.parse().unwrap_or(heard.tried);
-                } else if let Some(n) = line.strip_prefix("done ") {
-                    heard.done = n.parse().unwrap_or(heard.done);
-                }
-            }
-        });
-        Self { number, child, listener: Some(listener) }
-    }
-
-    fn signal(&self, signal: i32) {
-        let pid = i32::try_from(self.child.id()).unwrap();
-        // SAFETY: the child was started by this test and has not been waited for, so the pid is its own.
-        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
-    }
-
-    fn kill(&mut self) {
-        if let Some(status) = self.child.try_wait().unwrap() {
-            panic!("writer {} ended by itself: {status}", self.number);
+impl Heard {
+    fn hear(&mut self, line: &str) {
+        if let Some(n) = line.strip_prefix("try ") {
+            self.tried = n.parse().unwrap();
+        } else if let Some(n) = line.strip_prefix("done ") {
+            self.done = n.parse().unwrap();
         }
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        self.listener.take().unwrap().join().unwrap();
     }
 }
 
@@ -194,12 +142,11 @@ fn check_sum(rows: &BTreeMap<String, i64>) {
     assert_eq!(sum, ACCOUNTS.cast_signed() * BALANCE, "money was made or lost");
 }
 
-fn check_exactly(rows: &BTreeMap<String, i64>, heard: &[Arc<Mutex<Heard>>]) {
+fn check_exactly(rows: &BTreeMap<String, i64>, heard: &[Heard]) {
     check_sum(rows);
     let mut expected = ACCOUNTS + WRITERS;
-    for writer in 0..WRITERS {
+    for (writer, heard) in (0..).zip(heard) {
         let n = rows[&format!("W{writer}")].cast_unsigned();
-        let heard = heard[usize::try_from(writer).unwrap()].lock().unwrap();
         assert!(n >= heard.done, "writer {writer} was told that {} is done, but {n} is there", heard.done);
         assert!(n <= heard.tried, "writer {writer} has tried up to {}, but {n} is there", heard.tried);
         for row in 0..ROWS_PER_WRITER {
@@ -221,64 +168,74 @@ fn check_exactly(rows: &BTreeMap<String, i64>, heard: &[Arc<Mutex<Heard>>]) {
 /// Not a test of its own: what the child processes run.
 #[test]
 fn writer_process() {
-    let Ok(role) = std::env::var(ROLE) else { return };
-    let mut parts = role.split('|');
-    let number = parts.next().unwrap().parse().unwrap();
-    let place = Place::existing(PathBuf::from(parts.next().unwrap()), PathBuf::from(parts.next().unwrap()));
-    write_forever(number, &place);
+    if let Some(role) = Role::of(NAME) {
+        write_forever(&role);
+    }
 }
 
-fn torture(name: &str, stop_too: bool) {
-    let seconds = seconds();
-    let place = Place::with_timeout(name, seconds * 4 + 120);
-    {
-        let db = place.open();
-        let table = db.create_table(&schema()).unwrap();
-        let mut txn = db.begin(TxnOptions::default()).unwrap();
-        for account in 0..ACCOUNTS {
-            put(&mut txn, &table, &format!("A{account}"), BALANCE).unwrap();
-        }
-        for writer in 0..WRITERS {
-            put(&mut txn, &table, &format!("W{writer}"), 0).unwrap();
-        }
-        txn.commit().unwrap();
-    }
-    let heard: Vec<Arc<Mutex<Heard>>> = (0..WRITERS).map(|_| Arc::default()).collect();
-    let mut writers: Vec<Writer> = (0..WRITERS)
-        .map(|number| Writer::start(number, &place, Arc::clone(&heard[usize::try_from(number).unwrap()])))
-        .collect();
-    let reader = place.open();
-    let mut random = Random(0x9E37_79B9_7F4A_7C15);
-    let (mut kills, mut stops) = (0, 0);
-    let end = Instant::now() + Duration::from_secs(seconds);
-    while Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(20 + random.below(40)));
-        check_sum(&contents(&reader));
-        let victim = usize::try_from(random.below(WRITERS)).unwrap();
-        if stop_too && random.below(2) == 0 {
-            writers[victim].signal(libc::SIGSTOP);
-            stops += 1;
-            std::thread::sleep(Duration::from_millis(1 + random.below(400)));
-            check_sum(&contents(&reader));
-            if random.below(2) == 0 {
-                writers[victim].signal(libc::SIGCONT);
-                continue;
-            }
-        }
-        writers[victim].kill();
-        kills += 1;
-        let number = writers[victim].number;
-        writers[victim] = Writer::start(number, &place, Arc::clone(&heard[victim]));
-    }
-    for writer in &mut writers {
-        writer.kill();
-    }
-    let total: u64 = heard.iter().map(|heard| heard.lock().unwrap().done).sum();
-    check_exactly(&contents(&reader), &heard);
+/// What the rounds of one test have come to.
+#[derive(Default)]
+struct Totals {
+    rounds: u64,
+    kills: u64,
+    stops: u64,
+    looks: u64,
+    rows: u64,
+}
+
+/// Eight writers, killed and perhaps stopped, until the round is over; then nothing may be lost, leaked or half done.
+fn round(place: &Place, reader: &Database, stops: bool, heard: &Arc<Mutex<Vec<Heard>>>, totals: &mut Totals) {
+    let listener = {
+        let heard = Arc::clone(heard);
+        move |seat, _, line: &str| heard.lock().unwrap()[usize::try_from(seat).unwrap()].hear(line)
+    };
+    let mut fleet = Fleet::start(NAME, "", place, WRITERS, Arc::new(listener));
+    fleet.torment(Duration::from_secs(ROUND_SECONDS), stops, || {
+        check_sum(&contents(reader));
+        totals.looks += 1;
+    });
+    fleet.end();
+    let heard = heard.lock().unwrap();
+    check_exactly(&contents(reader), &heard);
+    reader.flush().unwrap();
+    // 0 leaked, 0 reached twice, every row and index entry exact.
     let report = reader.verify().unwrap();
     assert!(report.is_clean(), "{report:#?}");
-    println!("{kills} kills, {stops} stops, {total} transactions acknowledged, {} rows checked", report.rows);
-    assert!(kills > 0 && total > 0, "nothing happened");
+    check_exactly(&contents(reader), &heard);
+    totals.rounds += 1;
+    totals.kills += fleet.kills;
+    totals.stops += fleet.stops;
+    totals.rows += report.rows;
+}
+
+fn torture(name: &str, stops: bool) {
+    let seconds = seconds(8);
+    let place = Place::with_timeout(name, seconds * 4 + 120);
+    let reader = place.open();
+    let table = reader.create_table(&schema()).unwrap();
+    let mut txn = reader.begin(TxnOptions::default()).unwrap();
+    for account in 0..ACCOUNTS {
+        put(&mut txn, &table, &format!("A{account}"), BALANCE).unwrap();
+    }
+    for writer in 0..WRITERS {
+        put(&mut txn, &table, &format!("W{writer}"), 0).unwrap();
+    }
+    txn.commit().unwrap();
+    let heard: Arc<Mutex<Vec<Heard>>> =
+        Arc::new(Mutex::new(vec![Heard::default(); usize::try_from(WRITERS).unwrap()]));
+    let mut totals = Totals::default();
+    let end = Instant::now() + Duration::from_secs(seconds);
+    while Instant::now() < end {
+        round(&place, &reader, stops, &heard, &mut totals);
+    }
+    let heard = heard.lock().unwrap();
+    let done: u64 = heard.iter().map(|heard| heard.done).sum();
+    let Totals { rounds, kills, stops, looks, rows } = totals;
+    println!(
+        "torture, {name}: {rounds} rounds, {kills} kills, {stops} stops, {done} transactions acknowledged, \
+         {looks} looks at all accounts, {rows} rows checked"
+    );
+    assert!(kills > 10 && done > 0, "hardly anything happened");
     // Nothing is left but what was committed: warm, and from the log alone.
     reader.close().unwrap();
     for expected in [OpenMode::Warm, OpenMode::Cold] {
@@ -296,14 +253,10 @@ fn torture(name: &str, stop_too: bool) {
 
 #[test]
 fn killed_writers_lose_nothing() {
-    if std::env::var(ROLE).is_err() {
-        torture("kill", false);
-    }
+    torture("kill", false);
 }
 
 #[test]
 fn stopped_and_killed_writers_lose_nothing() {
-    if std::env::var(ROLE).is_err() {
-        torture("stop", true);
-    }
+    torture("stop", true);
 }

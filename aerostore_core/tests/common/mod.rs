@@ -1,6 +1,8 @@
 //! What the integration tests share: a database of their own, and a flight table.
 #![allow(dead_code, missing_docs, clippy::expect_used, reason = "each test uses its part")]
 
+pub(crate) mod fleet;
+
 use aerostore_core::db::{Database, DatabaseBuilder, Table};
 use aerostore_core::row::{Column, ColumnType, RowImage, Schema, Value};
 use std::path::{Path, PathBuf};
