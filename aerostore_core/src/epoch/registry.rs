@@ -151,7 +151,8 @@ unsafe impl Shared for Slot {}
 impl Slot {
     /// Publishes the intervals of a running operation; `Participant` is the only caller.
     pub(super) fn publish_interval(&self, low: u64, high: u64) {
-        self.interval_low.store(low, Ordering::Relaxed);
+        // Release: when it replaces a lower one, every read of the operations before comes first, as in `clear_interval`.
+        self.interval_low.store(low, Ordering::Release);
         self.interval_high.store(high, Ordering::Release);
     }
 
