@@ -1,9 +1,10 @@
 //! Interval-based reclamation: a block unlinked from every structure is used again only when no running operation can
 //! still hold a pointer to it.
 //!
-//! Rules   I1: a block is born at the epoch of its allocation and retired at the epoch of its unlinking, after which no
-//!         new reader can reach it. I2: an operation reserves [low, high]; it only follows pointers it has loaded while
-//!         `high` was the current epoch. I3: a retired block is freed when no reservation meets [birth, retire].
+//! Rules   I1: a block is born at the epoch of its allocation and retired at an epoch that was read after a fence after its
+//!         unlinking: who published a later one, and then passed a fence, cannot reach it. I2: an operation reserves
+//!         [low, high]; it only follows pointers it has loaded while `high` was the current epoch. I3: a retired block is
+//!         freed when no reservation meets [birth, retire].
 //! Cost    one fence per operation, or per transaction and epoch, and one load per pointer followed. A process stopped inside
 //!         an operation holds back what was live then, and nothing that was born later; so does an idle transaction.
 //! Source  `2GE-IBR`: Wen et al., "Interval-Based Memory Reclamation", `PPoPP` 2018.
@@ -12,7 +13,6 @@ use crate::epoch::{EpochError, Registry, Slot, SlotId};
 use crate::shm::{Arena, BlockRef, Heap, OwnerId, RelPtr, Shared, ShmError};
 use crate::sync::{AtomicU64, Ordering, fence};
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -39,6 +39,8 @@ pub struct Participant {
     published: Cell<bool>,
     /// The reservation stays between operations.
     stays: Cell<bool>,
+    /// `SeqCst` fences that this session has passed (I1).
+    fences: Cell<u64>,
 }
 
 // SAFETY: the pointers lead into the shared mapping, whose words are atomics; `arena` keeps it mapped in every thread.
@@ -64,6 +66,7 @@ impl Participant {
             high: Cell::new(0),
             published: Cell::new(false),
             stays: Cell::new(false),
+            fences: Cell::new(0),
         })
     }
 
@@ -127,6 +130,18 @@ impl Participant {
         self.publish(epoch);
         // I2: the reservation is visible before the operation's first load; pairs with the fence in `intervals`.
         fence(Ordering::SeqCst);
+        self.note_fence();
+    }
+
+    #[inline]
+    fn note_fence(&self) {
+        self.fences.set(self.fences.get().wrapping_add(1));
+    }
+
+    fn intervals(&self, into: &mut Vec<(u64, u64)>) -> Result<(), ShmError> {
+        self.registry.intervals(into)?;
+        self.note_fence();
+        Ok(())
     }
 
     fn publish(&self, epoch: u64) {
@@ -167,7 +182,9 @@ impl Participant {
         }
         self.stays.set(true);
         // I2: the snapshot's fence comes after the reservation and before every operation.
-        self.slot().take_snapshot(clock)
+        let snapshot = self.slot().take_snapshot(clock);
+        self.note_fence();
+        snapshot
     }
 
     /// Ends a transaction.
@@ -206,6 +223,7 @@ impl<'a> Guard<'a> {
             self.participant.high.set(epoch);
             self.participant.slot().raise_interval(epoch);
             fence(Ordering::SeqCst);
+            self.participant.note_fence();
         }
     }
 
@@ -236,6 +254,9 @@ impl Drop for Guard<'_> {
     }
 }
 
+/// The epoch of a block that was retired after the session's last fence: later than any.
+const UNKNOWN_EPOCH: u64 = u64::MAX;
+
 #[derive(Clone, Copy)]
 struct Retired {
     block: BlockRef,
@@ -250,13 +271,71 @@ impl Retired {
     }
 }
 
+/// Blocks that no structure refers to any more, in the order in which they were retired.
+///
+/// An epoch that is read right after an unlinking may be older than one that a reader has published who does not see the
+/// unlinking yet: the store can wait in its processor's buffer meanwhile. So each block gets its epoch after the session's
+/// next fence (I1), of which there is one in every transaction anyway.
+#[derive(Default)]
+struct Waiting {
+    blocks: Vec<Retired>,
+    /// Blocks at the start that have their epoch.
+    dated: usize,
+    /// The session's fences when the others were retired.
+    fences: u64,
+}
+
+impl Waiting {
+    #[inline]
+    fn push(&mut self, participant: &Participant, block: BlockRef, birth: u64) {
+        self.date(participant);
+        self.blocks.push(Retired { block, birth, epoch: UNKNOWN_EPOCH });
+    }
+
+    #[inline]
+    fn date(&mut self, participant: &Participant) {
+        let fences = participant.fences.get();
+        if self.fences == fences {
+            return;
+        }
+        self.fences = fences;
+        let epoch = participant.epoch();
+        for retired in &mut self.blocks[self.dated..] {
+            retired.epoch = epoch;
+        }
+        self.dated = self.blocks.len();
+    }
+
+    /// Calls `f` with every block that no running operation can reach, and forgets it. `intervals` is memory to use again.
+    fn release(
+        &mut self,
+        participant: &Participant,
+        intervals: &mut Vec<(u64, u64)>,
+        mut f: impl FnMut(BlockRef),
+    ) -> Result<(), ShmError> {
+        participant.intervals(intervals)?;
+        self.date(participant);
+        self.blocks.retain(|retired| {
+            let held = retired.is_held(intervals);
+            if !held {
+                f(retired.block);
+            }
+            held
+        });
+        self.dated = self.blocks.len();
+        Ok(())
+    }
+}
+
 /// Blocks that stay LIVE and serve one session again and again: cheaper than giving them back and taking others, by four
 /// moves of their states. Private to the process; the reaper finds them by kind in the dead session's slabs.
 #[derive(Default)]
 pub struct Recycler {
     ready: Vec<BlockRef>,
-    waiting: VecDeque<Retired>,
+    waiting: Waiting,
     next_look: usize,
+    /// The epoch after the last look.
+    epoch: u64,
     intervals: Vec<(u64, u64)>,
 }
 
@@ -267,7 +346,7 @@ impl Recycler {
     /// When the mapping is damaged.
     #[inline]
     pub fn take(&mut self, participant: &Participant) -> Result<Option<BlockRef>, ShmError> {
-        if self.ready.is_empty() && self.waiting.len() >= self.next_look.max(RECYCLE_BATCH) {
+        if self.ready.is_empty() && self.waiting.blocks.len() >= self.next_look.max(RECYCLE_BATCH) {
             self.look(participant)?;
         }
         Ok(self.ready.pop())
@@ -276,21 +355,20 @@ impl Recycler {
     /// Gives a block back that began to serve in the epoch `birth`, and that nothing refers to any more.
     #[inline]
     pub fn put(&mut self, participant: &Participant, block: BlockRef, birth: u64) {
-        self.waiting.push_back(Retired { block, birth, epoch: participant.epoch() });
+        self.waiting.push(participant, block, birth);
     }
 
     fn look(&mut self, participant: &Participant) -> Result<(), ShmError> {
-        participant.registry().intervals(&mut self.intervals)?;
         let Self { ready, waiting, intervals, .. } = self;
-        waiting.retain(|retired| {
-            let held = retired.is_held(intervals);
-            if !held {
-                ready.push(retired.block);
-            }
-            held
-        });
+        waiting.release(participant, intervals, |block| ready.push(block))?;
         // As in `Limbo::collect_now`.
-        self.next_look = self.waiting.len() + self.waiting.len() / 2 + RECYCLE_BATCH;
+        let count = self.waiting.blocks.len();
+        self.next_look = count + count / 2 + RECYCLE_BATCH;
+        if self.epoch == participant.epoch() {
+            // Nobody retires anything, and the transaction that looks has its own reservation at the one epoch there is.
+            participant.epoch_word().fetch_add(1, Ordering::AcqRel);
+        }
+        self.epoch = participant.epoch();
         Ok(())
     }
 
@@ -299,9 +377,10 @@ impl Recycler {
     /// # Errors
     /// When the mapping is damaged.
     pub fn close(&mut self, participant: &Participant, limbo: &mut Limbo) -> Result<(), ShmError> {
-        for block in self.ready.drain(..).chain(self.waiting.drain(..).map(|retired| retired.block)) {
+        for block in self.ready.drain(..).chain(self.waiting.blocks.drain(..).map(|retired| retired.block)) {
             limbo.retire(participant, block)?;
         }
+        self.waiting.dated = 0;
         Ok(())
     }
 }
@@ -309,7 +388,7 @@ impl Recycler {
 /// Blocks one session has retired and may not free yet. Private to the process: the blocks' states are the truth.
 #[derive(Default)]
 pub struct Limbo {
-    retired: Vec<Retired>,
+    retired: Waiting,
     since_advance: u32,
     next_collect: usize,
     calls_waited: u32,
@@ -341,8 +420,8 @@ impl Limbo {
             self.since_advance = 0;
             participant.epoch_word().fetch_add(1, Ordering::AcqRel);
         }
-        self.retired.push(Retired { block, birth, epoch: participant.epoch() });
-        participant.slot().retired_count.store(self.retired.len() as u64, Ordering::Relaxed);
+        self.retired.push(participant, block, birth);
+        participant.slot().retired_count.store(self.len() as u64, Ordering::Relaxed);
         Ok(())
     }
 
@@ -352,11 +431,11 @@ impl Limbo {
     /// When the mapping is damaged.
     #[inline]
     pub fn collect(&mut self, participant: &Participant, heap: &mut Heap) -> Result<(), ShmError> {
-        if self.retired.is_empty() {
+        if self.is_empty() {
             return Ok(());
         }
         self.calls_waited += 1;
-        if self.retired.len() >= self.next_collect.max(COLLECT_BATCH) || self.calls_waited >= COLLECT_CALLS {
+        if self.len() >= self.next_collect.max(COLLECT_BATCH) || self.calls_waited >= COLLECT_CALLS {
             self.calls_waited = 0;
             self.collect_now(participant, heap)?;
         }
@@ -368,28 +447,25 @@ impl Limbo {
     /// # Errors
     /// When the mapping is damaged.
     pub fn collect_now(&mut self, participant: &Participant, heap: &mut Heap) -> Result<(), ShmError> {
-        participant.registry().intervals(&mut self.intervals)?;
-        let intervals = &self.intervals;
-        self.retired.retain(|retired| {
-            let held = retired.is_held(intervals);
-            if !held {
-                heap.free(retired.block);
-            }
-            held
-        });
+        self.retired.release(participant, &mut self.intervals, |block| {
+            heap.free(block);
+        })?;
         // What is held back now is looked at again only after it has grown by half.
-        self.next_collect = self.retired.len() + self.retired.len() / 2 + COLLECT_BATCH;
-        participant.slot().retired_count.store(self.retired.len() as u64, Ordering::Relaxed);
+        self.next_collect = self.len() + self.len() / 2 + COLLECT_BATCH;
+        participant.slot().retired_count.store(self.len() as u64, Ordering::Relaxed);
         Ok(())
     }
 
     /// Blocks waiting.
     pub fn len(&self) -> usize {
-        self.retired.len()
+        self.retired.blocks.len()
     }
 
     /// Is nothing waiting?
     pub fn is_empty(&self) -> bool {
-        self.retired.is_empty()
+        self.retired.blocks.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;

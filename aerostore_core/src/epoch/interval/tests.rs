@@ -1,0 +1,98 @@
+use super::*;
+use crate::shm::{ArenaOptions, BlockKind, Reserve};
+use crate::sys::LockFile;
+use crate::txn::SystemArea;
+
+/// Sessions of an arena that nobody else has.
+fn sessions<const N: usize>(name: &str) -> [Participant; N] {
+    let path =
+        std::path::PathBuf::from(format!("/dev/shm/aerostore-test-interval-{name}-{}", std::process::id()));
+    let lock = LockFile::open_or_create(&path).unwrap();
+    let probe = crate::sys::Probe::open(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let arena = Arena::anonymous(&ArenaOptions {
+        max_bytes: 64 << 20,
+        system_bytes: SystemArea::bytes(),
+        ..ArenaOptions::default()
+    })
+    .unwrap();
+    let (start, _) = arena.system_area();
+    let registry = Registry::attach(arena.clone(), SystemArea::at(start).registry(), lock, probe).unwrap();
+    let registry = Arc::new(registry);
+    std::array::from_fn(|_| Participant::new(arena.clone(), Arc::clone(&registry)).unwrap())
+}
+
+fn record(session: &Participant, heap: &mut Heap) -> BlockRef {
+    let block = heap.alloc(64, BlockKind::TXN_RECORD, session.epoch(), Reserve::No).unwrap();
+    session.arena().publish(block);
+    block
+}
+
+fn next_epoch(session: &Participant) {
+    session.epoch_word().fetch_add(1, Ordering::AcqRel);
+}
+
+#[test]
+fn records_are_used_again_though_nobody_retires_anything() {
+    let [session] = sessions("inserts");
+    let mut heap = Heap::new(session.arena().clone(), session.owner());
+    let (mut records, clock) = (Recycler::default(), AtomicU64::new(1));
+    let mut fresh = 0;
+    for _ in 0..20_000 {
+        session.begin(&clock);
+        let birth = session.epoch();
+        let block = records.take(&session).unwrap().unwrap_or_else(|| {
+            fresh += 1;
+            record(&session, &mut heap)
+        });
+        records.put(&session, block, birth);
+        session.end();
+    }
+    assert!(fresh <= 6 * RECYCLE_BATCH, "{fresh} records for one transaction at a time");
+}
+
+/// The word that named the record may still be on its way to others when the epoch is read.
+#[test]
+fn a_record_is_held_by_who_began_before_its_session_passed_a_fence() {
+    let [session, reader] = sessions("record");
+    let mut heap = Heap::new(session.arena().clone(), session.owner());
+    let mut records = Recycler::default();
+    let birth = session.epoch();
+    for _ in 0..RECYCLE_BATCH {
+        let block = record(&session, &mut heap);
+        records.put(&session, block, birth);
+    }
+    next_epoch(&session);
+    let guard = reader.pin();
+    next_epoch(&session);
+    assert_eq!(records.take(&session).unwrap(), None);
+    drop(guard);
+    records.next_look = 0;
+    assert!(records.take(&session).unwrap().is_some());
+}
+
+#[test]
+fn a_block_is_held_by_who_began_before_its_session_passed_a_fence_and_by_nobody_later() {
+    let [session, reader] = sessions("block");
+    let mut heap = Heap::new(session.arena().clone(), session.owner());
+    let (mut limbo, clock) = (Limbo::default(), AtomicU64::new(1));
+    let block = record(&session, &mut heap);
+    limbo.retire(&session, block).unwrap();
+    next_epoch(&session);
+    let guard = reader.pin();
+    limbo.collect_now(&session, &mut heap).unwrap();
+    assert_eq!(limbo.len(), 1);
+    drop(guard);
+    limbo.collect_now(&session, &mut heap).unwrap();
+    assert!(limbo.is_empty());
+
+    let [first, second] = std::array::from_fn(|_| record(&session, &mut heap));
+    limbo.retire(&session, first).unwrap();
+    session.begin(&clock);
+    session.end();
+    limbo.retire(&session, second).unwrap();
+    next_epoch(&session);
+    let _guard = reader.pin();
+    limbo.collect_now(&session, &mut heap).unwrap();
+    assert_eq!(limbo.len(), 1, "a fence lies between the first block's retirement and the reader");
+}
