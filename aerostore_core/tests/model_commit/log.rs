@@ -28,7 +28,7 @@ impl Model {
                 s.log.step = match next_transaction(whom) {
                     Some(next) => LogStep::Scan(next),
                     None if late => LogStep::LateClock,
-                    None => LogStep::Publish,
+                    None => LogStep::Entry(0),
                 };
                 "looks at a record"
             }
@@ -46,12 +46,27 @@ impl Model {
             }
             LogStep::LateClock => {
                 s.log.watermark = s.clock;
-                s.log.step = LogStep::Publish;
+                s.log.step = LogStep::Entry(0);
                 "loads the clock"
             }
-            LogStep::Publish => {
-                publish(s);
-                "makes a batch durable"
+            LogStep::Entry(whom) => {
+                if !is_due(s, whom) {
+                    next_entry(s, whom);
+                } else if s.is_noted(whom) {
+                    take(s, whom, true);
+                } else {
+                    s.log.step = LogStep::Ask(whom);
+                }
+                "looks at an entry"
+            }
+            LogStep::Ask(whom) => {
+                s.log.step = LogStep::Again(whom, !s.is_reused(whom) && is_committed(s, whom));
+                "asks the record that an entry names"
+            }
+            LogStep::Again(whom, answer) => {
+                let noted = s.is_noted(whom) && !self.is(Mutation::LogLooksOnce);
+                take(s, whom, noted || answer);
+                "looks at an entry again"
             }
             LogStep::Finished => return None,
         })
@@ -66,24 +81,44 @@ impl Model {
                 Record::Prepared(timestamp) => timestamp >= s.log.watermark,
                 _ => false,
             },
-            // What is below the watermark is decided. If it were not, a later decision would still show in the log.
-            LogStep::Publish => true,
+            // What is below the watermark is decided. If it were not, a later decision would still show in the log. So the answers
+            // change no more, but for the note and the next use.
+            LogStep::Entry(whom) => !is_due(s, whom) || s.is_noted(whom),
+            LogStep::Again(whom, answer) => answer || s.is_noted(whom),
             LogStep::HelpPrepare(whom, _) => s.records[usize::from(whom)] != Record::Pending,
             _ => false,
         }
     }
 }
 
-/// Everything committed below the watermark goes into the log, from the rings.
-fn publish(s: &mut State) {
-    for t in 0..TRANSACTIONS {
-        if let Record::Committed(timestamp) = s.records[t]
-            && (s.log.durable..s.log.watermark).contains(&timestamp)
-            && s.staged[t] == timestamp
-        {
-            s.log.logged |= 1 << t;
-        }
+/// Is there an entry for the batch?
+fn is_due(s: &State, whom: u8) -> bool {
+    let staged = s.staged[usize::from(whom)];
+    staged != 0 && (s.log.durable..s.log.watermark).contains(&staged)
+}
+
+fn is_committed(s: &State, whom: u8) -> bool {
+    let whom = usize::from(whom);
+    s.records[whom] == Record::Committed(s.staged[whom])
+}
+
+/// Puts the entry into the batch, if its transaction has taken effect.
+fn take(s: &mut State, whom: u8, decision: bool) {
+    // A note says what became of the transaction; here only of one that was not aborted, or it would not be staged any more.
+    if decision && is_committed(s, whom) {
+        s.log.batch |= 1 << whom;
     }
+    next_entry(s, whom);
+}
+
+/// Goes on to the next entry, or makes the batch durable.
+fn next_entry(s: &mut State, whom: u8) {
+    if let Some(next) = next_transaction(whom) {
+        s.log.step = LogStep::Entry(next);
+        return;
+    }
+    s.log.logged |= s.log.batch;
+    s.log.batch = 0;
     s.log.durable = s.log.durable.max(s.log.watermark);
     s.log.watermark = 0;
     s.log.rounds_left -= 1;

@@ -5,7 +5,7 @@
 //! does not change but for aborted versions), and staging a log record and preparing (nobody reads the ring before
 //! the commit point).
 
-use crate::state::{NONE, Operation, Purpose, ROWS, Record, State, Step, TRANSACTIONS, Walk};
+use crate::state::{LogStep, NONE, Operation, Purpose, ROWS, Record, State, Step, TRANSACTIONS, Walk};
 
 /// A deliberate mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,10 +36,14 @@ pub(crate) enum Mutation {
     LogDoesNotResolve,
     /// The log writer loads the clock after it looked at the records.
     LogClockLate,
+    /// A record is used again before its log entry bears the decision.
+    ReuseBeforeNote,
+    /// The log writer believes what a record says without looking at the entry again.
+    LogLooksOnce,
 }
 
 /// Every mistake there is.
-pub(crate) const MUTATIONS: [Mutation; 13] = [
+pub(crate) const MUTATIONS: [Mutation; 15] = [
     Mutation::NoPending,
     Mutation::TimestampBeforePending,
     Mutation::PendingSkipped,
@@ -53,6 +57,8 @@ pub(crate) const MUTATIONS: [Mutation; 13] = [
     Mutation::ExtendBlindly,
     Mutation::LogDoesNotResolve,
     Mutation::LogClockLate,
+    Mutation::ReuseBeforeNote,
+    Mutation::LogLooksOnce,
 ];
 
 /// Who does something, and what: for traces.
@@ -142,6 +148,10 @@ impl Model {
             Step::Pend | Step::Prepare(_) => s.records[t] == Record::Aborted,
             Step::Commit => s.records[t] == Record::Aborted && !self.is(Mutation::PlainStoreCommit),
             Step::Stamp(_) => true,
+            Step::Note | Step::Reuse => {
+                let noted = s.transactions[t].step == Step::Reuse && s.is_noted(small(t));
+                is_past_the_log(s, t) || noted && s.log.step != LogStep::Ask(small(t))
+            }
             _ => false,
         }
     }
@@ -205,8 +215,22 @@ impl Model {
                 if self.writes(t, row) {
                     s.stamps[t][row] = s.transactions[t].timestamp;
                 }
-                s.transactions[t].step = next_row(row).map_or(Step::Finished, Step::Stamp);
+                let first = if self.is(Mutation::ReuseBeforeNote) { Step::Reuse } else { Step::Note };
+                s.transactions[t].step = next_row(row).map_or(first, Step::Stamp);
                 "stamps"
+            }
+            Step::Note | Step::Reuse if !can_matter(s, t) => return None,
+            Step::Note => {
+                s.noted |= 1 << t;
+                let last = self.is(Mutation::ReuseBeforeNote);
+                s.transactions[t].step = if last { Step::Finished } else { Step::Reuse };
+                "notes in its log entry that it has committed"
+            }
+            Step::Reuse => {
+                s.reused |= 1 << t;
+                let first = self.is(Mutation::ReuseBeforeNote);
+                s.transactions[t].step = if first { Step::Note } else { Step::Finished };
+                "has its record used again"
             }
             Step::CleanUp => {
                 for row in 0..ROWS {
@@ -432,6 +456,19 @@ impl Model {
         }
         "commits"
     }
+}
+
+/// Is the entry of `t` one that the log writer will not look at any more?
+fn is_past_the_log(s: &State, t: usize) -> bool {
+    s.log.step == LogStep::Finished || s.staged[t] < s.log.durable
+}
+
+/// What becomes of the entry and the record of a committed transaction concerns nobody but a log writer that has found the entry
+/// without a note and goes to ask the record: to have noted it before gives the answer that the record gives. So both wait
+/// for that.
+fn can_matter(s: &State, t: usize) -> bool {
+    let asked = matches!(s.log.step, LogStep::Ask(whom) | LogStep::Again(whom, _) if usize::from(whom) == t);
+    asked || is_past_the_log(s, t) || s.is_noted(small(t))
 }
 
 pub(crate) fn take_timestamp(s: &mut State) -> u8 {

@@ -79,6 +79,10 @@ pub(crate) enum Step {
     StageLate,
     Commit,
     Stamp(u8),
+    /// The log entry gets the decision.
+    Note,
+    /// A later transaction of the session makes the record its own.
+    Reuse,
     CleanUp,
     Finished,
 }
@@ -105,7 +109,12 @@ pub(crate) enum LogStep {
     HelpPrepare(u8, u8),
     /// The mutation that looks at the records first and at the clock afterwards.
     LateClock,
-    Publish,
+    /// Look at the ring entry of this transaction.
+    Entry(u8),
+    /// It names the record: ask that.
+    Ask(u8),
+    /// And look at the entry again; the record's answer.
+    Again(u8, bool),
     Finished,
 }
 
@@ -119,6 +128,8 @@ pub(crate) struct LogWriter {
     pub(crate) durable: u8,
     /// Bit `t`: transaction `t` is in the log.
     pub(crate) logged: u8,
+    /// The same for the batch that is being put together.
+    pub(crate) batch: u8,
 }
 
 /// Everything.
@@ -138,6 +149,10 @@ pub(crate) struct State {
     pub(crate) stamps: [[u8; ROWS]; TRANSACTIONS],
     /// Log records in the rings, by their timestamp; 0: none.
     pub(crate) staged: [u8; TRANSACTIONS],
+    /// Bit `t`: the log entry of transaction `t` bears its decision.
+    pub(crate) noted: u8,
+    /// Bit `t`: the record of transaction `t` is a later transaction's. `records` still says what became of `t`.
+    pub(crate) reused: u8,
     pub(crate) transactions: [Transaction; TRANSACTIONS],
     pub(crate) log: LogWriter,
 }
@@ -155,9 +170,19 @@ impl State {
             older: [[NONE; ROWS]; TRANSACTIONS],
             stamps: [[0; ROWS]; TRANSACTIONS],
             staged: [0; TRANSACTIONS],
+            noted: 0,
+            reused: 0,
             transactions: [transaction; TRANSACTIONS],
-            log: LogWriter { step, rounds_left: log_rounds, watermark: 0, durable: 1, logged: 0 },
+            log: LogWriter { step, rounds_left: log_rounds, watermark: 0, durable: 1, logged: 0, batch: 0 },
         }
+    }
+
+    pub(crate) fn is_noted(&self, t: u8) -> bool {
+        self.noted & 1 << t != 0
+    }
+
+    pub(crate) fn is_reused(&self, t: u8) -> bool {
+        self.reused & 1 << t != 0
     }
 
     /// The timestamp of a version if its writer has committed; the rows' first versions have 0.
