@@ -3,7 +3,7 @@
 
 mod common;
 
-use aerostore_core::db::{Database, Error, Table, Transaction, TxnOptions};
+use aerostore_core::db::{Change, Database, Error, Table, Transaction, TxnOptions};
 use aerostore_core::row::{RowView, Value};
 use aerostore_core::sys::LockFile;
 use aerostore_core::txn::RowPredicate;
@@ -40,6 +40,11 @@ fn set(txn: &mut Transaction, table: &Table, id: &str, altitude: i32) -> Result<
 
 fn altitude(row: &RowView<'_>) -> i64 {
     row.get(3).as_i64().unwrap()
+}
+
+fn altitude_of(db: &Database, table: &Table, id: &str) -> i64 {
+    let mut txn = db.begin(TxnOptions { read_only: true, ..UNSYNCED }).unwrap();
+    txn.get(table, Value::Str(id), |row| altitude(&row)).unwrap().unwrap()
 }
 
 fn count(txn: &mut Transaction, table: &Table, predicate: &RowPredicate) -> usize {
@@ -214,4 +219,27 @@ fn a_mapping_removed_while_an_opener_waits_is_not_taken_for_its_own() {
     let second = place.open();
     assert_eq!(second.boot().reaped, 0, "sessions of a living process were reaped");
     open.commit().unwrap();
+}
+
+#[test]
+fn a_writer_that_was_aborted_while_it_built_its_row_pushes_out_nothing() {
+    let (_place, db, table) = world("pushed_out", &["a"]);
+    let mut slow = db.begin(UNSYNCED).unwrap();
+    let other = db.clone();
+    let outcome = slow.modify(&table, Value::Str("a"), |row, image| {
+        // This transaction owns the row now, and has seen what it will link over. It stands still for so long that another
+        // one takes the row from it.
+        let begin = Instant::now();
+        while altitude_of(&other, &table, "a") == 1 && begin.elapsed() < Duration::from_secs(20) {
+            let mut txn = other.begin(UNSYNCED).unwrap();
+            let _ = set(&mut txn, &table, "a", 2).and_then(|()| txn.commit().map(drop));
+        }
+        image.copy_from(row.unwrap());
+        image.set(table.schema(), 3, Value::I32(3))?;
+        Ok(Change::Put)
+    });
+    assert!(matches!(&outcome, Err(error) if error.is_retryable()), "{outcome:?}");
+    drop(slow);
+    assert_eq!(altitude_of(&db, &table, "a"), 2, "a committed update is lost");
+    assert!(db.verify().unwrap().is_clean());
 }

@@ -358,7 +358,7 @@ impl Transaction {
         };
         own(&guard, store, table, row, row_offset, record)?;
         let entry = intents.entry(&guard, index)?;
-        let head = VersionRef::resolve(&guard, guard.protect(&row.head))?;
+        let head = VersionRef::resolve(&guard, owned_head(&guard, row, record)?)?;
         let head_begin = head.begin(&guard);
         let mine = head_begin == BeginWord::Intent(record);
         // The chain below what this transaction has written: with the row owned, only committed versions count.
@@ -415,7 +415,7 @@ impl Transaction {
             None => head.offset,
         };
         let link = Link { guard: &guard, row, record, entry };
-        link.run(limbo, version, base_offset)?;
+        link.run(limbo, version, base_offset, head.offset)?;
         found.hint(&guard, version.offset)?;
         match (before, flags) {
             (None, _) => redo::insert(log, table.id(), table.schema(), after)?,
@@ -518,13 +518,19 @@ struct Link<'a> {
 }
 
 impl Link<'_> {
-    /// Links `version` over `base`, pushing out what lies above `base`: an older intent of this transaction that no savepoint
-    /// keeps, what an aborted one has left, or the key holder of an aborted insert.
-    fn run(&self, limbo: &mut crate::epoch::Limbo, version: BlockRef, base: u64) -> Result<(), TxnError> {
+    /// Links `version` over `base`, pushing out what lies above `base` from `head` on, which is what [`owned_head`] said before
+    /// `base` was looked for: an older intent of this transaction that no savepoint keeps, what an aborted one has left, or the
+    /// key holder of an aborted insert.
+    fn run(
+        &self,
+        limbo: &mut crate::epoch::Limbo,
+        version: BlockRef,
+        base: u64,
+        mut head: u64,
+    ) -> Result<(), TxnError> {
         let arena = self.guard.arena();
         VersionRef::resolve(self.guard, version.offset)?.set_next(base);
         loop {
-            let head = self.guard.protect(&self.row.head);
             let tail = if head == base { None } else { Some(arena.block_ref(head)?) };
             self.entry.set_tail(tail);
             self.entry.set_version(Some(version), false);
@@ -542,10 +548,19 @@ impl Link<'_> {
                 }
                 return Ok(());
             }
-            let record: &TxnRecord = self.guard.resolve(self.record)?;
-            if record.state() != RecordState::Active {
-                return Err(TxnError::ForcedAbort);
-            }
+            // The owner before has taken out what it had left, or this one owns the row no longer.
+            head = owned_head(self.guard, self.row, self.record)?;
         }
+    }
+}
+
+/// The head of a row that `record` owns, to be linked over (W4): whoever else comes to own the row has made `record` decided
+/// before. What was linked before that lies at or below this head, decided; what is linked after it changes the head.
+fn owned_head(guard: &Guard<'_>, row: &RowHeader, record: u64) -> Result<u64, TxnError> {
+    let head = guard.protect(&row.head);
+    // After the head: the order is what W4 rests on. Both loads are at least Acquire, so they stay in this order.
+    match guard.resolve::<TxnRecord>(record)?.state() {
+        RecordState::Active => Ok(head),
+        _ => Err(TxnError::ForcedAbort),
     }
 }
