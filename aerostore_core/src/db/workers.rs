@@ -6,7 +6,7 @@
 use crate::db::Error;
 use crate::db::config::Config;
 use crate::db::database::Inner;
-use crate::epoch::ProcessId;
+use crate::epoch::{BEAT_INTERVAL_NS, ProcessId, SILENCE_NS};
 use crate::sync::{AtomicBool, Ordering};
 use crate::sys::OsFileSystem;
 use crate::sys::{monotonic_ns, wait, wake};
@@ -20,12 +20,9 @@ use std::time::Duration;
 const REAP_INTERVAL_NS: u64 = 20_000_000;
 /// A log writer whose process gives no sign of life for this long is replaced; doubled by each process that has done so, for
 /// machines on which everything takes long.
-const STALL_NS: u64 = 300_000_000;
+const STALL_NS: u64 = SILENCE_NS;
 /// The most that patience grows to.
 const STALL_NS_MAX: u64 = 10_000_000_000;
-/// How often the process of the log writer gives a sign of life: by a thread of its own, so that a slow disk does not look
-/// like a stopped process.
-const BEAT_INTERVAL: Duration = Duration::from_millis(50);
 /// Byte of the lock file for the right to take over as log writer.
 const TAKE_OVER_BYTE: u64 = 1 << 42;
 /// How often a process that does not write the log looks whether it should.
@@ -123,7 +120,8 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
         .map_err(|source| Error::File { path: PathBuf::from(format!("thread {name}")), source })
 }
 
-/// The log writer's sign of life. A stopped process stops giving it; a thread that waits for the disk does not.
+/// The process's sign of life, and that of the log writer in it: by a thread of its own, so that a slow disk or a long
+/// statement does not look like a stopped process.
 struct Beat {
     store: Arc<Store>,
     in_office: Arc<AtomicBool>,
@@ -133,10 +131,13 @@ struct Beat {
 impl Beat {
     fn run(&self) {
         while !self.stop.load(Ordering::Acquire) {
+            let now_ns = monotonic_ns();
+            // A damaged registry is reported to whoever works with it.
+            let _ = self.store.registry().beat(now_ns);
             if self.in_office.load(Ordering::Acquire) {
-                self.store.log().beat(monotonic_ns());
+                self.store.log().beat(now_ns);
             }
-            std::thread::park_timeout(BEAT_INTERVAL);
+            std::thread::park_timeout(Duration::from_nanos(BEAT_INTERVAL_NS));
         }
     }
 }

@@ -10,4 +10,7 @@ mod registry;
 
 pub use error::EpochError;
 pub use interval::{Guard, Limbo, Participant, Recycler};
-pub use registry::{NO_SNAPSHOT, ProcessEntry, ProcessId, Registry, RegistryHeader, Slot, SlotId, SlotState};
+pub use registry::{
+    BEAT_INTERVAL_NS, NO_SNAPSHOT, ProcessEntry, ProcessId, Registry, RegistryHeader, SILENCE_NS, Slot,
+    SlotId, SlotState,
+};

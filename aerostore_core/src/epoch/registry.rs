@@ -25,6 +25,11 @@ const SLOT_COUNT: u32 = 4096;
 /// Value of `Slot::snapshot` while the session has none.
 pub const NO_SNAPSHOT: u64 = u64::MAX;
 
+/// How often a process that writes gives a sign of life.
+pub const BEAT_INTERVAL_NS: u64 = 20_000_000;
+/// Silence after which a process is taken for stopped: several beats, for threads wait for a processor too.
+pub const SILENCE_NS: u64 = 150_000_000;
+
 /// First byte of the lock file that stands for a process; entry `i` is byte `PROCESS_BYTE + i`.
 const PROCESS_BYTE: u64 = 1 << 40;
 /// First byte of the lock file that stands for the right to reap a process.
@@ -57,7 +62,10 @@ pub struct ProcessEntry {
     incarnation: AtomicU32,
     /// Process id in its own pid namespace, for people to read.
     pid: AtomicU32,
-    _pad: [u32; 13],
+    _pad0: u32,
+    /// Monotonic nanoseconds of its last sign of life; 0 while it gives none.
+    beat_ns: AtomicU64,
+    _pad1: [u64; 5],
 }
 
 const _: () = assert!(size_of::<ProcessEntry>() == 64);
@@ -300,6 +308,7 @@ impl Registry {
             let incarnation = (previous.incarnation + 1) & 0xF_FFFF;
             entry.incarnation.store(incarnation, Ordering::Release);
             entry.pid.store(std::process::id(), Ordering::Relaxed);
+            entry.beat_ns.store(0, Ordering::Relaxed);
             entry.used.store(1, Ordering::Release);
             self.header()?.process_high.fetch_max(index + 1, Ordering::AcqRel);
             return Ok(ProcessId { index, incarnation });
@@ -394,6 +403,30 @@ impl Registry {
             return Ok(true);
         }
         self.is_dead(word.process())
+    }
+
+    /// This process is alive at `now_ns`. One that has begun to say so says it every [`BEAT_INTERVAL_NS`].
+    ///
+    /// # Errors
+    /// When the registry is damaged.
+    pub fn beat(&self, now_ns: u64) -> Result<(), ShmError> {
+        // Relaxed: a time, which orders nothing.
+        self.process_entry(self.process.index)?.beat_ns.store(now_ns, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Is the process that owns this slot incarnation gone, or as good as: stopped, or without a processor for long? What it
+    /// has not decided may be decided for it; it is not reaped.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn is_unresponsive_owner(&self, owner: OwnerId, now_ns: u64) -> Result<bool, EpochError> {
+        let word = SlotWord(self.slot(SlotId(owner.slot))?.word.load(Ordering::Acquire));
+        if word.state() != SlotState::Live || word.incarnation() != owner.incarnation {
+            return Ok(true);
+        }
+        let beat_ns = self.process_entry(word.process().index)?.beat_ns.load(Ordering::Relaxed);
+        Ok((beat_ns != 0 && now_ns.saturating_sub(beat_ns) > SILENCE_NS) || self.is_dead(word.process())?)
     }
 
     /// Every slot in use, with the process id of its session for people to read.

@@ -52,7 +52,7 @@ impl Stall {
         Self { policy, rounds: 0, since_ns: 0, next_check_ns: policy.check_after_ns, waited_ns: 0 }
     }
 
-    /// Lets a moment pass; aborts `record` when its owner is dead or out of time.
+    /// Lets a moment pass; aborts `record` when its owner is dead, stopped or out of time.
     ///
     /// # Errors
     /// When the registry cannot be read.
@@ -61,8 +61,10 @@ impl Stall {
         if waited >= self.next_check_ns {
             self.next_check_ns = waited + self.policy.check_after_ns;
             let (slot, incarnation) = record.owner();
-            if record.idle_ns(monotonic_ns()) >= self.policy.abort_after_ns
-                || guard.participant().registry().is_dead_owner(OwnerId { slot, incarnation })?
+            let owner = OwnerId { slot, incarnation };
+            let now_ns = monotonic_ns();
+            if record.idle_ns(now_ns) >= self.policy.abort_after_ns
+                || guard.participant().registry().is_unresponsive_owner(owner, now_ns)?
             {
                 record.abort();
             }

@@ -26,8 +26,10 @@ impl<'a> StoreCommits<'a> {
     /// A prepared transaction holds the watermark back: aborts it when its owner is dead or makes no progress.
     fn hold(&self, record: &TxnRecord) {
         let (slot, incarnation) = record.owner();
-        let dead = self.store.registry().is_dead_owner(OwnerId { slot, incarnation }).unwrap_or(false);
-        if dead || record.idle_ns(monotonic_ns()) > self.store.stall.abort_after_ns {
+        let owner = OwnerId { slot, incarnation };
+        let now_ns = monotonic_ns();
+        let gone = self.store.registry().is_unresponsive_owner(owner, now_ns).unwrap_or(false);
+        if gone || record.idle_ns(now_ns) > self.store.stall.abort_after_ns {
             record.abort();
         }
     }
