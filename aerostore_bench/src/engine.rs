@@ -42,6 +42,7 @@ fn flight(number: u32, step: u64) -> Result<FlightState, Box<dyn Error>> {
 pub struct Aerostore {
     db: Database,
     table: Table,
+    first: u32,
 }
 
 impl Aerostore {
@@ -51,7 +52,13 @@ impl Aerostore {
     /// What the database says; also when the table is missing.
     pub fn new(db: Database) -> Result<Self, Box<dyn Error>> {
         let table = db.table(FlightState::NAME)?.ok_or("the table of flights is missing")?;
-        Ok(Self { db, table })
+        Ok(Self { db, table, first: 0 })
+    }
+
+    /// Counts rows from flight number `first` on.
+    #[must_use]
+    pub fn starting_at(self, first: u32) -> Self {
+        Self { first, ..self }
     }
 
     /// The database.
@@ -65,14 +72,14 @@ impl Aerostore {
     }
 
     fn read_in(&self, txn: &mut Transaction, number: u32) -> Result<i32, Box<dyn Error>> {
-        let key = FlightKey::new(number);
+        let key = FlightKey::new(self.first + number);
         let flight = txn.get(&self.table, Value::Str(key.as_str()), FlightState::decode)?;
         let flight = std::hint::black_box(flight.ok_or("a flight is missing")??);
         Ok(flight.altitude().unwrap_or_default())
     }
 
     fn update_in(&self, txn: &mut Transaction, number: u32, step: u64) -> Result<(), Box<dyn Error>> {
-        let key = FlightKey::new(number);
+        let key = FlightKey::new(self.first + number);
         let position = Position::new(number, step);
         let values = [
             (FlightState::LAT.index(), Value::F64(position.lat)),

@@ -8,6 +8,7 @@ use crate::peer::{FlightMap, Papaya};
 use crate::place::Place;
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
+use std::ops::Range;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -40,16 +41,24 @@ pub struct ProcessWorker {
 }
 
 impl ProcessWorker {
-    /// Starts this program again as a worker.
+    /// Starts this program again as a worker on the first `rows` rows.
     ///
     /// # Errors
     /// What the operating system says.
     pub fn spawn(place: &Place, rows: u32, seed: u64) -> Result<Self, Box<dyn Error>> {
+        Self::spawn_on(place, 0..rows, seed)
+    }
+
+    /// Starts this program again as a worker on some rows.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn spawn_on(place: &Place, rows: Range<u32>, seed: u64) -> Result<Self, Box<dyn Error>> {
         let mut child = Command::new(std::env::current_exe()?)
             .arg(WORKER)
             .arg(&place.dir)
             .arg(&place.shm)
-            .args([rows.to_string(), seed.to_string()])
+            .args([rows.start.to_string(), rows.len().to_string(), seed.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -94,11 +103,11 @@ impl Drop for ProcessWorker {
 /// # Errors
 /// What the database says.
 pub fn serve(arguments: &[String]) -> Result<(), Box<dyn Error>> {
-    let [dir, shm, rows, seed] = arguments else { return Err("a worker needs four arguments".into()) };
+    let [dir, shm, first, rows, seed] = arguments else { return Err("a worker needs five arguments".into()) };
     let place = Place::existing(dir, shm);
     let rows: u32 = rows.parse()?;
     let mut random = Random::new(seed.parse()?);
-    let mut engine = Aerostore::new(place.open()?)?;
+    let mut engine = Aerostore::new(place.open()?)?.starting_at(first.parse()?);
     for line in std::io::stdin().lines() {
         let line = line?;
         let Some((word, micros)) = line.split_once(' ') else { break };
