@@ -9,6 +9,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::cell::{Cell, UnsafeCell};
 use std::hint::black_box;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const RING_BYTES: u64 = 1 << 20;
 const RECORDS: u64 = 1000;
@@ -58,8 +59,8 @@ impl CommitSource for Rings {
         into.extend((0..self.headers.len()).map(|index| self.ring(index)));
     }
 
-    fn is_committed(&self, record: u64, c: u64) -> bool {
-        record == c
+    fn is_committed(&self, record: &AtomicU64, c: u64) -> bool {
+        record.load(Ordering::Relaxed) == 16 * c
     }
 
     fn copy_out(&self, _offset: u64, _length: u64, _into: &mut Vec<u8>) -> bool {

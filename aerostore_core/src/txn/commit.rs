@@ -101,6 +101,8 @@ impl Transaction {
             }
         }
         session.end_record(block, committed.is_some());
+        // From here on the record is another transaction's.
+        self.record = None;
         if committed.is_some() {
             let Session { participant, buffers, .. } = &mut *session;
             let guard = participant.pin();
@@ -108,7 +110,6 @@ impl Transaction {
                 table.root(&guard)?.row_count.fetch_add(delta.cast_unsigned(), Ordering::Relaxed);
             }
         }
-        self.record = None;
         self.end_snapshot();
         Ok(())
     }

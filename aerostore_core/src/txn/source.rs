@@ -4,8 +4,8 @@
 
 use crate::epoch::Participant;
 use crate::mvcc::{RecordState, TxnRecord};
-use crate::shm::{OwnerId, RelPtr};
-use crate::sync::{Ordering, fence};
+use crate::shm::OwnerId;
+use crate::sync::{AtomicU64, Ordering, fence};
 use crate::sys::monotonic_ns;
 use crate::txn::Store;
 use crate::txn::log::{copy_bytes, ring_at};
@@ -81,11 +81,12 @@ impl CommitSource for StoreCommits<'_> {
         copy_bytes(self.store.arena(), offset, length, into)
     }
 
-    fn is_committed(&self, record: u64, commit_ts: u64) -> bool {
-        // The record may be another transaction's by now: then the entry says so, and the caller looks there again (G5).
-        self.store
-            .arena()
-            .resolve(RelPtr::<TxnRecord>::new(record))
+    fn is_committed(&self, record: &AtomicU64, commit_ts: u64) -> bool {
+        let guard = self.participant.pin();
+        // Another transaction's by now, or no record: then the entry says so, and the caller looks there again (G5).
+        let offset = guard.protect(record);
+        guard
+            .resolve::<TxnRecord>(offset)
             .is_ok_and(|record| record.state() == RecordState::Committed(commit_ts))
     }
 }

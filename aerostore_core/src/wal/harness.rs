@@ -134,8 +134,8 @@ impl CommitSource for TestDatabase {
         into.extend((0..self.sessions.len()).map(|session| self.ring(session)));
     }
 
-    fn is_committed(&self, record: u64, c: u64) -> bool {
-        record == c + 1000 && self.fates.lock().unwrap().get(&c) == Some(&Some(true))
+    fn is_committed(&self, record: &AtomicU64, c: u64) -> bool {
+        record.load(Ordering::Relaxed) == c + 1000 && self.fates.lock().unwrap().get(&c) == Some(&Some(true))
     }
 
     fn copy_out(&self, offset: u64, length: u64, into: &mut Vec<u8>) -> bool {

@@ -378,17 +378,18 @@ impl<'a> Ring<'a> {
         self.words[self.place(entry.start) + 1].store(word, Ordering::Release);
     }
 
-    /// Did the transaction of `entry` take effect? `ask` tells it of a record; the transaction is decided.
+    /// Did the transaction of `entry` take effect? `ask` tells it of the record that a word names; the transaction is decided.
     #[inline]
-    pub(super) fn is_committed(&self, entry: &Entry, ask: impl FnOnce(u64) -> bool) -> bool {
+    pub(super) fn is_committed(&self, entry: &Entry, ask: impl FnOnce(&AtomicU64) -> bool) -> bool {
+        let word = &self.words[self.place(entry.position) + 1];
         match entry.record {
             COMMITTED => true,
             ABORTED => false,
-            record => {
-                let committed = ask(record);
+            _ => {
+                let committed = ask(word);
                 // Acquire fence: an answer that a later use of the record gave comes with the word stored before it.
                 fence(Ordering::Acquire);
-                match self.words[self.place(entry.position) + 1].load(Ordering::Relaxed) {
+                match word.load(Ordering::Relaxed) {
                     COMMITTED => true,
                     ABORTED => false,
                     _ => committed,

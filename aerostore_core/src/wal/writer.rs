@@ -23,6 +23,7 @@ use super::lsn::Lsn;
 use super::ring::{Entry, Ring, RingDamage, record_checksum, redo_checksum};
 use super::segment::{Directory, io_error, segment_path};
 use super::takeover::{Current, begin, mark, mark_continued, seal};
+use crate::sync::AtomicU64;
 use crate::sys::{self, FileSystem};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -41,8 +42,9 @@ pub trait CommitSource {
     /// Asked after [`CommitSource::watermark`], so that no ring is missed.
     fn rings<'a>(&'a self, into: &mut Vec<Ring<'a>>);
 
-    /// Whether the transaction of `record` committed with timestamp `c`; `c` is at most the last watermark.
-    fn is_committed(&self, record: u64, c: u64) -> bool;
+    /// Whether the transaction whose record `record` names committed with timestamp `c`; `c` is at most the last watermark. What
+    /// is said when `record` names none any more does not matter.
+    fn is_committed(&self, record: &AtomicU64, c: u64) -> bool;
 
     /// Appends `length` bytes of shared memory at `offset`, for an entry staged out of line; false when that is no
     /// place in shared memory.
@@ -292,7 +294,7 @@ impl<'c> LogWriter<'c> {
                     break;
                 }
                 if entry.c > self.written_ts
-                    && ring.is_committed(&entry, |record| source.is_committed(record, entry.c))
+                    && ring.is_committed(&entry, |word| source.is_committed(word, entry.c))
                 {
                     self.found.push(Found { c: entry.c, position: entry.position, ring: index });
                 }
