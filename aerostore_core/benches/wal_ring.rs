@@ -2,6 +2,7 @@
 //!
 //! 60 redo bytes per record, rings of 1 MiB, commit mode off (written, synced once per thousand records), one thread, unit:
 //! one record. The file system is the one of `TMPDIR`.
+#![allow(clippy::disallowed_types, reason = "the engine's own type, which a bench has no other name for")]
 
 use aerostore_core::sys::{FileSystem, OsFileSystem};
 use aerostore_core::wal::{CommitSource, EntryBody, LogControl, LogOptions, LogWriter, Ring, RingHeader};
