@@ -7,6 +7,8 @@
 mod counted;
 #[cfg(all(test, not(loom)))]
 mod fault;
+#[cfg(all(test, not(loom)))]
+mod schedule;
 
 #[cfg(all(not(test), not(loom)))]
 mod imp {
@@ -41,4 +43,6 @@ mod imp {
 #[cfg(all(test, not(loom)))]
 pub(crate) use fault::{killed_at, survives};
 pub(crate) use imp::*;
+#[cfg(all(test, not(loom)))]
+pub(crate) use schedule::run_scheduled;
 pub(crate) use std::sync::atomic::Ordering;

@@ -41,6 +41,7 @@ enum Operation {
     Update,
     Delete,
     Abort,
+    Savepoints,
     CommitWithLog,
     CommitOutOfLine,
     Prune,
@@ -58,6 +59,7 @@ impl Operation {
             Update,
             Delete,
             Abort,
+            Savepoints,
             CommitWithLog,
             CommitOutOfLine,
             Prune,
@@ -130,6 +132,7 @@ fn rows(db: &Database, table: &Table) -> BTreeMap<String, i64> {
     rows
 }
 
+#[expect(clippy::too_many_lines, reason = "one case for each operation")]
 /// The operation, in the victim. Returns the points it has passed, if it lives.
 fn act(operation: Operation, point: u64, dir: &Path, shm: &Path) -> u64 {
     let n = point.cast_signed();
@@ -181,6 +184,26 @@ fn act(operation: Operation, point: u64, dir: &Path, shm: &Path) -> u64 {
                 txn.rollback();
             })
         }
+        Operation::Savepoints => killed_at(point, || {
+            db.transaction(TxnOptions::default(), |txn| {
+                put(txn, &table, "V0", -1)?;
+                put(txn, &table, "V1", -1)?;
+                let outer = txn.savepoint()?;
+                put(txn, &table, "V0", -2)?;
+                put(txn, &table, &format!("N{n}"), n)?;
+                let inner = txn.savepoint()?;
+                put(txn, &table, "V0", -3)?;
+                txn.delete(&table, Value::Str("V1"))?;
+                txn.rollback_to(&inner)?;
+                put(txn, &table, "V1", -4)?;
+                txn.rollback_to(&outer)?;
+                let last = txn.savepoint()?;
+                put(txn, &table, "V0", n)?;
+                txn.release(last)?;
+                put(txn, &table, "V1", n)
+            })
+            .unwrap();
+        }),
         Operation::CommitWithLog => {
             db.set_config("synchronous_commit", "on").unwrap();
             killed_at(point, || put_all(&db, &table, &both(n)))
@@ -388,6 +411,10 @@ impl World {
                 let more: Vec<_> = (count..count + ROWS_AFTER).map(|row| (format!("R{row}"), 0)).collect();
                 put_all(db, &table, &more);
             }
+            Operation::Savepoints => {
+                assert!(rows["V0"] >= 0 && !rows.contains_key(&format!("N{n}")), "{at}: what was undone");
+                assert!(!survived || rows["V0"] == n, "{at}");
+            }
             Operation::Update | Operation::CommitWithLog | Operation::Prune | Operation::Attach => {
                 assert!(!survived || rows["V0"] == n, "{at}");
             }
@@ -456,6 +483,7 @@ killed_at_every_point! {
     killed_while_updating: Update,
     killed_while_deleting: Delete,
     killed_while_aborting: Abort,
+    killed_with_savepoints: Savepoints,
     killed_while_committing_with_the_log: CommitWithLog,
     killed_while_committing_more_than_the_ring_takes: CommitOutOfLine,
     killed_while_pruning: Prune,

@@ -12,6 +12,8 @@ mod identity;
 pub mod ingest;
 mod open;
 mod pool;
+#[cfg(all(test, not(loom)))]
+mod schedule_tests;
 mod search;
 mod status;
 mod table;

@@ -1,4 +1,5 @@
-//! Std's atomics with a fault point before and after each change, so that no change of shared memory can be forgotten.
+//! Std's atomics with a fault point before and after each change and a schedule point before each access, so that none can be
+//! forgotten.
 #![expect(clippy::disallowed_types, reason = "part of the module where std's atomics enter the crate")]
 #![allow(
     unreachable_pub,
@@ -7,6 +8,7 @@
 )]
 
 use super::fault::fault_point;
+use super::schedule::schedule_point;
 use std::sync::atomic::{self, Ordering};
 
 macro_rules! counted {
@@ -22,12 +24,14 @@ macro_rules! counted {
 
             #[inline]
             pub fn load(&self, order: Ordering) -> $word {
+                schedule_point();
                 self.0.load(order)
             }
 
             #[inline]
             pub fn store(&self, value: $word, order: Ordering) {
                 let relaxed = order == Ordering::Relaxed;
+                schedule_point();
                 fault_point(relaxed);
                 self.0.store(value, order);
                 fault_point(relaxed);
@@ -41,6 +45,7 @@ macro_rules! counted {
                 success: Ordering,
                 failure: Ordering,
             ) -> Result<$word, $word> {
+                schedule_point();
                 fault_point(false);
                 let outcome = self.0.compare_exchange(current, new, success, failure);
                 fault_point(false);
@@ -54,6 +59,7 @@ macro_rules! counted {
         $(
             #[inline]
             pub fn $method(&self, value: $word, order: Ordering) -> $word {
+                schedule_point();
                 fault_point(false);
                 let before = self.0.$method(value, order);
                 fault_point(false);

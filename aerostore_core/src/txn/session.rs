@@ -233,6 +233,14 @@ impl Session {
         Ok(())
     }
 
+    /// As `tidy`, without waiting until it is worth while.
+    #[cfg(test)]
+    pub(crate) fn tidy_now(&mut self) -> Result<(), TxnError> {
+        self.prune()?;
+        self.limbo.collect_now(&self.participant, &mut self.heap)?;
+        Ok(())
+    }
+
     /// Cuts off versions that are older than what every snapshot sees.
     fn prune(&mut self) -> Result<(), TxnError> {
         let horizon = self.store.registry().horizon(self.store.clock().word())?;

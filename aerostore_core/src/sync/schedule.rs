@@ -1,0 +1,134 @@
+//! Random schedules that can be repeated: of several threads one runs at a time, and before each access of a word that may be
+//! shared a dice says who goes on. The same seed gives the same schedule, as far as the code does not ask for the time.
+//!
+//! Shape       a baton that the running thread holds. Nothing may block while it is held but what ends by itself.
+//! Source      as the crate `shuttle`, whose own atomics are larger than a word and cannot lie in a mapping.
+#![forbid(unsafe_code)]
+
+use std::cell::RefCell;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+struct Baton {
+    turn: Mutex<Turn>,
+    passed: Vec<Condvar>,
+}
+
+struct Turn {
+    holder: usize,
+    running: Vec<usize>,
+    dice: u64,
+    /// One in so many accesses is a switch.
+    one_in: u64,
+    switches: u64,
+}
+
+impl Turn {
+    fn roll(&mut self) -> u64 {
+        self.dice ^= self.dice << 13;
+        self.dice ^= self.dice >> 7;
+        self.dice ^= self.dice << 17;
+        self.dice >> 11
+    }
+
+    fn choose(&mut self) -> Option<usize> {
+        let count = self.running.len() as u64;
+        let place = usize::try_from(self.roll().checked_rem(count)?).unwrap_or(0);
+        self.running.get(place).copied()
+    }
+}
+
+thread_local! {
+    static PLACE: RefCell<Option<(Arc<Baton>, usize)>> = const { RefCell::new(None) };
+}
+
+impl Baton {
+    fn wait_for(&self, me: usize) {
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.passed[me].wait_while(turn, |turn| turn.holder != me));
+    }
+
+    fn point(&self, me: usize) {
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let one_in = turn.one_in;
+        if !turn.roll().is_multiple_of(one_in) {
+            return;
+        }
+        let Some(next) = turn.choose() else { return };
+        if next == me {
+            return;
+        }
+        turn.holder = next;
+        turn.switches += 1;
+        self.passed[next].notify_one();
+        drop(self.passed[me].wait_while(turn, |turn| turn.holder != me));
+    }
+
+    fn leave(&self, me: usize) {
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        turn.running.retain(|place| *place != me);
+        if let Some(next) = turn.choose() {
+            turn.holder = next;
+            self.passed[next].notify_one();
+        }
+    }
+}
+
+/// Before an access of a word that may be shared.
+pub(super) fn schedule_point() {
+    // A thread at its end has no place any more.
+    let place = PLACE.try_with(|place| place.borrow().clone()).ok().flatten();
+    if let Some((baton, me)) = place {
+        baton.point(me);
+    }
+}
+
+/// Leaves also when the thread panics, so that the others come to their ends.
+struct Leave(Arc<Baton>, usize);
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        PLACE.with(|place| place.borrow_mut().take());
+        self.0.leave(self.1);
+    }
+}
+
+/// Runs the threads under the schedule of `seed`. Returns what they return, and the number of switches.
+pub(crate) fn run_scheduled<R: Send>(
+    seed: u64,
+    threads: Vec<Box<dyn FnOnce() -> R + Send + '_>>,
+) -> (Vec<R>, u64) {
+    let count = threads.len();
+    let turn = Turn {
+        holder: 0,
+        running: (0..count).collect(),
+        dice: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
+        // Coarse schedules find what takes many steps of one thread in a row.
+        one_in: 4 << (2 * (seed % 4)),
+        switches: 0,
+    };
+    let passed = (0..count).map(|_| Condvar::new()).collect();
+    let baton = Arc::new(Baton { turn: Mutex::new(turn), passed });
+    let results = std::thread::scope(|scope| {
+        let running: Vec<_> = threads
+            .into_iter()
+            .enumerate()
+            .map(|(me, run)| {
+                let baton = Arc::clone(&baton);
+                scope.spawn(move || {
+                    let _leave = Leave(Arc::clone(&baton), me);
+                    baton.wait_for(me);
+                    PLACE.with(|place| *place.borrow_mut() = Some((Arc::clone(&baton), me)));
+                    run()
+                })
+            })
+            .collect();
+        running.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Vec<_>>()
+    });
+    let results = results.into_iter().map(|result| match result {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    });
+    let results = results.collect();
+    let switches = baton.turn.lock().unwrap_or_else(PoisonError::into_inner).switches;
+    (results, switches)
+}
