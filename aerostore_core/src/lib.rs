@@ -21,9 +21,8 @@
 //! of power may take the last commits. In either case the log is a prefix of the commits, in their order.
 //!
 //! *Bounded memory, in part so far.* Versions that an update supersedes are given back once no snapshot can see them, by the
-//! session that wrote the update; it remembers a few thousand, and what it forgets under a long snapshot, or by dying, waits for
-//! the row's next update. What a dead process held is reaped. A deleted row, however, keeps its place until its key is inserted again: there is no vacuum
-//! yet, so keys that never return use memory up. Full memory is an error ([`db::ErrorKind::Space`]), not a signal.
+//! session that wrote the update, and deleted rows likewise; it remembers a few thousand, and what it forgets under a long snapshot, or
+//! by dying, waits for the row's next update: there is no vacuum yet. What a dead process held is reaped. Full memory is an error ([`db::ErrorKind::Space`]), not a signal.
 //! The log only grows: there are no checkpoints yet.
 //!
 //! # Example

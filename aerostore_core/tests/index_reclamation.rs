@@ -217,7 +217,7 @@ fn a_segment_made_during_an_operation_outlives_it() {
         |o| {
             if o == X && seg.get().is_none() {
                 // `a` stands on a slot of the segment that `b` made.
-                let s: &AtomicU64 = arena.resolve(RelPtr::new(t1 + 32)).unwrap();
+                let s: &AtomicU64 = arena.resolve(RelPtr::new(t1 + 48)).unwrap();
                 let s = s.load(Ordering::SeqCst);
                 let mut n = 1000;
                 while root.load(Ordering::SeqCst) == t1 {

@@ -21,6 +21,9 @@ mod transaction;
 mod verify;
 mod workers;
 
+#[cfg(test)]
+mod garbage_tests;
+
 pub use builder::DatabaseBuilder;
 pub use config::{CONFIG_KEYS, ConfigKey};
 pub use database::{BootReport, Database, OpenMode};

@@ -50,7 +50,7 @@ impl Database {
     }
 }
 
-fn check(session: &mut Session) -> Result<VerifyReport, Error> {
+pub(super) fn check(session: &mut Session) -> Result<VerifyReport, Error> {
     crate::txn::reap_dead_processes(session)?;
     let mut problems = Vec::new();
     let mut rows = 0;

@@ -10,7 +10,7 @@
 //! Source  `2GE-IBR`: Wen et al., "Interval-Based Memory Reclamation", `PPoPP` 2018.
 
 use crate::epoch::{EpochError, Registry, Slot, SlotId};
-use crate::shm::{Arena, BlockRef, Heap, OwnerId, RelPtr, Shared, ShmError};
+use crate::shm::{Arena, BlockRef, BlockWord, Heap, OwnerId, RelPtr, Shared, ShmError};
 use crate::sync::{AtomicU64, Ordering, fence};
 use std::cell::Cell;
 use std::ptr::NonNull;
@@ -216,15 +216,39 @@ impl<'a> Guard<'a> {
         loop {
             // Acquire: pairs with the Release CAS that linked the block.
             let value = word.load(Ordering::Acquire);
-            let epoch = self.participant.epoch();
-            if epoch == self.participant.high.get() {
+            if self.is_current() {
                 return value;
             }
-            self.participant.high.set(epoch);
-            self.participant.slot().raise_interval(epoch);
-            fence(Ordering::SeqCst);
-            self.participant.note_fence();
         }
+    }
+
+    /// The state word of a block that was found by walking its slab, not by a pointer. A block that is LIVE in it stays
+    /// allocated while the guard lives: it is loaded like a pointer (I2), and retired later if at all.
+    ///
+    /// # Errors
+    /// When no block can begin at `offset`.
+    #[inline]
+    pub fn block_word(&self, offset: u64) -> Result<BlockWord, ShmError> {
+        loop {
+            let word = self.participant.arena.block_word(offset)?;
+            if self.is_current() {
+                return Ok(word);
+            }
+        }
+    }
+
+    /// Is the reservation's upper end the current epoch, as it was before the last load? If not, it is now.
+    #[inline]
+    fn is_current(&self) -> bool {
+        let epoch = self.participant.epoch();
+        if epoch == self.participant.high.get() {
+            return true;
+        }
+        self.participant.high.set(epoch);
+        self.participant.slot().raise_interval(epoch);
+        fence(Ordering::SeqCst);
+        self.participant.note_fence();
+        false
     }
 
     /// The object at an offset that came out of [`Guard::protect`].
@@ -250,6 +274,11 @@ impl<'a> Guard<'a> {
 impl Drop for Guard<'_> {
     #[inline]
     fn drop(&mut self) {
+        // A death at a fault point unwinds, and the dead do not tidy up.
+        #[cfg(test)]
+        if std::thread::panicking() {
+            return;
+        }
         self.participant.leave();
     }
 }

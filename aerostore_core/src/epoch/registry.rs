@@ -140,6 +140,12 @@ pub struct Slot {
     pub link_block: AtomicU64,
     /// Generation of that block; bit 32 set while it is being unlinked.
     pub link_shape: AtomicU64,
+    /// Row that this session is removing, or 0; see `txn::remove`.
+    pub removed_row: AtomicU64,
+    /// Its last version.
+    pub removed_version: AtomicU64,
+    /// Generation of the row in the low half, of the version in the high half.
+    pub removed_generations: AtomicU64,
     /// Blocks this session has retired and not yet freed; a hint for the reaper.
     pub retired_count: AtomicU64,
     /// Oldest timestamp this session reads at, or `NO_SNAPSHOT`.
@@ -148,10 +154,10 @@ pub struct Slot {
     interval_low: AtomicU64,
     /// Highest epoch of the running operation, 0 between operations.
     interval_high: AtomicU64,
-    _pad: [u64; 20],
+    _pad: [u64; 17],
 }
 
-const _: () = assert!(size_of::<Slot>() == 256 && offset_of!(Slot, snapshot) == 72);
+const _: () = assert!(size_of::<Slot>() == 256 && offset_of!(Slot, snapshot) == 96);
 
 // SAFETY: repr(C), atomics and padding only; an all-zero slot is FREE and is initialised when claimed.
 unsafe impl Shared for Slot {}
@@ -206,6 +212,7 @@ impl Slot {
         self.clear_snapshot();
         self.link_word.store(0, Ordering::Relaxed);
         self.link_block.store(0, Ordering::Relaxed);
+        self.removed_row.store(0, Ordering::Relaxed);
         self.intent_count.store(0, Ordering::Relaxed);
         self.record.store(0, Ordering::Relaxed);
         self.retired_count.store(0, Ordering::Release);

@@ -2,23 +2,29 @@
 //!
 //! Shape       open addressing with linear probing; a slot is one word that decides: 16 bits of the hash, the row's offset,
 //!             flags; and a hint, the row's newest version, which a search fetches while it waits for the row. The slots lie in
-//!             segments of up to 65 536, made when first touched, so no large array is ever needed at once.
-//! Growth      a full table gets a `next` of twice the size. Every insert moves a few slots: it freezes the slot, copies
+//!             segments, made when first touched, so no large array is ever needed at once.
+//! Growth      a full table gets a `next`, sized by what is live. Every insert moves a few slots: it freezes the slot, copies
 //!             the entry, marks it moved. A search that finds nothing in a table goes on to its `next`.
+//! Removal     marks the slot DELETED, for good in its table; one that is frozen is moved first and marked in `next`.
 //! Invariants  H1: a slot never becomes EMPTY again, so all inserts of one key meet at the same first EMPTY slot of its
 //!             probe path and one CAS decides. H2: an insert goes to `next` only after the EMPTY slot that ends its path is
 //!             frozen, so nobody can add the key behind its back. H3: an entry is in `next` before its slot says MOVED.
-//!             Every reachable state is valid, whoever dies where; every step can be done again by anyone.
-//! Ordering    slots are written by `AcqRel` CAS and read with Acquire: whoever sees an entry sees its row.
+//!             H4: a DELETED slot keeps its row, and a mover that meets its row in one on its way takes it as put there: it
+//!             has read the frozen entry late, when others had moved and removed it. That is no earlier life of the row's
+//!             memory: the table was linked after this life's insert had found none, and none ends while a mover runs that
+//!             has seen its entry. Every reachable state is valid, whoever dies where; every step can be done again by anyone.
+//! Ordering    slots are written by `AcqRel` CAS and read with Acquire: whoever sees an entry sees its row. An entry is loaded
+//!             like a pointer (I2): its row may be removed and used again as soon as no operation that saw it runs.
 //! Source      freezing slots during growth follows Cliff Click's non-blocking hash table (2007).
 
+mod remove;
 mod table;
 
 use crate::epoch::Guard;
 use crate::shm::{BlockKind, BlockRef, ShmError};
 use crate::sync::{AtomicU64, Ordering};
 pub use table::HashTable;
-use table::{EMPTY, FROZEN, FROZEN_EMPTY, MOVED, Probe, Slot, entry_word, row_of};
+use table::{DELETED, EMPTY, FROZEN, FROZEN_EMPTY, MOVED, Probe, Slot, entry_word, row_ever_of, row_of};
 
 /// Slots of the first table.
 const INITIAL_LOG2: u32 = 10;
@@ -102,6 +108,13 @@ pub enum Inserted {
     Existing(u64),
 }
 
+/// Whether an entry is a new one, or comes from the table before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Adding {
+    New,
+    Moved,
+}
+
 /// A key hash, seen through the word that names its current table.
 #[derive(Clone, Copy)]
 pub struct HashIndex<'a> {
@@ -156,7 +169,7 @@ impl<'a> HashIndex<'a> {
             let mut probe = Probe::new(table, hash);
             while let Some(slot_offset) = probe.slot_offset(guard, offset)? {
                 let slot: &Slot = guard.resolve(slot_offset)?;
-                let word = slot.word.load(Ordering::Acquire);
+                let word = guard.protect(&slot.word);
                 if word == EMPTY || word == FROZEN_EMPTY {
                     break;
                 }
@@ -193,7 +206,7 @@ impl<'a> HashIndex<'a> {
     ) -> Result<Inserted, E> {
         self.help_growth(guard, blocks, hash_of)?;
         let first = guard.protect(self.root);
-        Self::insert_from(guard, blocks, first, hash, entry, &mut matches)
+        Self::insert_from(guard, blocks, first, hash, entry, Adding::New, &mut matches)
     }
 
     fn insert_from<E: From<ShmError>>(
@@ -202,6 +215,7 @@ impl<'a> HashIndex<'a> {
         mut offset: u64,
         hash: u64,
         entry: Entry,
+        adding: Adding,
         matches: &mut dyn FnMut(u64) -> Result<bool, E>,
     ) -> Result<Inserted, E> {
         loop {
@@ -209,7 +223,7 @@ impl<'a> HashIndex<'a> {
             let mut probe = Probe::new(table, hash);
             loop {
                 let slot = probe.slot_or_make(guard, offset, blocks)?;
-                let word = slot.word.load(Ordering::Acquire);
+                let word = guard.protect(&slot.word);
                 if word == EMPTY {
                     // H2: once there is a next table, this one takes no more entries.
                     let growing = table.next().load(Ordering::Acquire) != 0;
@@ -233,6 +247,9 @@ impl<'a> HashIndex<'a> {
                 if probe.tag_matches(word) && matches(row_of(word))? {
                     return Ok(Inserted::Existing(row_of(word)));
                 }
+                if word & DELETED != 0 && adding == Adding::Moved && row_ever_of(word) == entry.row {
+                    return Ok(Inserted::Existing(entry.row)); // H4
+                }
                 if !probe.advance() {
                     break;
                 }
@@ -253,7 +270,7 @@ impl<'a> HashIndex<'a> {
         if table.next().load(Ordering::Acquire) != 0 {
             return Ok(());
         }
-        let log2 = table.log2() + 1;
+        let log2 = table.next_log2(INITIAL_LOG2);
         let block = blocks.alloc_zeroed(HashTable::bytes(log2), BlockKind::HASH_TABLE)?;
         guard.resolve::<HashTable>(block.offset)?.init(log2);
         blocks.link(table.next(), HashTable::next_offset(offset), block)?;
@@ -296,23 +313,24 @@ impl<'a> HashIndex<'a> {
         hash_of: &dyn Fn(u64) -> Result<u64, ShmError>,
     ) -> Result<(), ShmError> {
         loop {
-            let word = slot.word.load(Ordering::Acquire);
+            let word = guard.protect(&slot.word);
             let to = match word {
                 EMPTY => FROZEN_EMPTY,
                 FROZEN_EMPTY | MOVED => return Ok(()),
+                _ if word & DELETED != 0 => return Ok(()),
                 _ if word & FROZEN == 0 => word | FROZEN,
                 _ => {
                     // H3; done before: the same row is found and nothing changes.
                     let row = row_of(word);
                     let mut same = |other: u64| Ok::<bool, ShmError>(other == row);
                     let version = slot.hint.load(Ordering::Relaxed);
-                    Self::insert_from(guard, blocks, next, hash_of(row)?, Entry { row, version }, &mut same)?;
+                    let entry = Entry { row, version };
+                    Self::insert_from(guard, blocks, next, hash_of(row)?, entry, Adding::Moved, &mut same)?;
                     MOVED
                 }
             };
-            if slot.word.compare_exchange(word, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
-                && (to == FROZEN_EMPTY || to == MOVED)
-            {
+            let done = slot.word.compare_exchange(word, to, Ordering::AcqRel, Ordering::Acquire).is_ok();
+            if done && (to == FROZEN_EMPTY || to == MOVED) {
                 return Ok(());
             }
         }

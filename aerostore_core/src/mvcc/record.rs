@@ -59,6 +59,14 @@ impl RecordState {
         }
     }
 
+    /// The commit timestamp, 0 if there is none.
+    pub fn committed_at(self) -> u64 {
+        match self {
+            Self::Committed(timestamp) => timestamp,
+            _ => 0,
+        }
+    }
+
     /// Committed or aborted, for good.
     pub fn is_decided(self) -> bool {
         matches!(self, Self::Committed(_) | Self::Aborted)

@@ -110,6 +110,22 @@ impl Catalog {
         self.head.compare_exchange(seen, table, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
+    /// The table of that number, as offset and root.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    pub fn find<'g>(&self, guard: &Guard<'g>, id: u32) -> Result<Option<(u64, &'g TableRoot)>, ShmError> {
+        let mut offset = self.head.load(Ordering::Acquire);
+        while offset != 0 {
+            let root: &TableRoot = guard.resolve(offset)?;
+            if root.id.load(Ordering::Relaxed) == id {
+                return Ok(Some((offset, root)));
+            }
+            offset = root.next.load(Ordering::Acquire);
+        }
+        Ok(None)
+    }
+
     /// Every table from `head` on, newest first, as offset and root.
     ///
     /// # Errors

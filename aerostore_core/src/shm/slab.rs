@@ -322,6 +322,16 @@ impl Arena {
         Some(SlabRef { index, word, generation: header.generation.load(Ordering::Relaxed) })
     }
 
+    /// The tag of the slab that holds the block at `offset`: what the block was [allocated](super::Heap::alloc_tagged) with.
+    ///
+    /// # Errors
+    /// `BadOffset` when `offset` lies in no slab.
+    pub fn block_tag(&self, offset: u64) -> Result<u32, ShmError> {
+        let slab = u32::try_from(offset / SLAB_BYTES).ok().and_then(|slab| self.slab_header(slab));
+        // Relaxed: written before the slab's first block was handed out.
+        slab.map(|slab| slab.tag.load(Ordering::Relaxed)).ok_or(ShmError::BadOffset { offset, bytes: 0 })
+    }
+
     /// All slabs that are not for fixed tables, in address order, each as it is when its turn comes.
     pub(super) fn slabs(&self) -> impl Iterator<Item = SlabRef> + '_ {
         (slab_of(self.first_slab() * SLAB_BYTES)..self.slab_end()).filter_map(|index| self.slab_ref(index))

@@ -91,13 +91,19 @@ impl Transaction {
             let Some(commit_ts) = committed else {
                 Self::record_of(&guard, block)?.abort();
                 settle_aborted(&guard, limbo, block.offset, entry)?;
+                if let Some(version) = entry.version() {
+                    superseding.push_end(version, 0); // it may have stayed as key holder
+                }
                 continue;
             };
             settle_committed(&guard, block.offset, commit_ts, entry)?;
-            if let Some(version) = entry.version()
-                && VersionRef::resolve(&guard, version.offset)?.next(&guard) != 0
-            {
-                superseding.push(version, commit_ts);
+            if let Some(version) = entry.version() {
+                let newest = VersionRef::resolve(&guard, version.offset)?;
+                if newest.is_tombstone() {
+                    superseding.push_end(version, commit_ts);
+                } else if newest.next(&guard) != 0 {
+                    superseding.push(version, commit_ts);
+                }
             }
         }
         session.end_record(block, committed.is_some());
@@ -142,6 +148,10 @@ impl Transaction {
                 self.settle(record, committed)
             });
             debug_assert!(settled.is_ok(), "a rollback failed: {settled:?}");
+            self.end_snapshot();
+            if let Some(session) = self.session.as_deref_mut() {
+                let _ = session.tidy(); // as after a commit
+            }
         }
         self.end_snapshot();
     }

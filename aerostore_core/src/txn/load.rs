@@ -29,6 +29,8 @@ impl Session {
         let hash = hash_key(key, &mut Vec::new());
         let Self { participant, heap, limbo, .. } = self;
         let participant = &*participant;
+        // Tables that the index has outgrown.
+        limbo.collect(participant, heap)?;
         let guard = participant.pin();
         let found = find_row(&guard, table, key, hash)?;
         let old = match found {
@@ -42,25 +44,34 @@ impl Session {
         let view = before.map(|version| table.view(version.payload())).transpose()?;
         let change = build(view, image)?;
         let was = i64::from(before.is_some());
-        let flags = match change {
+        match change {
             Change::Keep => return Ok(0),
             Change::Put => {
                 image.finish(table.schema())?;
-                0
             }
             Change::Delete => {
-                image.reset(table.schema());
-                image.set(table.schema(), table.schema().key_index(), key)?;
-                crate::mvcc::TOMBSTONE
+                let (Some(found), Some(old)) = (found, old) else { return Ok(0) };
+                guard.resolve::<RowHeader>(found.row)?.head.store(0, Ordering::Relaxed);
+                let arena = participant.arena();
+                let blocks = [arena.block_ref(old.offset)?, arena.block_ref(found.row)?];
+                let mut linker = Linker { participant, heap, limbo, reserve: Reserve::No };
+                let hash_of = |offset| Store::row_hash(&guard, offset);
+                table.primary(&guard)?.remove(&guard, &mut linker, hash, found.row, &hash_of)?;
+                for block in blocks {
+                    if arena.retire(block, participant.owner().slot) {
+                        linker.heap.free(block);
+                    }
+                }
+                return Ok(-was);
             }
-        };
+        }
         let payload = image.view(table.schema())?.bytes();
         let birth = participant.epoch();
         let version =
             heap.alloc(size_of::<Version>() + payload.len(), BlockKind::VERSION, birth, Reserve::No)?;
         let begin = BeginWord::Stamped(commit_ts);
         if let (Some(found), Some(old)) = (found, old) {
-            VersionRef::write(&guard, version.offset, begin, found.row, flags, payload)?;
+            VersionRef::write(&guard, version.offset, begin, found.row, 0, payload)?;
             participant.arena().publish(version);
             guard.resolve::<RowHeader>(found.row)?.head.store(version.offset, Ordering::Release);
             found.hint(&guard, version.offset)?;
@@ -78,7 +89,7 @@ impl Session {
                 table.id(),
                 rows,
             )?;
-            VersionRef::write(&guard, version.offset, begin, row.offset, flags, payload)?;
+            VersionRef::write(&guard, version.offset, begin, row.offset, 0, payload)?;
             participant.arena().publish(version);
             let header: &RowHeader = guard.resolve(row.offset)?;
             header.owner.store(0, Ordering::Relaxed);
@@ -92,7 +103,7 @@ impl Session {
             table.primary(&guard)?.insert(&guard, &mut linker, hash, added, same, &hash_of)?;
             participant.arena().publish(row);
         }
-        Ok(i64::from(flags == 0) - was)
+        Ok(1 - was)
     }
 
     /// Corrects a table's row count.

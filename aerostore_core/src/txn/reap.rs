@@ -7,17 +7,18 @@
 
 use crate::epoch::Limbo;
 use crate::epoch::{Guard, Slot, SlotId};
-use crate::index::HashIndex;
-use crate::mvcc::{RecordState, TableRoot, TxnRecord};
+use crate::mvcc::{RecordState, TxnRecord};
 use crate::shm::{
-    BlockKind, BlockRef, BlockState, OwnerId, ShmError, adopt_retired, release_slabs_of, slabs_of,
+    BlockKind, BlockRef, BlockState, OwnerId, Reserve, ShmError, adopt_retired, release_slabs_of, slabs_of,
 };
 use crate::sync::Ordering;
 use crate::txn::intents::{self, Intent};
-use crate::txn::link::settle_link;
+use crate::txn::link::{Linker, settle_link};
+use crate::txn::prune::PruneQueue;
+use crate::txn::remove::finish_removal;
 use crate::txn::settle::{settle_aborted, settle_committed};
+use crate::txn::table::primary_at;
 use crate::txn::{Session, Store, TxnError};
-use std::mem::offset_of;
 use std::sync::Arc;
 
 /// Reaps every dead process's slots. Returns how many slots were looked after; one whose log ring is not on disk yet is
@@ -36,10 +37,12 @@ impl Session {
         let slot = store.registry().slot(SlotId(dead.slot))?;
         let drained;
         {
-            let Self { participant, limbo, .. } = self;
+            let Self { participant, heap, limbo, superseding, .. } = self;
             let guard = participant.pin();
             settle_link(&guard, slot, limbo)?;
-            settle_record(&guard, slot, limbo)?;
+            let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
+            finish_removal(&guard, &store, &mut linker, slot)?;
+            settle_record(&guard, slot, limbo, superseding)?;
             drained = super::log::ring_is_drained(&store, &guard, slot)?;
         }
         if !drained {
@@ -70,7 +73,12 @@ impl Session {
     }
 }
 
-fn settle_record(guard: &Guard<'_>, slot: &Slot, limbo: &mut Limbo) -> Result<(), ShmError> {
+fn settle_record(
+    guard: &Guard<'_>,
+    slot: &Slot,
+    limbo: &mut Limbo,
+    garbage: &mut PruneQueue,
+) -> Result<(), ShmError> {
     let offset = guard.protect(&slot.record);
     if offset == 0 {
         return Ok(());
@@ -79,7 +87,14 @@ fn settle_record(guard: &Guard<'_>, slot: &Slot, limbo: &mut Limbo) -> Result<()
     if word.kind() == BlockKind::TXN_RECORD && word.state() == BlockState::Live {
         let record: &TxnRecord = guard.resolve(offset)?;
         let decided = record.abort();
-        intents::for_each(guard, slot, |entry| settle_entry(guard, limbo, offset, decided, entry))?;
+        intents::for_each(guard, slot, |entry| {
+            settle_entry(guard, limbo, offset, decided, entry)?;
+            if let Some(version) = entry.version() {
+                // What a look finds to be no garbage is passed over.
+                garbage.push_end(version, decided.committed_at());
+            }
+            Ok(())
+        })?;
     }
     slot.intent_count.store(0, Ordering::Release);
     slot.record.store(0, Ordering::Release);
@@ -120,9 +135,7 @@ fn settle_entry(
 }
 
 fn is_indexed(guard: &Guard<'_>, table: u64, row: u64) -> Result<bool, ShmError> {
-    let root: &TableRoot = guard.resolve(table)?;
-    let index = HashIndex::new(&root.primary, table + offset_of!(TableRoot, primary) as u64);
-    let found =
-        index.find(guard, Store::row_hash(guard, row)?, |offset| Ok::<bool, ShmError>(offset == row))?;
+    let hash = Store::row_hash(guard, row)?;
+    let found = primary_at(guard, table)?.find(guard, hash, |offset| Ok::<bool, ShmError>(offset == row))?;
     Ok(found.is_some())
 }

@@ -104,6 +104,14 @@ impl Buffers {
             self.marks.layer(row, earlier, index);
         }
     }
+
+    /// Entry `index` is no longer about `row`, which turned out to be removed.
+    pub(super) fn forget_row(&mut self, row: u64, index: usize) {
+        match self.marks.unlayer(row, index) {
+            Ok(Some(earlier)) => self.owned.replace(row, earlier),
+            Ok(None) | Err(()) => self.owned.remove(row),
+        }
+    }
 }
 
 impl Transaction {
@@ -175,7 +183,7 @@ impl Session {
 
     /// Undoes the entries since the mark of that number, which stays.
     fn undo_to(&mut self, record: u64, number: usize) -> Result<(), TxnError> {
-        let Self { participant, limbo, intents, redo, buffers, .. } = self;
+        let Self { participant, limbo, intents, redo, buffers, superseding, .. } = self;
         let guard = participant.pin();
         let first = buffers.marks.open[number].intents;
         for index in (first..intents.len()).rev() {
@@ -186,6 +194,9 @@ impl Session {
                 continue;
             }
             take_back(&guard, limbo, record, entry)?;
+            if let Some(version) = entry.version() {
+                superseding.push_end(version, 0); // it may have stayed as key holder
+            }
             match buffers.marks.unlayer(row, index) {
                 Ok(Some(earlier)) => buffers.owned.replace(row, earlier),
                 Ok(None) => {

@@ -4,51 +4,22 @@
 #![forbid(unsafe_code)]
 
 use crate::epoch::{Guard, Limbo, Participant, Recycler, Slot};
-use crate::mvcc::{TxnRecord, VersionRef};
+use crate::mvcc::TxnRecord;
 use crate::row::RowImage;
-use crate::shm::{Arena, BlockKind, BlockRef, BlockState, Heap, Reserve, ShmError};
+use crate::shm::{Arena, BlockKind, BlockRef, Heap, Reserve};
 use crate::sync::Ordering;
 use crate::sys::coarse_ns;
 use crate::txn::intents::IntentList;
 use crate::txn::link::Linker;
 use crate::txn::log::{OutOfLine, RingPlace};
+use crate::txn::prune::PruneQueue;
 use crate::txn::read_set::ReadSet;
 use crate::txn::savepoint::Marks;
 use crate::txn::{Store, TableRef, TxnError};
 use crate::wal::Published;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::mem::{offset_of, size_of};
 use std::sync::Arc;
-
-/// Superseded versions a session remembers, to cut them off once no snapshot needs them. What falls out of the queue is
-/// found by the next writer of its row.
-const PRUNE_QUEUE: usize = 4096;
-/// Commits of one session between two looks at the horizon.
-const PRUNE_BATCH: usize = 32;
-
-/// A committed version with something older below it.
-struct Superseding {
-    version: BlockRef,
-    commit_ts: u64,
-}
-
-/// Committed versions, oldest first, below which something waits for the horizon.
-#[derive(Default)]
-pub(super) struct PruneQueue(VecDeque<Superseding>);
-
-impl PruneQueue {
-    /// Remembers a version.
-    pub(super) fn push(&mut self, version: BlockRef, commit_ts: u64) {
-        if self.0.len() == PRUNE_QUEUE {
-            self.0.pop_front();
-        }
-        self.0.push_back(Superseding { version, commit_ts });
-    }
-
-    fn pop_below(&mut self, horizon: u64) -> Option<BlockRef> {
-        self.0.pop_front_if(|first| first.commit_ts <= horizon).map(|first| first.version)
-    }
-}
 
 /// One session of this process.
 pub struct Session {
@@ -102,8 +73,11 @@ impl OwnedRows {
         }
     }
 
+    /// The row's intent is number `index`, whatever it was before.
     pub(super) fn insert(&mut self, row: u64, index: usize) {
-        if self.few.len() < FEW_ROWS {
+        if let Some(known) = self.few.iter_mut().find(|(owned, _)| *owned == row) {
+            known.1 = index;
+        } else if self.few.len() < FEW_ROWS {
             self.few.push((row, index));
         } else {
             self.many.insert(row, index);
@@ -223,9 +197,7 @@ impl Session {
 
     /// Work between transactions: versions nobody needs, redo the log has passed, blocks nobody can reach.
     pub(crate) fn tidy(&mut self) -> Result<(), TxnError> {
-        if self.superseding.0.len() >= PRUNE_BATCH {
-            self.prune()?;
-        }
+        self.prune_some()?;
         if !self.out_of_line.is_empty() {
             self.out_of_line.release(self.store.log().durable_ts(), &mut self.heap);
         }
@@ -238,18 +210,6 @@ impl Session {
     pub(crate) fn tidy_now(&mut self) -> Result<(), TxnError> {
         self.prune()?;
         self.limbo.collect_now(&self.participant, &mut self.heap)?;
-        Ok(())
-    }
-
-    /// Cuts off versions that are older than what every snapshot sees.
-    fn prune(&mut self) -> Result<(), TxnError> {
-        let horizon = self.store.registry().horizon(self.store.clock().word())?;
-        let Self { participant, heap, limbo, superseding, .. } = self;
-        let guard = participant.pin();
-        let mut linker = Linker { participant, heap, limbo, reserve: Reserve::No };
-        while let Some(version) = superseding.pop_below(horizon) {
-            prune_below(&guard, &mut linker, version)?;
-        }
         Ok(())
     }
 
@@ -273,7 +233,9 @@ impl Session {
             std::thread::yield_now();
             self.limbo.collect_now(&self.participant, &mut self.heap)?;
         }
-        if !self.out_of_line.is_empty() || !self.limbo.is_empty() {
+        // Acquire is not needed: this session alone writes it.
+        let is_removing = self.participant.slot().removed_row.load(Ordering::Relaxed) != 0;
+        if is_removing || !self.out_of_line.is_empty() || !self.limbo.is_empty() {
             // Others hold it back: leave slot and memory as a dead session's, for the reaper, once this process ends.
             return Ok(());
         }
@@ -294,23 +256,4 @@ impl Session {
     pub(super) fn arena(&self) -> &Arena {
         self.participant.arena()
     }
-}
-
-/// Cuts off what is older than `version`, which is committed and visible to every snapshot.
-fn prune_below(guard: &Guard<'_>, linker: &mut Linker<'_>, version: BlockRef) -> Result<(), ShmError> {
-    let arena = guard.arena();
-    let word = arena.block_word(version.offset)?;
-    if word.generation() != version.generation || word.state() != BlockState::Live {
-        return Ok(());
-    }
-    // The guard was taken before the state was read: the version cannot be used again until it is dropped.
-    let newer = VersionRef::resolve(guard, version.offset)?;
-    let next = newer.next(guard);
-    if next == 0 {
-        return Ok(());
-    }
-    let tail = arena.block_ref(next)?;
-    let retire = |_: &Participant, limbo: &mut Limbo| super::settle::retire_chain(guard, limbo, tail);
-    linker.unlink(VersionRef::next_offset(version.offset), tail, || newer.cut(next), retire)?;
-    Ok(())
 }

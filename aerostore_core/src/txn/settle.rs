@@ -26,16 +26,29 @@ fn retire_until(guard: &Guard<'_>, limbo: &mut Limbo, first: BlockRef, keep: &[u
             return Ok(());
         }
         let next = VersionRef::resolve(guard, block.offset)?.next(guard);
-        limbo.retire(guard.participant(), block)?;
         if next == 0 {
+            limbo.retire(guard.participant(), block)?;
             return Ok(());
         }
-        block = arena.block_ref(next)?;
+        let next = arena.block_ref(next)?;
+        // Where chains are retired by several, this one may have been freed meanwhile; what its memory says then is of
+        // another use. It was not if it still is in this use: it is retired and freed before what lies below.
+        let word = arena.block_word(block.offset)?;
+        if word.generation() != block.generation || word.state() == BlockState::Free {
+            return Ok(());
+        }
+        limbo.retire(guard.participant(), block)?;
+        block = next;
     }
 }
 
-fn chain(guard: &Guard<'_>, row: &RowHeader) -> Result<Vec<u64>, ShmError> {
+/// Versions of a row, newest first. A row that is not LIVE has none: it was removed, and may be about to become another.
+fn chain(guard: &Guard<'_>, row: u64) -> Result<Vec<u64>, ShmError> {
     let mut offsets = Vec::new();
+    if guard.block_word(row)?.state() != BlockState::Live {
+        return Ok(offsets);
+    }
+    let row: &RowHeader = guard.resolve(row)?;
     let mut offset = guard.protect(&row.head);
     while offset != 0 {
         offsets.push(offset);
@@ -48,7 +61,7 @@ fn chain(guard: &Guard<'_>, row: &RowHeader) -> Result<Vec<u64>, ShmError> {
 pub(super) fn settle_tail(
     guard: &Guard<'_>,
     limbo: &mut Limbo,
-    row: &RowHeader,
+    row: u64,
     tail: BlockRef,
 ) -> Result<(), ShmError> {
     let keep = chain(guard, row)?;
@@ -92,12 +105,11 @@ pub(super) fn take_back(
     record: u64,
     entry: &Intent,
 ) -> Result<(), ShmError> {
-    let row: &RowHeader = guard.resolve(entry.row())?;
     if let Some(block) = entry.version() {
-        unlink_aborted(guard, limbo, record, row, block)?;
+        unlink_aborted(guard, limbo, record, entry.row(), block)?;
     }
     if let Some(block) = entry.tail() {
-        settle_interrupted_link(guard, limbo, record, row, block)?;
+        settle_interrupted_link(guard, limbo, record, entry.row(), block)?;
     }
     Ok(())
 }
@@ -107,7 +119,7 @@ fn settle_interrupted_link(
     guard: &Guard<'_>,
     limbo: &mut Limbo,
     record: u64,
-    row: &RowHeader,
+    row: u64,
     block: BlockRef,
 ) -> Result<(), ShmError> {
     let arena = guard.arena();
@@ -132,7 +144,7 @@ fn unlink_aborted(
     guard: &Guard<'_>,
     limbo: &mut Limbo,
     record: u64,
-    row: &RowHeader,
+    row: u64,
     block: BlockRef,
 ) -> Result<(), ShmError> {
     let arena = guard.arena();
@@ -154,7 +166,8 @@ fn unlink_aborted(
             arena.publish(block);
             return Ok(());
         }
-        if row.head.compare_exchange(block.offset, next, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+        let header: &RowHeader = guard.resolve(row)?;
+        if header.head.compare_exchange(block.offset, next, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             limbo.retire(guard.participant(), block)?;
             return Ok(());
         }

@@ -55,8 +55,7 @@ impl TableRef {
     /// When the mapping is damaged.
     #[inline]
     pub fn primary<'g>(&self, guard: &Guard<'g>) -> Result<HashIndex<'g>, ShmError> {
-        let root = self.root(guard)?;
-        Ok(HashIndex::new(&root.primary, self.root + offset_of!(TableRoot, primary) as u64))
+        primary_at(guard, self.root)
     }
 
     /// A row image of this table.
@@ -67,4 +66,11 @@ impl TableRef {
     pub fn view<'a>(&'a self, payload: &'a [u8]) -> Result<RowView<'a>, TxnError> {
         Ok(RowView::new(&self.schema, payload)?)
     }
+}
+
+/// The key index of the table whose root lies at `table`.
+#[inline]
+pub(super) fn primary_at<'g>(guard: &Guard<'g>, table: u64) -> Result<HashIndex<'g>, ShmError> {
+    let root: &TableRoot = guard.resolve(table)?;
+    Ok(HashIndex::new(&root.primary, table + offset_of!(TableRoot, primary) as u64))
 }

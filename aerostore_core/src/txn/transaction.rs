@@ -137,11 +137,12 @@ impl Transaction {
         };
         if remembers {
             match seen {
-                Some((_, Resolved::Committed(begin))) => {
+                Some((_, Resolved::Own)) => {}
+                Some((version, Resolved::Committed(begin))) if !version.is_tombstone() => {
                     buffers.reads.rows.push(RowRead { row: offset, begin });
                 }
-                Some(_) => {}
-                None => buffers.reads.rows.push(RowRead { row: offset, begin: 0 }),
+                // The row may be removed before this transaction ends; what was seen is that the key is missing.
+                _ => buffers.reads.missing.push(MissingRead::new(table, key, hash)),
             }
         }
         Ok(result)
@@ -273,8 +274,12 @@ pub(super) fn row_has_key(
     if row.hash.load(Ordering::Relaxed) != hash {
         return Ok(false);
     }
-    // W1: a row in the index has a head; W3: any version knows the key.
-    let version = VersionRef::resolve(guard, guard.protect(&row.head))?;
+    let head = guard.protect(&row.head);
+    if head == 0 {
+        return Ok(false); // D2: removed
+    }
+    // W3: any version knows the key.
+    let version = VersionRef::resolve(guard, head)?;
     let view = table.view(version.payload())?;
     Ok(match key {
         Value::Str(text) => view.string_bytes(table.schema().key_index()) == Some(text.as_bytes()),
@@ -310,11 +315,12 @@ impl Scan<'_> {
         let mut rows = Vec::with_capacity(SCAN_AHEAD);
         for slab in slabs {
             let guard = participant.pin();
-            let mut blocks =
-                slab.blocks(participant.arena()).filter(|(_, word)| word.state() == BlockState::Live);
+            let is_live =
+                |offset: &u64| guard.block_word(*offset).is_ok_and(|word| word.state() == BlockState::Live);
+            let mut blocks = slab.blocks(participant.arena()).map(|(offset, _)| offset).filter(is_live);
             loop {
                 rows.clear();
-                for (offset, _) in blocks.by_ref().take(SCAN_AHEAD) {
+                for offset in blocks.by_ref().take(SCAN_AHEAD) {
                     let row: &RowHeader = guard.resolve(offset)?;
                     guard.arena().prefetch(row.head.load(Ordering::Relaxed));
                     rows.push(row);

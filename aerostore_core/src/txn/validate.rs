@@ -88,7 +88,11 @@ impl Check<'_> {
                 if row.hash.load(Ordering::Relaxed) != read.hash {
                     return Ok(false);
                 }
-                let version = VersionRef::resolve(guard, guard.protect(&row.head))?;
+                let head = guard.protect(&row.head);
+                if head == 0 {
+                    return Ok(false); // D2: removed
+                }
+                let version = VersionRef::resolve(guard, head)?;
                 scratch.clear();
                 key::key_bytes(read.table.view(version.payload())?.key(), &mut scratch);
                 Ok(scratch == read.key)
@@ -111,8 +115,8 @@ impl Check<'_> {
         for slab in slabs {
             let guard = participant.pin();
             self.touch(&guard)?;
-            for (offset, word) in slab.blocks(participant.arena()) {
-                if word.state() == BlockState::Live {
+            for (offset, _) in slab.blocks(participant.arena()) {
+                if guard.block_word(offset)?.state() == BlockState::Live {
                     self.scanned_row(&guard, read, offset)?;
                 }
             }

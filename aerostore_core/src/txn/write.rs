@@ -17,7 +17,7 @@ use crate::sys::{coarse_ns, monotonic_ns};
 use crate::txn::link::Linker;
 use crate::txn::read_set::MissingRead;
 use crate::txn::redo;
-use crate::txn::settle::settle_tail;
+use crate::txn::settle::{release, settle_tail};
 use crate::txn::store::Store;
 use crate::txn::transaction::{hash_key, row_has_key, running};
 use crate::txn::{Session, TableRef, Transaction, TxnError};
@@ -313,11 +313,13 @@ impl Transaction {
             entry.set_version(None, false);
             entry.set_row(0);
         }
+        row.head.store(0, Ordering::Relaxed); // who still names an earlier row in this memory finds no chain
         linker.heap.free(version);
         linker.heap.free(row_block);
         inserted.map(|_| Attempt::Again)
     }
 
+    #[expect(clippy::too_many_lines, reason = "the steps of one write, in order")]
     fn write_existing(
         &mut self,
         target: Target<'_>,
@@ -325,7 +327,7 @@ impl Transaction {
         image: &mut RowImage,
         build: &mut Build<'_>,
     ) -> Result<Attempt, TxnError> {
-        let Target { table, key, reserve, .. } = target;
+        let Target { table, key, hash, reserve } = target;
         let row_offset = found.row;
         let record = self.own_record();
         let snapshot = self.snapshot;
@@ -358,7 +360,13 @@ impl Transaction {
         };
         own(&guard, store, table, row, row_offset, record)?;
         let entry = intents.entry(&guard, index)?;
-        let head = VersionRef::resolve(&guard, owned_head(&guard, row, record)?)?;
+        let head = owned_head(&guard, row, record)?;
+        if head == 0 {
+            give_up_row(row, record, entry);
+            buffers.forget_row(row_offset, index);
+            return Ok(Attempt::Again);
+        }
+        let head = VersionRef::resolve(&guard, head)?;
         let head_begin = head.begin(&guard);
         let mine = head_begin == BeginWord::Intent(record);
         // The chain below what this transaction has written: with the row owned, only committed versions count.
@@ -376,13 +384,19 @@ impl Transaction {
         let before = current.map(|version| table.view(version.payload())).transpose()?;
         let change = build(before, image)?;
         let flags = match change {
+            Change::Keep | Change::Delete if before.is_none() => {
+                // Owning the row does not keep the key away: the row may be removed, and another made for it.
+                if !mine {
+                    buffers.reads.missing.push(MissingRead::new(table, key, hash));
+                }
+                return Ok(Attempt::Done(Upserted::Unchanged));
+            }
             Change::Keep => return Ok(Attempt::Done(Upserted::Unchanged)),
             Change::Put => {
                 image.finish(table.schema())?;
                 check_key(table, key, image)?;
                 0
             }
-            Change::Delete if before.is_none() => return Ok(Attempt::Done(Upserted::Unchanged)),
             Change::Delete => {
                 image.reset(table.schema());
                 image.set(table.schema(), table.schema().key_index(), key)?;
@@ -415,7 +429,15 @@ impl Transaction {
             None => head.offset,
         };
         let link = Link { guard: &guard, row, record, entry };
-        link.run(limbo, version, base_offset, head.offset)?;
+        if !link.run(limbo, version, base_offset, head.offset)? {
+            let is_retired = limbo.retire(participant, version)?;
+            give_up_row(row, record, entry);
+            if !is_retired {
+                heap.free(version);
+            }
+            buffers.forget_row(row_offset, index);
+            return Ok(Attempt::Again);
+        }
         found.hint(&guard, version.offset)?;
         match (before, flags) {
             (None, _) => redo::insert(log, table.id(), table.schema(), after)?,
@@ -446,6 +468,13 @@ fn check_key(table: &TableRef, key: Value<'_>, image: &RowImage) -> Result<(), T
         return Ok(());
     }
     Err(TxnError::KeyChanged { table: schema.name().to_owned() })
+}
+
+/// Lets go of a row that has been removed (D2).
+fn give_up_row(row: &RowHeader, record: u64, entry: &crate::txn::intents::Intent) {
+    release(row, record);
+    entry.set_version(None, false);
+    entry.set_row(0);
 }
 
 /// Makes `record` the owner of a row, or fails when another live transaction is (first updater wins).
@@ -520,17 +549,20 @@ struct Link<'a> {
 impl Link<'_> {
     /// Links `version` over `base`, pushing out what lies above `base` from `head` on, which is what [`owned_head`] said before
     /// `base` was looked for: an older intent of this transaction that no savepoint keeps, what an aborted one has left, or the
-    /// key holder of an aborted insert.
+    /// key holder of an aborted insert. False when the row has been removed (D2).
     fn run(
         &self,
         limbo: &mut crate::epoch::Limbo,
         version: BlockRef,
         base: u64,
         mut head: u64,
-    ) -> Result<(), TxnError> {
+    ) -> Result<bool, TxnError> {
         let arena = self.guard.arena();
         VersionRef::resolve(self.guard, version.offset)?.set_next(base);
         loop {
+            if head == 0 {
+                return Ok(false);
+            }
             let tail = if head == base { None } else { Some(arena.block_ref(head)?) };
             self.entry.set_tail(tail);
             self.entry.set_version(Some(version), false);
@@ -543,10 +575,10 @@ impl Link<'_> {
                 .is_ok()
             {
                 if let Some(tail) = tail {
-                    settle_tail(self.guard, limbo, self.row, tail)?;
+                    settle_tail(self.guard, limbo, self.entry.row(), tail)?;
                     self.entry.set_tail(None);
                 }
-                return Ok(());
+                return Ok(true);
             }
             // The owner before has taken out what it had left, or this one owns the row no longer.
             head = owned_head(self.guard, self.row, self.record)?;

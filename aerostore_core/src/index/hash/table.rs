@@ -14,13 +14,28 @@ pub(super) const FROZEN: u64 = 1;
 pub(super) const FROZEN_EMPTY: u64 = FROZEN;
 /// A slot whose entry is in the next table.
 pub(super) const MOVED: u64 = FROZEN | 2;
+/// Flag: the entry was removed. The slot keeps its row for movers that come late, and takes no more changes.
+pub(super) const DELETED: u64 = 4;
+
+/// The next table has at least one slot for so many of a table's.
+const INSERTS_WHILE_MOVING: u64 = 32;
 
 const TAG_SHIFT: u32 = 48;
 const ROW_MASK: u64 = ((1 << TAG_SHIFT) - 1) & !0xF;
 /// Bytes of a slot: its word, then the hint.
 const SLOT_BYTES: u64 = 16;
-/// Slots of a full segment: with its block header it takes eight slabs to the byte.
-const SEGMENT_SLOTS: u64 = (1 << 15) - 1;
+/// Slots of a full segment: with its block header it takes one slab to the byte, so that a table finds room also where no two
+/// slabs in a row are free.
+const SEGMENT_SLOTS: u64 = (1 << 12) - 1;
+/// The same for tables whose directory would get long: eight slabs.
+const LARGE_SEGMENT_SLOTS: u64 = (1 << 15) - 1;
+/// The largest table with segments of one slab.
+const SMALL_LOG2_MAX: u32 = 22;
+
+/// Slots of a full segment of a table of `1 << log2` slots.
+fn segment_slots(log2: u32) -> u64 {
+    if log2 > SMALL_LOG2_MAX { LARGE_SEGMENT_SLOTS } else { SEGMENT_SLOTS }
+}
 
 /// A slot's word for `row`.
 pub(super) fn entry_word(hash: u64, row: u64) -> u64 {
@@ -28,8 +43,14 @@ pub(super) fn entry_word(hash: u64, row: u64) -> u64 {
     hash >> TAG_SHIFT << TAG_SHIFT | row
 }
 
-/// The row of a slot's word, or 0.
+/// The row of a slot's word; 0 when it has none, or no longer.
+#[inline]
 pub(super) fn row_of(word: u64) -> u64 {
+    if word & DELETED == 0 { word & ROW_MASK } else { 0 }
+}
+
+/// The row of a slot's word, removed or not.
+pub(super) fn row_ever_of(word: u64) -> u64 {
     word & ROW_MASK
 }
 
@@ -56,9 +77,12 @@ pub struct HashTable {
     used: AtomicU64,
     /// Slots below this have been moved to `next`.
     moved: AtomicU64,
+    /// Slots whose entry was removed, of those in `used`; as roughly.
+    deleted: AtomicU64,
+    _reserved: u64,
 }
 
-const _: () = assert!(size_of::<HashTable>() == 32 && offset_of!(HashTable, next) == 0);
+const _: () = assert!(size_of::<HashTable>() == 48 && offset_of!(HashTable, next) == 0);
 
 // SAFETY: repr(C), atomics and padding only; all-zero is valid and unused.
 unsafe impl Shared for HashTable {}
@@ -66,7 +90,7 @@ unsafe impl Shared for HashTable {}
 impl HashTable {
     /// Bytes of a header with room for the segment offsets of `1 << log2` slots.
     pub(super) fn bytes(log2: u32) -> usize {
-        let segments = usize::try_from((1_u64 << log2).div_ceil(SEGMENT_SLOTS)).unwrap_or(usize::MAX);
+        let segments = usize::try_from((1_u64 << log2).div_ceil(segment_slots(log2))).unwrap_or(usize::MAX);
         size_of::<Self>() + segments * size_of::<u64>()
     }
 
@@ -99,10 +123,35 @@ impl HashTable {
         let _ = self.moved.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
     }
 
+    /// The segment of slot `index`, and its place there.
+    #[inline]
+    fn place_of(&self, index: u64) -> (u64, u64) {
+        // Both divisors are constants, which makes the divisions multiplications.
+        if self.log2() > SMALL_LOG2_MAX {
+            (index / LARGE_SEGMENT_SLOTS, index % LARGE_SEGMENT_SLOTS)
+        } else {
+            (index / SEGMENT_SLOTS, index % SEGMENT_SLOTS)
+        }
+    }
+
     /// Counts one more entry; true when the table should grow: at seven tenths.
     pub(super) fn count_insert(&self) -> bool {
         let used = self.used.fetch_add(1, Ordering::Relaxed) + 1;
         used * 10 > self.slots() * 7
+    }
+
+    /// Counts one more entry as removed.
+    pub(super) fn count_delete(&self) {
+        self.deleted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Slots of the table that is to follow: what is live fills at most two fifths of it. A removed entry costs a slot until
+    /// then, so keys that come and go make a new table now and then, not ever larger ones.
+    pub(super) fn next_log2(&self, least: u32) -> u32 {
+        let live = self.used.load(Ordering::Relaxed).saturating_sub(self.deleted.load(Ordering::Relaxed));
+        // While this table's slots are moved, a batch with each insert, the next one takes the inserts.
+        let wanted = (live * 5 / 2).max(self.slots() / INSERTS_WHILE_MOVING);
+        wanted.max(1).next_power_of_two().trailing_zeros().max(least)
     }
 
     /// The directory word of a segment of the table at `table`, and its offset.
@@ -117,7 +166,7 @@ impl HashTable {
 
     /// Offsets of the segments there are.
     pub(crate) fn segments(&self, guard: &Guard<'_>, table: u64) -> Result<Vec<u64>, ShmError> {
-        let count = self.slots().div_ceil(SEGMENT_SLOTS);
+        let count = self.slots().div_ceil(segment_slots(self.log2()));
         let mut segments = Vec::new();
         for segment in 0..count {
             match Self::segment_word(guard, table, segment)?.0.load(Ordering::Acquire) {
@@ -167,12 +216,13 @@ impl<'t> Probe<'t> {
     /// Offset of the slot, or none while its segment was never touched (then it is EMPTY).
     #[inline]
     pub(super) fn slot_offset(&self, guard: &Guard<'_>, table: u64) -> Result<Option<u64>, ShmError> {
-        let (word, _) = HashTable::segment_word(guard, table, self.index / SEGMENT_SLOTS)?;
+        let (segment, place) = self.table.place_of(self.index);
+        let (word, _) = HashTable::segment_word(guard, table, segment)?;
         let segment = word.load(Ordering::Acquire);
         if segment == 0 {
             return Ok(None);
         }
-        Ok(Some(segment + self.index % SEGMENT_SLOTS * SLOT_BYTES))
+        Ok(Some(segment + place * SLOT_BYTES))
     }
 
     /// The slot, or none while its segment was never touched.
@@ -191,8 +241,9 @@ impl<'t> Probe<'t> {
             if let Some(slot) = self.slot(guard, table)? {
                 return Ok(slot);
             }
-            let (word, offset) = HashTable::segment_word(guard, table, self.index / SEGMENT_SLOTS)?;
-            let bytes = self.table.slots().min(SEGMENT_SLOTS) * SLOT_BYTES;
+            let (segment, _) = self.table.place_of(self.index);
+            let (word, offset) = HashTable::segment_word(guard, table, segment)?;
+            let bytes = self.table.slots().min(segment_slots(self.table.log2())) * SLOT_BYTES;
             let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
             let block = blocks.alloc_zeroed(bytes, BlockKind::HASH_SEGMENT)?;
             blocks.link(word, offset, block)?;

@@ -1,0 +1,198 @@
+//! Sessions die at every point of the work on garbage, their reapers at some; a peer finishes what they left, and every block,
+//! row and index entry is as it should be.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::verify::check;
+use crate::epoch::Registry;
+use crate::row::{Column, ColumnType, RowImage, Schema, Value};
+use crate::shm::{Arena, ArenaOptions};
+use crate::sync::survives;
+use crate::sys::{LockFile, Probe};
+use crate::txn::{Session, Store, SystemArea, TableRef, Transaction, TxnOptions, reap_dead_processes};
+
+/// Entries at which the first key hash gets a successor.
+const GROWTH: u32 = 717;
+
+/// An arena that several processes have open, all of them in this one.
+struct Scene {
+    arena: Arena,
+    lock: PathBuf,
+}
+
+impl Scene {
+    fn new(name: &str, point: u64) -> Self {
+        let lock = PathBuf::from(format!("/dev/shm/aerostore-test-{name}-{}-{point}", std::process::id()));
+        let options = ArenaOptions {
+            max_bytes: 16 << 20,
+            system_bytes: SystemArea::bytes(),
+            ..ArenaOptions::default()
+        };
+        Self { arena: Arena::anonymous(&options).unwrap(), lock }
+    }
+
+    /// The session of one more process. It dies when the last session on its store is dropped.
+    fn process(&self) -> Box<Session> {
+        let (start, _) = self.arena.system_area();
+        let system = SystemArea::at(start);
+        let lock = LockFile::open_or_create(&self.lock).unwrap();
+        let probe = Probe::open(&self.lock).unwrap();
+        let registry = Registry::attach(self.arena.clone(), system.registry(), lock, probe).unwrap();
+        let store = Store::new(self.arena.clone(), Arc::new(registry), system, 1 << 16).unwrap();
+        Box::new(Session::new(Arc::new(store)).unwrap())
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.lock);
+    }
+}
+
+fn schema() -> Schema {
+    Schema::builder("Cell")
+        .column(Column::new("name", ColumnType::I64))
+        .column(Column::new("value", ColumnType::I64))
+        .key("name")
+        .build()
+        .unwrap()
+}
+
+fn image(table: &TableRef, key: i64, value: i64) -> RowImage {
+    let mut image = RowImage::new(table.schema());
+    image.set(table.schema(), 0, Value::I64(key)).unwrap();
+    image.set(table.schema(), 1, Value::I64(value)).unwrap();
+    image.finish(table.schema()).unwrap();
+    image
+}
+
+/// Runs `work` in a transaction and commits it, or not; its log counts as written at once.
+fn run(session: Box<Session>, commits: bool, work: impl FnOnce(&mut Transaction)) -> Box<Session> {
+    let mut txn = Transaction::begin(session, TxnOptions::default());
+    work(&mut txn);
+    if commits {
+        txn.commit(false).unwrap();
+    }
+    let session = txn.into_session().unwrap();
+    session.store().log().start_at(session.store().clock().now());
+    session
+}
+
+fn exists(txn: &mut Transaction, table: &TableRef, key: i64) -> bool {
+    txn.get(table, Value::I64(key), |_| ()).unwrap().is_some()
+}
+
+/// Lets a session that `prepare` has given garbage die at each point of `operation` in turn, and looks at what its peer finds.
+fn at_every_point(
+    name: &str,
+    rows: u32,
+    prepare: impl Fn(Box<Session>, &TableRef) -> Box<Session>,
+    operation: impl Fn(&mut Session),
+    gone: &[i64],
+) -> u64 {
+    let mut point = 0;
+    loop {
+        point += 1;
+        let scene = Scene::new(name, point);
+        let mut peer = scene.process();
+        let table = peer.link_table(1, &schema()).unwrap();
+        for key in 0..i64::from(rows) {
+            let mut next = RowImage::new(table.schema());
+            let full = image(&table, key, 1);
+            let build = |_: Option<crate::row::RowView<'_>>, image: &mut RowImage| {
+                image.copy_from(full.view(table.schema())?);
+                Ok(crate::txn::Change::Put)
+            };
+            peer.load_row(&table, Value::I64(key), 1, &mut next, build).unwrap();
+        }
+        peer.add_rows(&table, i64::from(rows)).unwrap();
+        peer.store().clock().restore(1);
+        let mut victim = prepare(scene.process(), &table);
+        let survived = survives(point, || operation(&mut victim));
+        drop(victim);
+        // Reapers die as well, each time a little later, until one gets through.
+        let mut reaper_point = point % 11 + 1;
+        loop {
+            let mut reaper = scene.process();
+            if survives(reaper_point, || {
+                reap_dead_processes(&mut reaper).unwrap();
+            }) {
+                break;
+            }
+            reaper_point += 13;
+        }
+        // Another test's child holds the dead one's lock for a moment, between its fork and its exec.
+        let others = |peer: &Session| peer.store().registry().live_slots().unwrap().len() > 1;
+        while others(&peer) {
+            reap_dead_processes(&mut peer).unwrap();
+            std::thread::yield_now();
+        }
+        let report = check(&mut peer).unwrap();
+        assert!(report.is_clean(), "point {point}: {report:#?}");
+        // The keys can be had again, once.
+        peer = run(peer, true, |txn| {
+            for &key in gone {
+                assert!(!exists(txn, &table, key), "point {point}: {key} is there");
+                txn.insert(&table, &image(&table, key, 2)).unwrap();
+            }
+            assert!(exists(txn, &table, i64::from(rows) - 1));
+        });
+        peer = run(peer, false, |txn| {
+            for &key in gone {
+                assert!(exists(txn, &table, key), "point {point}: {key} is not there");
+            }
+        });
+        let report = check(&mut peer).unwrap();
+        assert!(report.is_clean(), "point {point}: {report:#?}");
+        if survived {
+            assert!(point > 1, "the operation has no points");
+            return point - 1;
+        }
+    }
+}
+
+fn deletes(keys: &[i64]) -> impl Fn(Box<Session>, &TableRef) -> Box<Session> + '_ {
+    move |session, table| {
+        run(session, true, |txn| {
+            for &key in keys {
+                assert!(txn.delete(table, Value::I64(key)).unwrap());
+            }
+        })
+    }
+}
+
+#[test]
+fn dying_while_rows_are_removed() {
+    let keys = [3, 4, 9];
+    let points = at_every_point("remove", 20, deletes(&keys), |session| session.prune().unwrap(), &keys);
+    println!("{points} points");
+}
+
+#[test]
+fn dying_while_rows_are_removed_from_an_index_that_grows() {
+    let keys = [0, 100, 200, 300, 400, 500, 600, 700];
+    let prepare = |session: Box<Session>, table: &TableRef| {
+        let session = deletes(&keys)(session, table);
+        // Starts the growth, and moves a part.
+        run(session, true, |txn| {
+            for key in 0..3 {
+                txn.insert(table, &image(table, 10_000 + key, 1)).unwrap();
+            }
+        })
+    };
+    at_every_point("remove-grow", GROWTH - 1, prepare, |session| session.prune().unwrap(), &keys);
+}
+
+#[test]
+fn dying_while_key_holders_of_aborted_inserts_are_removed() {
+    let keys = [1000, 1001];
+    let prepare = |session, table: &TableRef| {
+        run(session, false, |txn| {
+            for key in keys {
+                txn.insert(table, &image(table, key, 1)).unwrap();
+            }
+        })
+    };
+    at_every_point("remove-never", 20, prepare, |session| session.prune().unwrap(), &keys);
+}

@@ -1,0 +1,176 @@
+//! Removing rows: from the key index, and from memory.
+//!
+//! A row may go when its head is a tombstone that every snapshot sees, or the key holder of an insert that never took effect.
+//! No owner is needed: one word decides, the row's head.
+//!
+//! Rules       D1: a removal is named in the slot before anything is changed. D2: the CAS of the head from that version to 0 is
+//!             the removal; a row whose head is 0 never gets another, and counts for no key. A writer that wants to link a
+//!             version on top fails or comes first, in which case the removal does not happen. D3: then the index entry goes,
+//!             then the row is retired, and the version last. D4: whoever finds a removal named in a dead slot does D3 again,
+//!             if the row's head is 0: every step tells by generations whether it was done.
+//! Readers     a row found before D2 is missing to every snapshot before and after it. So what is remembered of it is the
+//!             missing key, never the row: its memory may be another row's at commit.
+//! Source      deciding by the value that others compare against follows Harris's marked pointers (DISC 2001).
+
+#![forbid(unsafe_code)]
+
+use crate::epoch::{Guard, Slot};
+use crate::mvcc::{BeginWord, NEVER, RowHeader, TxnRecord, VersionRef};
+use crate::shm::{BlockKind, BlockRef, BlockState};
+use crate::sync::Ordering;
+use crate::txn::link::Linker;
+use crate::txn::settle::retire_chain;
+use crate::txn::table::primary_at;
+use crate::txn::{Store, TxnError};
+
+/// What became of a row that was to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Removal {
+    Done,
+    /// It may come to that later: somebody owns the row, or is about to give up a version above.
+    NotNow,
+    /// The version is not, or no longer, one with which a row ends.
+    No,
+}
+
+/// Removes the row that ends with `version`, if every snapshot from `horizon` on sees it so.
+///
+/// # Errors
+/// `OutOfSpace`: the row is gone for everyone, but its memory is not had back before [`finish_removal`] has succeeded.
+pub(super) fn remove_row(
+    guard: &Guard<'_>,
+    store: &Store,
+    linker: &mut Linker<'_>,
+    version: BlockRef,
+    horizon: u64,
+) -> Result<Removal, TxnError> {
+    let arena = guard.arena();
+    let word = guard.block_word(version.offset)?;
+    if word.generation() != version.generation
+        || word.kind() != BlockKind::VERSION
+        || !matches!(word.state(), BlockState::Live | BlockState::Reserved)
+    {
+        return Ok(Removal::No);
+    }
+    let last = VersionRef::resolve(guard, version.offset)?;
+    let is_last = match last.begin(guard) {
+        BeginWord::Stamped(NEVER) => last.next(guard) == 0,
+        BeginWord::Stamped(begin) => last.is_tombstone() && begin <= horizon,
+        BeginWord::Intent(_) => false,
+    };
+    if !is_last {
+        return Ok(Removal::No);
+    }
+    // The version is in use, so the row it names has not been used again before; held from here on, if it is the row still.
+    let row = last.row();
+    let word = guard.block_word(row)?;
+    if word.kind() != BlockKind::ROW || !matches!(word.state(), BlockState::Live | BlockState::Reserved) {
+        return Ok(Removal::No);
+    }
+    let header: &RowHeader = guard.resolve(row)?;
+    let head = guard.protect(&header.head);
+    if head != version.offset {
+        return still_may_end(guard, head, version.offset);
+    }
+    let owner = guard.protect(&header.owner);
+    if owner != 0 && !guard.resolve::<TxnRecord>(owner)?.state().is_decided() {
+        return Ok(Removal::NotNow); // its owner would have to look again
+    }
+    let row = BlockRef { offset: row, generation: word.generation() };
+    // A maker that was stopped may not have come to it.
+    arena.publish(version);
+    arena.publish(row);
+    let slot = linker.participant.slot();
+    announce(slot, row, version);
+    // D2. AcqRel: the chain's last state is seen; a writer that loads 0 sees what came before.
+    let is_removed =
+        header.head.compare_exchange(version.offset, 0, Ordering::AcqRel, Ordering::Acquire).is_ok();
+    if !is_removed {
+        withdraw(slot);
+        return Ok(Removal::NotNow);
+    }
+    complete(guard, store, linker, row, version)?;
+    withdraw(slot);
+    Ok(Removal::Done)
+}
+
+/// Something lies above the version: for good, or until its transaction is seen to be aborted.
+fn still_may_end(guard: &Guard<'_>, head: u64, version: u64) -> Result<Removal, TxnError> {
+    let mut at = head;
+    while at != 0 && at != version {
+        let newer = VersionRef::resolve(guard, at)?;
+        if let BeginWord::Stamped(begin) = newer.begin(guard)
+            && begin != NEVER
+        {
+            return Ok(Removal::No);
+        }
+        at = newer.next(guard);
+    }
+    Ok(if at == 0 { Removal::No } else { Removal::NotNow })
+}
+
+/// Completes the removal that is named in `slot`: this session's own, or that of a dead one whose only reaper this is.
+///
+/// # Errors
+/// `OutOfSpace`, as [`remove_row`]; when the mapping is damaged.
+pub(super) fn finish_removal(
+    guard: &Guard<'_>,
+    store: &Store,
+    linker: &mut Linker<'_>,
+    slot: &Slot,
+) -> Result<(), TxnError> {
+    // Acquire: pairs with `announce`.
+    let row = slot.removed_row.load(Ordering::Acquire);
+    if row == 0 {
+        return Ok(());
+    }
+    let generations = slot.removed_generations.load(Ordering::Relaxed);
+    let generation = |word: u64| u32::try_from(word & u64::from(u32::MAX)).unwrap_or(0);
+    let row = BlockRef { offset: row, generation: generation(generations) };
+    let version = BlockRef {
+        offset: slot.removed_version.load(Ordering::Relaxed),
+        generation: generation(generations >> 32),
+    };
+    complete(guard, store, linker, row, version)?;
+    withdraw(slot);
+    Ok(())
+}
+
+/// D3, as far as it has not been done.
+fn complete(
+    guard: &Guard<'_>,
+    store: &Store,
+    linker: &mut Linker<'_>,
+    row: BlockRef,
+    version: BlockRef,
+) -> Result<(), TxnError> {
+    let word = guard.block_word(row.offset)?;
+    if word.generation() == row.generation && word.state() == BlockState::Live {
+        let header: &RowHeader = guard.resolve(row.offset)?;
+        if header.head.load(Ordering::Acquire) != 0 {
+            return Ok(()); // D2 has not happened
+        }
+        let table = guard.arena().block_tag(row.offset)?;
+        if let Some((table, _)) = store.catalog().find(guard, table)? {
+            let hash = header.hash.load(Ordering::Relaxed);
+            let hash_of = |offset| Store::row_hash(guard, offset);
+            primary_at(guard, table)?.remove(guard, linker, hash, row.offset, &hash_of)?;
+        }
+        linker.limbo.retire(guard.participant(), row)?;
+    }
+    retire_chain(guard, linker.limbo, version)?;
+    Ok(())
+}
+
+/// D1.
+fn announce(slot: &Slot, row: BlockRef, version: BlockRef) {
+    let generations = u64::from(version.generation) << 32 | u64::from(row.generation);
+    slot.removed_generations.store(generations, Ordering::Relaxed);
+    slot.removed_version.store(version.offset, Ordering::Relaxed);
+    // Release: the reaper that sees the row sees the rest.
+    slot.removed_row.store(row.offset, Ordering::Release);
+}
+
+fn withdraw(slot: &Slot) {
+    slot.removed_row.store(0, Ordering::Release);
+}
