@@ -22,7 +22,8 @@
 //!
 //! *Bounded memory, in part so far.* Versions that an update supersedes are given back once no snapshot can see them, by the
 //! session that wrote the update, and deleted rows likewise; it remembers a few thousand, and what it forgets under a long snapshot, or
-//! by dying, waits for the row's next update: there is no vacuum yet. What a dead process held is reaped. Full memory is an error ([`db::ErrorKind::Space`]), not a signal.
+//! by dying, a vacuum finds. What only an old snapshot can see stays as long as that, all of it: a long reader costs every version
+//! of every row since. What a dead process held is reaped. Full memory is an error ([`db::ErrorKind::Space`]), not a signal.
 //! The log only grows: there are no checkpoints yet.
 //!
 //! # Example

@@ -6,7 +6,10 @@ mod common;
 use aerostore_core::db::{Database, Error, ErrorKind, OpenMode, Table, TxnOptions, VerifyReport};
 use aerostore_core::row::Value;
 use common::{Place, flight, flight_schema};
+use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 const SMALL: u64 = 24 << 20;
 
@@ -184,6 +187,123 @@ fn a_key_that_was_missing_is_a_conflict_though_its_row_was_removed() {
             delete(&db, &table, 0..1).unwrap();
         }
     }
+    verified(&db);
+    db.close().unwrap();
+}
+
+/// Waits until the vacuum has nothing left to do, and at least `rows` rows have been removed by it.
+fn wait_for_vacuum(db: &Database, rows: u64) {
+    loop {
+        let vacuum = db.status().unwrap().vacuum;
+        if vacuum.rows_removed >= rows && !vacuum.is_wanted {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn the_vacuum_removes_what_a_session_forgot() {
+    let place = Place::new("bounded-forgot");
+    let (db, table) = open(&place, 64 << 20);
+    insert(&db, &table, 0..10_000).unwrap();
+    delete(&db, &table, 0..10_000).unwrap();
+    wait_for_vacuum(&db, 5_000);
+    assert_eq!(verified(&db).rows, 0);
+    // And what it could not remember for a reader's sake.
+    insert(&db, &table, 0..10_000).unwrap();
+    let reader = db.begin(TxnOptions { read_only: true, ..TxnOptions::default() }).unwrap();
+    for _ in 0..2 {
+        update(&db, &table, 0..10_000);
+    }
+    let status = db.status().unwrap();
+    assert_eq!((status.oldest_pid, status.horizon_lag), (Some(std::process::id()), 2));
+    assert!(verified(&db).versions > 20_000);
+    drop(reader);
+    wait_for_vacuum(&db, 0);
+    assert_eq!(verified(&db).versions, 10_000);
+    db.close().unwrap();
+}
+
+fn update(db: &Database, table: &Table, numbers: std::ops::Range<u64>) {
+    db.transaction(TxnOptions::default(), |txn| {
+        for number in numbers.clone() {
+            let mut altitude = 0;
+            txn.get(table, Value::Str(&id(number)), |row| altitude = row.get(3).as_i64().unwrap_or(0))?;
+            let next = i32::try_from(altitude + 1).unwrap();
+            txn.set(table, Value::Str(&id(number)), &[(3, Value::I32(next))])?;
+        }
+        Ok(())
+    })
+    .unwrap();
+}
+
+const ROLE: &str = "AEROSTORE_BOUNDED_CHILD";
+
+/// A process that deletes what it inserts and then stands there.
+fn child(place: &Place, role: &str) -> Child {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_process", "--nocapture", "--test-threads=1"])
+        .env(ROLE, format!("{role}|{}|{}", place.dir.display(), place.shm.display()))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("ready:")), "the child ended");
+    child
+}
+
+/// Not a test of its own: what the child runs.
+#[test]
+fn child_process() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let parts: Vec<&str> = role.split('|').collect();
+    let place = Place::existing(parts[1].into(), parts[2].into());
+    let (db, table) = open(&place, 64 << 20);
+    insert(&db, &table, 0..10_000).unwrap();
+    if parts[0] == "forgets" {
+        (0..10_000).for_each(|number| delete(&db, &table, number..number + 1).unwrap());
+    } else {
+        delete(&db, &table, 0..10_000).unwrap();
+        wait_for_vacuum(&db, 5_000);
+        assert_eq!(db.status().unwrap().vacuum_pid, Some(std::process::id()));
+    }
+    println!("ready:");
+    std::thread::sleep(Duration::from_mins(10));
+}
+
+#[test]
+fn the_vacuum_removes_what_a_killed_process_remembered() {
+    let place = Place::new("bounded-killed");
+    let (db, table) = open(&place, 64 << 20);
+    // For its sake the child can remove nothing.
+    let reader = db.begin(TxnOptions { read_only: true, ..TxnOptions::default() }).unwrap();
+    let mut child = child(&place, "forgets");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    drop(reader);
+    wait_for_vacuum(&db, 10_000);
+    assert_eq!(count(&db, &table), 0);
+    assert_eq!(verified(&db).rows, 0);
+    db.close().unwrap();
+}
+
+#[test]
+fn another_process_takes_the_vacuum_over_from_a_stopped_one() {
+    let place = Place::new("bounded-stopped");
+    let mut child = child(&place, "holds");
+    let (db, table) = open(&place, 64 << 20);
+    let pid = i32::try_from(child.id()).unwrap();
+    assert_eq!(db.status().unwrap().vacuum_pid, Some(child.id()));
+    // SAFETY: the child was started by this test and has not been waited for, so the pid is its own.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGSTOP) }, 0);
+    let removed = db.status().unwrap().vacuum.rows_removed;
+    insert(&db, &table, 20_000..30_000).unwrap();
+    delete(&db, &table, 20_000..30_000).unwrap();
+    wait_for_vacuum(&db, removed + 5_000);
+    assert_eq!(db.status().unwrap().vacuum_pid, Some(std::process::id()));
+    child.kill().unwrap();
+    child.wait().unwrap();
     verified(&db);
     db.close().unwrap();
 }

@@ -78,6 +78,8 @@ pub(super) struct Inner {
     has_committed: AtomicBool,
     pool: SessionPool,
     closed: AtomicBool,
+    /// Held by the vacuum while it works, and by whoever wants nothing to change.
+    pub(super) vacuum_gate: Arc<Mutex<()>>,
 }
 
 impl Inner {
@@ -103,6 +105,7 @@ impl Inner {
             has_committed: AtomicBool::new(false),
             pool: SessionPool::default(),
             closed: AtomicBool::new(false),
+            vacuum_gate: Arc::default(),
         }
     }
 

@@ -10,7 +10,9 @@ use crate::row::{Column, ColumnType, RowImage, Schema, Value};
 use crate::shm::{Arena, ArenaOptions};
 use crate::sync::survives;
 use crate::sys::{LockFile, Probe};
-use crate::txn::{Session, Store, SystemArea, TableRef, Transaction, TxnOptions, reap_dead_processes};
+use crate::txn::{
+    Session, Store, SystemArea, TableRef, Transaction, TxnOptions, Vacuum, reap_dead_processes,
+};
 
 /// Entries at which the first key hash gets a successor.
 const GROWTH: u32 = 717;
@@ -195,4 +197,24 @@ fn dying_while_key_holders_of_aborted_inserts_are_removed() {
         })
     };
     at_every_point("remove-never", 20, prepare, |session| session.prune().unwrap(), &keys);
+}
+
+#[test]
+fn dying_while_vacuuming() {
+    let keys = [3, 4, 9];
+    let prepare = |session: Box<Session>, table: &TableRef| {
+        let session = deletes(&keys)(session, table);
+        let session = run(session, true, |txn| {
+            for key in [5, 6] {
+                txn.upsert(table, &image(table, key, 7)).unwrap();
+            }
+        });
+        session.store().garbage().want();
+        session
+    };
+    let vacuum = |session: &mut Session| {
+        let mut vacuum = Vacuum::begin(session).unwrap().unwrap();
+        assert!(vacuum.go_on(session, 100).unwrap());
+    };
+    at_every_point("vacuum", 20, prepare, vacuum, &keys);
 }

@@ -33,4 +33,5 @@ pub use table::Table;
 pub use transaction::Transaction;
 pub use verify::VerifyReport;
 
+pub use crate::mvcc::VacuumStats;
 pub use crate::txn::{Change, Isolation, Savepoint, TxnOptions, Upserted};

@@ -4,6 +4,7 @@
 
 use crate::db::{Database, Error};
 use crate::epoch::{NO_SNAPSHOT, SlotId};
+use crate::mvcc::VacuumStats;
 use crate::sync::Ordering;
 use crate::txn::ring_at;
 use crate::wal::LogStats;
@@ -42,6 +43,12 @@ pub struct Status {
     pub log: LogStats,
     /// Process id of the log writer.
     pub log_writer_pid: Option<u32>,
+    /// Commits by which the oldest snapshot is behind: what lies in between cannot be pruned.
+    pub horizon_lag: u64,
+    /// The vacuum.
+    pub vacuum: VacuumStats,
+    /// Process id of the one that runs the vacuum, if it has been needed.
+    pub vacuum_pid: Option<u32>,
     /// Every session.
     pub slots: Vec<SlotStatus>,
 }
@@ -59,11 +66,16 @@ impl Database {
         let holder = super::workers::holder_process(store.log().holder());
         let mut slots = Vec::new();
         let mut log_writer_pid = None;
+        let vacuum_holder = store.garbage().holder();
+        let mut vacuum_pid = None;
         for (owner, process, pid) in registry.live_slots()? {
             let slot = registry.slot(SlotId(owner.slot))?;
             let ring = slot.ring.load(Ordering::Acquire);
             if store.log().holder() != 0 && process == holder {
                 log_writer_pid = Some(pid);
+            }
+            if vacuum_holder != 0 && process == super::workers::holder_process(vacuum_holder) {
+                vacuum_pid = Some(pid);
             }
             slots.push(SlotStatus {
                 slot: owner.slot,
@@ -76,12 +88,16 @@ impl Database {
         let session = inner.session()?;
         let rows = super::open::row_count(&session);
         inner.pool().put(session);
+        let (clock, horizon) = (store.clock().now(), registry.horizon(store.clock().word())?);
         Ok(Status {
             used_bytes: store.arena().used_bytes(),
             max_bytes: store.arena().max_bytes(),
             rows: rows?,
-            clock: store.clock().now(),
-            horizon: registry.horizon(store.clock().word())?,
+            clock,
+            horizon,
+            horizon_lag: clock.saturating_sub(horizon),
+            vacuum: store.garbage().stats(),
+            vacuum_pid,
             oldest_pid: slots
                 .iter()
                 .filter(|slot| slot.snapshot.is_some())

@@ -11,6 +11,7 @@ use crate::shm::{BlockKind, BlockState, Marker, ShmError, SweepReport, mark_swee
 use crate::sync::Ordering;
 use crate::txn::{Session, TableRef, TxnError, intent_blocks, tables};
 use std::collections::HashMap;
+use std::sync::PoisonError;
 
 /// What a check found.
 #[derive(Debug)]
@@ -43,6 +44,7 @@ impl Database {
         if inner.store.registry().has_peers()? {
             return Err(Error::Busy { reason: "other processes have the database open".to_owned() });
         }
+        let _quiet = inner.vacuum_gate.lock().unwrap_or_else(PoisonError::into_inner);
         let mut session = inner.session()?;
         let report = check(&mut session);
         inner.pool().put(session);

@@ -10,14 +10,20 @@ use crate::epoch::{BEAT_INTERVAL_NS, ProcessId, SILENCE_NS};
 use crate::sync::{AtomicBool, Ordering};
 use crate::sys::OsFileSystem;
 use crate::sys::{monotonic_ns, wait, wake};
-use crate::txn::{Session, Store, StoreCommits, reap_dead_processes};
+use crate::txn::{Session, Store, StoreCommits, Vacuum, reap_dead_processes};
 use crate::wal::{LogOptions, LogWriter, WalError};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 const REAP_INTERVAL_NS: u64 = 20_000_000;
+/// A holder of the vacuum's role that gives no sign of life for this long is replaced.
+const VACUUM_PATIENCE_NS: u64 = 2_000_000_000;
+/// The least pause between two walks of the vacuum.
+const VACUUM_PAUSE_NS: u64 = 200_000_000;
+/// Slabs of rows that the vacuum looks at before the thread does other work: about a millisecond.
+const VACUUM_SLABS: usize = 16;
 /// A log writer whose process gives no sign of life for this long is replaced; doubled by each process that has done so, for
 /// machines on which everything takes long.
 const STALL_NS: u64 = SILENCE_NS;
@@ -47,6 +53,10 @@ struct Work {
     /// Whether this process is, or is about to be, the log writer.
     in_office: Arc<AtomicBool>,
     patience_ns: u64,
+    vacuum: Option<Vacuum>,
+    next_vacuum_ns: u64,
+    /// Held while the vacuum works, and by whoever wants nothing to change.
+    gate: Arc<Mutex<()>>,
 }
 
 /// A process as the log's `holder` word names it; 0 is nobody.
@@ -77,6 +87,9 @@ impl Worker {
             writes_log: !inner.read_only,
             in_office: Arc::new(AtomicBool::new(false)),
             patience_ns: STALL_NS,
+            vacuum: None,
+            next_vacuum_ns: 0,
+            gate: Arc::clone(&inner.vacuum_gate),
         };
         let beat = Beat {
             store: Arc::clone(&store),
@@ -156,6 +169,7 @@ impl Work {
                 self.write_log(&store, &mut writer);
             }
             if stopping {
+                store.garbage().resign(holder_word(store.registry().process()));
                 if let Some(office) = writer {
                     // The mark of a clean end; without it the log is complete all the same.
                     let _ = office.close(&StoreCommits::new(&store, self.session.participant()));
@@ -168,6 +182,9 @@ impl Work {
                 let _ = reap_dead_processes(&mut self.session);
                 let _ = self.session.tidy();
             }
+            if self.writes_log {
+                self.vacuum();
+            }
             if writer.is_some() {
                 let pause = Duration::from_millis(self.config.wal_writer_delay_ms());
                 log.wait_work(seen, |word, seen| {
@@ -176,6 +193,30 @@ impl Work {
             } else {
                 std::thread::park_timeout(STANDBY_INTERVAL);
             }
+        }
+    }
+
+    /// A slice of the vacuum's work, if this process has the role and there is any.
+    fn vacuum(&mut self) {
+        let (store, now) = (Arc::clone(&self.store), monotonic_ns());
+        let garbage = store.garbage();
+        if garbage.open_requests().is_none() && self.vacuum.is_none() || now < self.next_vacuum_ns {
+            return;
+        }
+        let is_dead = |holder| store.registry().is_dead(holder_process(holder)).unwrap_or(false);
+        if !garbage.stand(holder_word(store.registry().process()), now, VACUUM_PATIENCE_NS, is_dead) {
+            self.vacuum = None;
+            return;
+        }
+        let _quiet = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.vacuum.is_none() {
+            self.vacuum = Vacuum::begin(&self.session).ok().flatten();
+        }
+        let Some(vacuum) = &mut self.vacuum else { return };
+        // After an error the next walk tries again; damage is reported to whoever works with the damaged part.
+        if vacuum.go_on(&mut self.session, VACUUM_SLABS).unwrap_or(true) {
+            self.vacuum = None;
+            self.next_vacuum_ns = monotonic_ns() + VACUUM_PAUSE_NS;
         }
     }
 

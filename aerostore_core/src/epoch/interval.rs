@@ -10,7 +10,7 @@
 //! Source  `2GE-IBR`: Wen et al., "Interval-Based Memory Reclamation", `PPoPP` 2018.
 
 use crate::epoch::{EpochError, Registry, Slot, SlotId};
-use crate::shm::{Arena, BlockRef, BlockWord, Heap, OwnerId, RelPtr, Shared, ShmError};
+use crate::shm::{Arena, BlockRef, BlockState, BlockWord, Heap, OwnerId, RelPtr, Shared, ShmError, SlabRef};
 use crate::sync::{AtomicU64, Ordering, fence};
 use std::cell::Cell;
 use std::ptr::NonNull;
@@ -235,6 +235,16 @@ impl<'a> Guard<'a> {
                 return Ok(word);
             }
         }
+    }
+
+    /// Offsets of the LIVE blocks of a slab, in address order; each stays allocated while the guard lives.
+    pub fn live_blocks(&self, slab: SlabRef) -> impl Iterator<Item = u64> {
+        let is_live = |word: BlockWord| word.state() == BlockState::Live;
+        // Most that are not are seen to be so without looking twice.
+        slab.blocks(self.arena())
+            .filter(move |(_, word)| is_live(*word))
+            .map(|(offset, _)| offset)
+            .filter(move |offset| self.block_word(*offset).is_ok_and(is_live))
     }
 
     /// Is the reservation's upper end the current epoch, as it was before the last load? If not, it is now.

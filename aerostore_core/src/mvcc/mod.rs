@@ -1,6 +1,8 @@
 //! Version chains: rows, their images over time, and the transaction records that decide which of them count.
 
 mod clock;
+#[cfg(not(loom))]
+mod garbage;
 mod record;
 #[cfg(not(loom))]
 mod row;
@@ -12,6 +14,8 @@ mod version;
 mod visibility;
 
 pub use clock::Clock;
+#[cfg(not(loom))]
+pub use garbage::{GarbageControl, VacuumStats};
 pub use record::{RecordState, TxnRecord};
 #[cfg(not(loom))]
 pub use row::RowHeader;

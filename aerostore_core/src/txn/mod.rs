@@ -22,6 +22,7 @@ mod source;
 mod store;
 mod table;
 mod transaction;
+mod vacuum;
 mod validate;
 mod write;
 
@@ -40,4 +41,5 @@ pub use source::StoreCommits;
 pub use store::{Store, SystemArea};
 pub use table::TableRef;
 pub use transaction::{Isolation, Transaction, TxnOptions};
+pub use vacuum::Vacuum;
 pub use write::{Change, Upserted};

@@ -31,6 +31,8 @@ pub(super) struct PruneQueue {
     waiting: VecDeque<Superseding>,
     /// Versions remembered since the last look.
     since_look: usize,
+    /// Whether something fell out of the queue that the vacuum has not been told of.
+    has_forgotten: bool,
     /// What has to wait for the next look, while one is taken.
     not_now: Vec<Superseding>,
 }
@@ -51,9 +53,15 @@ impl PruneQueue {
     fn remember(&mut self, superseding: Superseding) {
         if self.waiting.len() == PRUNE_QUEUE {
             self.waiting.pop_front();
+            self.has_forgotten = true;
         }
         self.waiting.push_back(superseding);
         self.since_look += 1;
+    }
+
+    /// Is nothing remembered?
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     fn pop_below(&mut self, horizon: u64) -> Option<Superseding> {
@@ -90,12 +98,17 @@ impl Session {
         }
         let PruneQueue { waiting, not_now, .. } = superseding;
         waiting.extend(not_now.drain(..));
+        let is_much_left = superseding.waiting.len() >= PRUNE_BATCH;
+        if std::mem::take(&mut superseding.has_forgotten) || is_much_left {
+            // This session may be idle from now on, or forget more.
+            store.garbage().want();
+        }
         Ok(())
     }
 }
 
 /// Cuts off what is older than `version`, which every snapshot sees, unless it `may_not` have taken effect.
-fn prune_below(
+pub(super) fn prune_below(
     guard: &Guard<'_>,
     linker: &mut Linker<'_>,
     version: BlockRef,

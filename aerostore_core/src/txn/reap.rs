@@ -50,6 +50,8 @@ impl Session {
             return Ok(());
         }
         self.reclaim_memory(dead)?;
+        // What its session remembered is garbage that nobody remembers now.
+        store.garbage().want();
         store.registry().release_slot(dead)?;
         Ok(())
     }

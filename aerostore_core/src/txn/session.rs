@@ -219,6 +219,9 @@ impl Session {
     /// When the mapping is damaged; what is left behind then is found by `mark_sweep`.
     pub fn close(mut self) -> Result<(), TxnError> {
         self.prune()?;
+        if !self.superseding.is_empty() {
+            self.store.garbage().want();
+        }
         self.records.close(&self.participant, &mut self.limbo)?;
         let deadline = crate::sys::monotonic_ns() + 2_000_000_000;
         self.out_of_line.release(self.store.log().durable_ts(), &mut self.heap);

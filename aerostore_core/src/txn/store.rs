@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::epoch::{Guard, Registry};
-use crate::mvcc::{Catalog, Clock, StallPolicy};
+use crate::mvcc::{Catalog, Clock, GarbageControl, StallPolicy};
 use crate::shm::{Arena, RelPtr, Shared, ShmError};
 use crate::txn::TxnError;
 use crate::wal::LogControl;
@@ -16,18 +16,26 @@ pub struct SystemArea {
     clock: u64,
     catalog: u64,
     log: u64,
+    garbage: u64,
     registry: u64,
 }
 
 const LINE: u64 = 64;
 const CATALOG: u64 = LINE;
 const LOG: u64 = CATALOG + size_of::<Catalog>() as u64;
-const REGISTRY: u64 = LOG + (size_of::<LogControl>() as u64).next_multiple_of(256);
+const GARBAGE: u64 = LOG + (size_of::<LogControl>() as u64).next_multiple_of(LINE);
+const REGISTRY: u64 = (GARBAGE + size_of::<GarbageControl>() as u64).next_multiple_of(256);
 
 impl SystemArea {
     /// The parts of the area that begins at `start`.
     pub fn at(start: u64) -> Self {
-        Self { clock: start, catalog: start + CATALOG, log: start + LOG, registry: start + REGISTRY }
+        Self {
+            clock: start,
+            catalog: start + CATALOG,
+            log: start + LOG,
+            garbage: start + GARBAGE,
+            registry: start + REGISTRY,
+        }
     }
 
     /// Bytes needed.
@@ -67,6 +75,7 @@ impl Store {
         arena.resolve(RelPtr::<Clock>::new(system.clock))?;
         arena.resolve(RelPtr::<Catalog>::new(system.catalog))?;
         arena.resolve(RelPtr::<LogControl>::new(system.log))?;
+        arena.resolve(RelPtr::<GarbageControl>::new(system.garbage))?;
         Ok(Self { arena, registry, system, stall: StallPolicy::default(), ring_bytes })
     }
 
@@ -108,6 +117,12 @@ impl Store {
     #[inline]
     pub fn log(&self) -> &LogControl {
         self.fixed(self.system.log)
+    }
+
+    /// The vacuum's shared state.
+    #[inline]
+    pub fn garbage(&self) -> &GarbageControl {
+        self.fixed(self.system.garbage)
     }
 
     /// The hash of the key of the row at `row`.

@@ -6,7 +6,7 @@ use crate::epoch::Guard;
 use crate::index::{Found, key};
 use crate::mvcc::{Resolved, RowHeader, TxnRecord, VersionRef, visible_at};
 use crate::row::{RowView, Value};
-use crate::shm::{BlockRef, BlockState, ShmError, tagged_slabs};
+use crate::shm::{BlockRef, ShmError, tagged_slabs};
 use crate::sync::Ordering;
 use crate::txn::read_set::{MissingRead, RowPredicate, RowRead, ScanRead};
 use crate::txn::{Session, Store, TableRef, TxnError};
@@ -315,9 +315,7 @@ impl Scan<'_> {
         let mut rows = Vec::with_capacity(SCAN_AHEAD);
         for slab in slabs {
             let guard = participant.pin();
-            let is_live =
-                |offset: &u64| guard.block_word(*offset).is_ok_and(|word| word.state() == BlockState::Live);
-            let mut blocks = slab.blocks(participant.arena()).map(|(offset, _)| offset).filter(is_live);
+            let mut blocks = guard.live_blocks(slab);
             loop {
                 rows.clear();
                 for offset in blocks.by_ref().take(SCAN_AHEAD) {

@@ -8,7 +8,7 @@
 use crate::epoch::{Guard, Participant};
 use crate::index::key;
 use crate::mvcc::{RowHeader, TxnRecord, VersionRef, newest_committed};
-use crate::shm::{BlockState, tagged_slabs};
+use crate::shm::tagged_slabs;
 use crate::sync::Ordering;
 use crate::sys::coarse_ns;
 use crate::txn::read_set::{MissingRead, ReadSet, RowRead, ScanRead};
@@ -115,10 +115,8 @@ impl Check<'_> {
         for slab in slabs {
             let guard = participant.pin();
             self.touch(&guard)?;
-            for (offset, _) in slab.blocks(participant.arena()) {
-                if guard.block_word(offset)?.state() == BlockState::Live {
-                    self.scanned_row(&guard, read, offset)?;
-                }
+            for offset in guard.live_blocks(slab) {
+                self.scanned_row(&guard, read, offset)?;
             }
         }
         Ok(())

@@ -1,0 +1,107 @@
+//! The vacuum's shared state: who runs it, whether it is wanted, what it has done.
+
+use crate::shm::Shared;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use std::mem::size_of;
+
+/// What every process knows of the vacuum. The role has one holder at a time; two at once would only do work twice.
+#[repr(C)]
+pub struct GarbageControl {
+    /// Process that has the role, in the form of the log's holder word; 0 while nobody has it.
+    holder: AtomicU32,
+    _pad: u32,
+    /// Monotonic nanoseconds of the holder's last sign of life.
+    heartbeat_ns: AtomicU64,
+    /// How often somebody has left garbage that only a walk over the rows finds.
+    wanted: AtomicU64,
+    /// The count up to which walks have found everything.
+    done: AtomicU64,
+    passes: AtomicU64,
+    rows_removed: AtomicU64,
+    chains_cut: AtomicU64,
+    _reserved: u64,
+}
+
+const _: () = assert!(size_of::<GarbageControl>() == 64);
+
+// SAFETY: repr(C), atomics and padding only; all-zero is a vacuum that nobody runs or wants.
+unsafe impl Shared for GarbageControl {}
+
+/// Figures of the vacuum, of all processes since the mapping was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VacuumStats {
+    /// Walks over all rows.
+    pub passes: u64,
+    /// Rows it has removed.
+    pub rows_removed: u64,
+    /// Chains it has cut superseded versions off.
+    pub chains_cut: u64,
+    /// Whether there may be garbage that no session remembers.
+    pub is_wanted: bool,
+}
+
+impl GarbageControl {
+    /// Asks for a walk.
+    pub fn want(&self) {
+        // Release: what was left lies there for whoever sees the count.
+        self.wanted.fetch_add(1, Ordering::Release);
+    }
+
+    /// The requests so far, if any is open.
+    pub fn open_requests(&self) -> Option<u64> {
+        let wanted = self.wanted.load(Ordering::Acquire);
+        (wanted != self.done.load(Ordering::Relaxed)).then_some(wanted)
+    }
+
+    /// Who has the role, or 0.
+    pub fn holder(&self) -> u32 {
+        self.holder.load(Ordering::Acquire)
+    }
+
+    /// Gives a sign of life in the role, or takes it from one who is dead or has been silent for longer than `patience_ns`.
+    /// True for who has it then.
+    pub fn stand(&self, me: u32, now_ns: u64, patience_ns: u64, is_dead: impl FnOnce(u32) -> bool) -> bool {
+        let holder = self.holder();
+        if holder != me {
+            let silence_ns = now_ns.saturating_sub(self.heartbeat_ns.load(Ordering::Relaxed));
+            let is_free = holder == 0 || silence_ns > patience_ns || is_dead(holder);
+            if !is_free
+                || self.holder.compare_exchange(holder, me, Ordering::AcqRel, Ordering::Acquire).is_err()
+            {
+                return false;
+            }
+        }
+        self.heartbeat_ns.store(now_ns, Ordering::Relaxed);
+        true
+    }
+
+    /// Gives the role up.
+    pub fn resign(&self, me: u32) {
+        let _ = self.holder.compare_exchange(me, 0, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Counts what a part of a walk has done.
+    pub fn count(&self, rows_removed: u64, chains_cut: u64) {
+        // Relaxed: figures for people.
+        self.rows_removed.fetch_add(rows_removed, Ordering::Relaxed);
+        self.chains_cut.fetch_add(chains_cut, Ordering::Relaxed);
+    }
+
+    /// A walk that began after `requests` is over; with nothing left, they are done.
+    pub fn count_pass(&self, requests: u64, is_all_done: bool) {
+        self.passes.fetch_add(1, Ordering::Relaxed);
+        if is_all_done {
+            self.done.fetch_max(requests, Ordering::Relaxed);
+        }
+    }
+
+    /// Figures.
+    pub fn stats(&self) -> VacuumStats {
+        VacuumStats {
+            passes: self.passes.load(Ordering::Relaxed),
+            rows_removed: self.rows_removed.load(Ordering::Relaxed),
+            chains_cut: self.chains_cut.load(Ordering::Relaxed),
+            is_wanted: self.open_requests().is_some(),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The vacuum: walks over all rows and finds the garbage that no session remembers, because its process is dead, or it
+//! remembered too much.
+//!
+//! Rules       every step is one that a session takes with its own garbage (`txn::prune`, `txn::remove`), and harmless when several
+//!             take it at once, or one that was stopped takes it late. So the role needs no lock: it only saves work.
+//! Cost        a walk is cut into slices of some slabs, each an operation of its own: readers' and writers' garbage is never held
+//!             back for longer than that, and the thread does other work in between.
+
+#![forbid(unsafe_code)]
+
+use crate::epoch::Guard;
+use crate::mvcc::{BeginWord, NEVER, RowHeader, TableState, VersionRef};
+use crate::shm::{Reserve, SlabRef, tagged_slabs};
+use crate::txn::link::Linker;
+use crate::txn::prune::prune_below;
+use crate::txn::remove::{Removal, remove_row};
+use crate::txn::{Session, Store, TxnError};
+
+/// One walk over the rows of all tables.
+pub struct Vacuum {
+    slabs: Vec<SlabRef>,
+    requests: u64,
+    is_all_done: bool,
+}
+
+/// What a slice of a walk has done.
+#[derive(Default)]
+struct Slice {
+    rows_removed: u64,
+    chains_cut: u64,
+    /// Whether garbage has to stay for the sake of somebody's snapshot or transaction.
+    leaves_some: bool,
+}
+
+impl Vacuum {
+    /// Begins a walk if one is asked for.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    pub fn begin(session: &Session) -> Result<Option<Self>, TxnError> {
+        let store = session.store();
+        let Some(requests) = store.garbage().open_requests() else { return Ok(None) };
+        let guard = session.participant().pin();
+        let mut slabs = Vec::new();
+        for (_, root) in store.catalog().tables(&guard)? {
+            if root.state() == TableState::Live {
+                slabs.extend(tagged_slabs(store.arena(), &root.rows)?);
+            }
+        }
+        Ok(Some(Self { slabs, requests, is_all_done: true }))
+    }
+
+    /// Goes on with up to `slabs` slabs of rows; true when the walk is over.
+    ///
+    /// # Errors
+    /// `OutOfSpace`; when the mapping is damaged.
+    pub fn go_on(&mut self, session: &mut Session, slabs: usize) -> Result<bool, TxnError> {
+        for _ in 0..slabs {
+            let Some(slab) = self.slabs.pop() else { break };
+            let slice = session.vacuum_slab(slab)?;
+            self.is_all_done &= !slice.leaves_some;
+            session.store.garbage().count(slice.rows_removed, slice.chains_cut);
+        }
+        if !self.slabs.is_empty() {
+            return Ok(false);
+        }
+        session.store.garbage().count_pass(self.requests, self.is_all_done);
+        Ok(true)
+    }
+}
+
+impl Session {
+    fn vacuum_slab(&mut self, slab: SlabRef) -> Result<Slice, TxnError> {
+        let horizon = self.store.registry().horizon(self.store.clock().word())?;
+        let mut slice = Slice::default();
+        let Self { store, participant, heap, limbo, .. } = self;
+        {
+            let guard = participant.pin();
+            for offset in guard.live_blocks(slab) {
+                let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
+                slice.row(&guard, store, &mut linker, offset, horizon)?;
+            }
+        }
+        limbo.collect(participant, heap)?;
+        Ok(slice)
+    }
+}
+
+impl Slice {
+    fn row(
+        &mut self,
+        guard: &Guard<'_>,
+        store: &Store,
+        linker: &mut Linker<'_>,
+        row: u64,
+        horizon: u64,
+    ) -> Result<(), TxnError> {
+        let header: &RowHeader = guard.resolve(row)?;
+        let head = guard.protect(&header.head);
+        if head == 0 {
+            return Ok(()); // its remover is at it, or will be reaped
+        }
+        let newest = VersionRef::resolve(guard, head)?;
+        let begin = newest.begin(guard);
+        if newest.is_tombstone() || begin == BeginWord::Stamped(NEVER) {
+            match remove_row(guard, store, linker, guard.arena().block_ref(head)?, horizon)? {
+                Removal::Done => {
+                    self.rows_removed += 1;
+                    return Ok(());
+                }
+                Removal::NotNow | Removal::No => self.leaves_some = true,
+            }
+        }
+        // The newest version that every snapshot sees, or a newer one.
+        let mut at = head;
+        while at != 0 {
+            let version = VersionRef::resolve(guard, at)?;
+            let next = version.next(guard);
+            if matches!(version.begin(guard), BeginWord::Stamped(begin) if begin <= horizon) {
+                if next != 0 {
+                    prune_below(guard, linker, guard.arena().block_ref(at)?, false)?;
+                    self.chains_cut += 1;
+                }
+                break;
+            }
+            at = next;
+        }
+        self.leaves_some |= at != head;
+        Ok(())
+    }
+}
