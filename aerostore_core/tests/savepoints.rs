@@ -3,7 +3,9 @@
 
 mod common;
 
-use aerostore_core::db::{Database, Error, ErrorKind, OpenMode, Savepoint, Table, Transaction, TxnOptions};
+use aerostore_core::db::{
+    Database, Error, ErrorKind, Isolation, OpenMode, Savepoint, Table, Transaction, TxnOptions,
+};
 use aerostore_core::row::Value;
 use common::{Place, flight, flight_schema};
 use std::collections::BTreeMap;
@@ -166,7 +168,9 @@ fn a_savepoint_that_is_gone_is_refused() {
 #[test]
 fn a_rollback_frees_rows_for_others_but_keeps_those_from_before() {
     let world = world("sp-locks");
-    let mut txn = world.begin();
+    // Under snapshot isolation: a serializable one has seen row 2, if only that it was there to be changed.
+    let options = TxnOptions { isolation: Isolation::Snapshot, ..TxnOptions::default() };
+    let mut txn = world.db.begin(options).unwrap();
     world.set(&mut txn, "1", 11);
     let mark = txn.savepoint().unwrap();
     world.set(&mut txn, "1", 12);

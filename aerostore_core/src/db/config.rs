@@ -46,15 +46,24 @@ impl ConfigKey {
 }
 
 /// Every setting.
-pub const CONFIG_KEYS: [ConfigKey; 3] = [
+pub const CONFIG_KEYS: [ConfigKey; 5] = [
     ConfigKey { name: "synchronous_commit", kind: Kind::OnOff { default: true } },
     ConfigKey { name: "wal_writer_delay_ms", kind: Kind::Number { default: 10, min: 1, max: 10_000 } },
     ConfigKey { name: "retry_limit", kind: Kind::Number { default: 100, min: 0, max: 1_000_000 } },
+    ConfigKey { name: "lock_timeout", kind: Kind::Number { default: 1_000, min: 1, max: 86_400_000 } },
+    ConfigKey {
+        name: "idle_in_transaction_timeout",
+        kind: Kind::Number { default: 0, min: 0, max: 86_400_000 },
+    },
 ];
 
 const SYNCHRONOUS_COMMIT: usize = 0;
 const WAL_WRITER_DELAY: usize = 1;
 const RETRY_LIMIT: usize = 2;
+/// Milliseconds a transaction queues for a row.
+const LOCK_TIMEOUT: usize = 3;
+/// Milliseconds a transaction may stand between two calls; 0 for any time.
+const IDLE_TIMEOUT: usize = 4;
 
 /// The settings of a process.
 pub(super) struct Config {
@@ -90,6 +99,14 @@ impl Config {
 
     pub(super) fn retry_limit(&self) -> u64 {
         self.value(RETRY_LIMIT)
+    }
+
+    pub(super) fn lock_timeout_ns(&self) -> u64 {
+        self.value(LOCK_TIMEOUT) * 1_000_000
+    }
+
+    pub(super) fn idle_timeout_ms(&self) -> u64 {
+        self.value(IDLE_TIMEOUT)
     }
 
     fn index(name: &str) -> Result<usize, Error> {
@@ -139,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_value_is_judged_without_a_database() {
-        let [commit, delay, _] = CONFIG_KEYS;
+        let [commit, delay, ..] = CONFIG_KEYS;
         assert!(commit.accepts("off") && !commit.accepts("perhaps"));
         assert!(delay.accepts("10000") && !delay.accepts("10001") && !delay.accepts(""));
     }

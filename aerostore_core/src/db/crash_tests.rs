@@ -206,3 +206,41 @@ fn a_death_while_savepoints_are_committed_leaves_all_or_nothing() {
     println!("{points} points");
     assert_eq!(scene.rows(), rows(&[("A", 12), ("N", 2)]));
 }
+
+/// The owner of a row dies at every point of its commit while another transaction queues for the row.
+#[test]
+fn a_death_while_a_row_is_handed_over_leaves_it_to_the_waiter() {
+    let scene = Scene::new("hand-over");
+    let before = rows(&[("A", 1), ("B", 2)]);
+    for point in (1..).step_by(3) {
+        scene.reset(&before);
+        let mut txn = Transaction::begin(scene.session(), TxnOptions::default());
+        let owner = txn.owner().unwrap();
+        set(&mut txn, scene.table(), "A", 10).unwrap();
+        let survived = std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                let mut txn = scene.db().begin(TxnOptions::default()).unwrap();
+                let mut row = txn.lock_for_update(scene.table(), Value::Str("A")).unwrap().unwrap();
+                let seen = row.read(|row| row.get(1).as_i64().unwrap()).unwrap().unwrap();
+                txn.set(scene.table(), Value::Str("B"), &[(1, Value::I64(seen))]).unwrap();
+                txn.commit().unwrap();
+            });
+            while !txn.has_waiters() {
+                std::thread::yield_now();
+            }
+            let survived = survives(point, || txn.commit(false).map(|_| ()).unwrap());
+            std::mem::forget(txn);
+            scene.reap(owner, point % 23 + 1);
+            waiter.join().unwrap();
+            survived
+        });
+        let left = scene.rows();
+        let expected = [rows(&[("A", 1), ("B", 1)]), rows(&[("A", 10), ("B", 10)])];
+        assert!(expected.contains(&left), "point {point}: {left:?}");
+        let report = scene.db().verify().unwrap();
+        assert!(report.is_clean(), "point {point}: {report:#?}");
+        if survived {
+            return;
+        }
+    }
+}

@@ -11,7 +11,6 @@ use crate::db::{Error, Table, Transaction};
 use crate::row::Schema;
 use crate::sync::{AtomicBool, Ordering};
 use crate::sys::is_forked_child;
-use crate::sys::monotonic_ns;
 use crate::txn::{self, Session, Store, TxnOptions};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -265,32 +264,6 @@ impl Database {
         Ok(Transaction::new(txn::Transaction::begin(session, options), Arc::clone(&self.0)))
     }
 
-    /// Runs `work` in a transaction and commits it; runs it again when it meets a conflict, after a pause that grows, up
-    /// to the setting `retry_limit`.
-    ///
-    /// # Errors
-    /// What `work` says; `Serialization` when the retries are used up.
-    pub fn transaction<R>(
-        &self,
-        options: TxnOptions,
-        mut work: impl FnMut(&mut Transaction) -> Result<R, Error>,
-    ) -> Result<R, Error> {
-        let mut backoff = txn::RetryBackoff::new(monotonic_ns());
-        let limit = self.0.config.retry_limit();
-        let mut tries = 0;
-        loop {
-            let mut txn = self.begin(options)?;
-            let outcome = work(&mut txn).and_then(|value| txn.commit().map(|_| value));
-            match outcome {
-                Err(error) if error.is_retryable() && tries < limit => {
-                    tries += 1;
-                    std::thread::sleep(backoff.next_pause());
-                }
-                outcome => return outcome,
-            }
-        }
-    }
-
     /// Waits until everything committed so far is on disk.
     ///
     /// # Errors
@@ -306,7 +279,9 @@ impl Database {
     /// # Errors
     /// `Config`, which says what is allowed.
     pub fn set_config(&self, name: &str, value: &str) -> Result<(), Error> {
-        self.0.config.set(name, value)
+        self.0.config.set(name, value)?;
+        self.0.store.set_lock_timeout_ns(self.0.config.lock_timeout_ns());
+        Ok(())
     }
 
     /// The value of a setting.

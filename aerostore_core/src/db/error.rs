@@ -133,6 +133,20 @@ pub enum Error {
         /// What was expected.
         reason: String,
     },
+    /// A transaction has met conflicts as often as its policy allows to run it.
+    RetriesExhausted {
+        /// How often it was run.
+        tries: u32,
+        /// The last conflict.
+        last: Box<Error>,
+    },
+    /// A transaction was not used for longer than the setting `idle_in_transaction_timeout` allows; it was rolled back.
+    IdleTimeout {
+        /// Milliseconds between two uses.
+        idle_ms: u64,
+        /// Milliseconds allowed.
+        limit_ms: u64,
+    },
     /// The database was closed.
     Closed,
     /// The handle was made before `fork`.
@@ -154,26 +168,43 @@ impl Error {
             Self::Busy { .. } => ErrorKind::Busy,
             Self::NoTable { .. } | Self::NoDatabase { .. } => ErrorKind::NotFound,
             Self::Config { .. } => ErrorKind::Config,
-            Self::Closed => ErrorKind::Closed,
+            Self::RetriesExhausted { last, .. } => last.kind(),
+            Self::IdleTimeout { .. } | Self::Closed => ErrorKind::Closed,
             Self::Forked => ErrorKind::Forked,
+        }
+    }
+
+    /// Was it a conflict over rows, which locking them first would have avoided?
+    pub(super) fn is_row_conflict(&self) -> bool {
+        match self {
+            Self::Txn(error) => error.is_row_conflict(),
+            _ => false,
         }
     }
 
     /// Is it worth running the same transaction again?
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Txn(error) if error.is_retryable())
+        match self {
+            Self::Txn(error) => error.is_retryable(),
+            // Later, perhaps.
+            Self::RetriesExhausted { last, .. } => last.is_retryable(),
+            _ => false,
+        }
     }
 }
 
 fn txn_kind(error: &TxnError) -> ErrorKind {
     match error {
-        TxnError::Serialization { .. } | TxnError::ForcedAbort => ErrorKind::Serialization,
+        TxnError::Serialization { .. } | TxnError::ForcedAbort | TxnError::Deadlock { .. } => {
+            ErrorKind::Serialization
+        }
         TxnError::Duplicate { .. } | TxnError::TableExists { .. } => ErrorKind::Duplicate,
         TxnError::ReadOnly | TxnError::LogReadOnly => ErrorKind::ReadOnly,
         TxnError::LogFault { errno } if *errno == libc::ENOSPC => ErrorKind::Space,
         TxnError::LogFault { .. } | TxnError::LogStuck => ErrorKind::Io,
         TxnError::BadRedo { .. } => ErrorKind::Corrupt,
         TxnError::Ended => ErrorKind::Closed,
+        TxnError::LockTimeout { .. } => ErrorKind::Busy,
         TxnError::NoSavepoint => ErrorKind::NotFound,
         TxnError::TooLarge { .. } => ErrorKind::Space,
         TxnError::KeyChanged { .. } => ErrorKind::Type,
@@ -239,6 +270,16 @@ impl fmt::Display for Error {
                 write!(f, "no database in {}, and a read-only handle does not make one", dir.display())
             }
             Self::NoTable { name } => write!(f, "no table named \"{name}\""),
+            Self::RetriesExhausted { tries, last } => {
+                write!(
+                    f,
+                    "the transaction was run {tries} times and met a conflict each time; the last: {last}"
+                )
+            }
+            Self::IdleTimeout { idle_ms, limit_ms } => write!(
+                f,
+                "the transaction was rolled back: it was not used for {idle_ms} ms, and {limit_ms} are allowed"
+            ),
             Self::Closed => f.write_str("the database is closed"),
             Self::Forked => {
                 f.write_str("this handle was made before fork(); open the database again in the child")
@@ -255,6 +296,7 @@ impl std::error::Error for Error {
             Self::Shm(error) => Some(error),
             Self::Sys(error) => Some(error),
             Self::File { source, .. } => Some(source),
+            Self::RetriesExhausted { last, .. } => Some(last.as_ref()),
             _ => None,
         }
     }

@@ -97,10 +97,6 @@ fn put(txn: &mut Transaction, table: &Table, name: &str, value: i64) -> Result<(
     txn.set(table, Value::Str(name), &[(1, Value::I64(value))]).map(|_| ())
 }
 
-fn get(txn: &mut Transaction, table: &Table, name: &str) -> Option<i64> {
-    txn.get(table, Value::Str(name), |row| row.get(1).as_i64().unwrap()).unwrap()
-}
-
 fn put_all(db: &Database, table: &Table, rows: &[(String, i64)]) {
     db.transaction(TxnOptions::default(), |txn| {
         rows.iter().try_for_each(|(name, value)| put(txn, table, name, *value))
@@ -111,7 +107,12 @@ fn put_all(db: &Database, table: &Table, rows: &[(String, i64)]) {
 fn transfer(db: &Database, table: &Table, from: u64, to: u64) -> Result<(), Error> {
     db.transaction(TxnOptions::default(), |txn| {
         let (from, to) = (format!("A{from}"), format!("A{to}"));
-        let (left, right) = (get(txn, table, &from).unwrap(), get(txn, table, &to).unwrap());
+        let mut balance = |name| {
+            // A conflict here, too, is for the retry: the row may have to be locked before it is read.
+            let found = txn.get(table, Value::Str(name), |row| row.get(1).as_i64().unwrap())?;
+            Ok::<i64, Error>(found.unwrap())
+        };
+        let (left, right) = (balance(&from)?, balance(&to)?);
         if from == to {
             return Ok(());
         }

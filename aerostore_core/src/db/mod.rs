@@ -1,5 +1,6 @@
 //! The database as its users hold it: open, tables, transactions, background work.
 
+mod batch;
 mod builder;
 mod config;
 #[cfg(test)]
@@ -10,8 +11,10 @@ mod error;
 mod fault_tests;
 mod identity;
 pub mod ingest;
+mod lock;
 mod open;
 mod pool;
+mod retry;
 #[cfg(all(test, not(loom)))]
 mod schedule_tests;
 mod search;
@@ -24,10 +27,13 @@ mod workers;
 #[cfg(test)]
 mod garbage_tests;
 
+pub use batch::{Applied, Operation};
 pub use builder::DatabaseBuilder;
 pub use config::{CONFIG_KEYS, ConfigKey};
 pub use database::{BootReport, Database, OpenMode};
 pub use error::{Error, ErrorKind};
+pub use lock::RowLock;
+pub use retry::RetryPolicy;
 pub use status::{SlotStatus, Status};
 pub use table::Table;
 pub use transaction::Transaction;

@@ -3,29 +3,64 @@
 #![forbid(unsafe_code)]
 
 use crate::db::database::Inner;
-use crate::db::{Error, Table};
+use crate::db::{Error, RowLock, Table};
 use crate::row::{RowImage, RowView, Value};
+use crate::sys::monotonic_ns;
 use crate::txn::{self, Change, RowPredicate, Savepoint, TxnError, TxnOptions, Upserted};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref, DerefMut};
 use std::sync::Arc;
 
 /// A transaction. Rolled back when dropped; its session then serves the next one.
 pub struct Transaction {
     inner: Option<txn::Transaction>,
     database: Arc<Inner>,
+    /// Monotonic nanoseconds of the last use, while there is a limit on the time between two; else 0.
+    used_ns: u64,
 }
 
 impl Transaction {
     pub(super) fn new(inner: txn::Transaction, database: Arc<Inner>) -> Self {
-        Self { inner: Some(inner), database }
+        let used_ns = if database.config.idle_timeout_ms() == 0 { 0 } else { monotonic_ns() };
+        Self { inner: Some(inner), database, used_ns }
     }
 
-    fn open(&mut self) -> Result<&mut txn::Transaction, Error> {
-        self.database.check_open()?;
+    /// See [`txn::Transaction::repeat`].
+    pub(super) fn repeat(&mut self, seniority: &mut Option<u64>, pessimistic: bool) {
+        if let Some(inner) = &mut self.inner {
+            let seniority = *seniority.get_or_insert(inner.snapshot());
+            inner.repeat(seniority, pessimistic);
+        }
+    }
+
+    fn open(&mut self) -> Result<InUse<'_>, Error> {
+        let timed = self.check()?;
         match &mut self.inner {
-            Some(inner) => Ok(inner),
+            Some(inner) => Ok(InUse { inner, used_ns: if timed { Some(&mut self.used_ns) } else { None } }),
             None => Err(Error::Txn(TxnError::Ended)),
         }
+    }
+
+    /// May it be used? Says whether there is a limit on the time between two uses.
+    fn check(&mut self) -> Result<bool, Error> {
+        self.database.check_open()?;
+        let limit_ms = self.database.config.idle_timeout_ms();
+        if limit_ms != 0 {
+            self.check_idle(limit_ms)?;
+        }
+        Ok(limit_ms != 0)
+    }
+
+    #[cold]
+    fn check_idle(&mut self, limit_ms: u64) -> Result<(), Error> {
+        let idle_ms = monotonic_ns().saturating_sub(self.used_ns) / 1_000_000;
+        if self.used_ns == 0 || idle_ms < limit_ms {
+            return Ok(());
+        }
+        let Some(inner) = self.inner.take() else { return Ok(()) };
+        if let Some(session) = inner.into_session() {
+            self.database.pool().put(session);
+        }
+        Err(Error::IdleTimeout { idle_ms, limit_ms })
     }
 
     /// The options it was begun with.
@@ -33,10 +68,11 @@ impl Transaction {
         self.inner.as_ref().map(txn::Transaction::options).unwrap_or_default()
     }
 
-    /// Calls `f` with the row of that key, as this transaction sees it.
+    /// Calls `f` with the row of that key, as this transaction sees it. In a run of [`Database::transaction`](crate::db::Database)
+    /// that queues for the row, it is locked first.
     ///
     /// # Errors
-    /// `Type` for a key of the wrong type; `Closed`.
+    /// `Type` for a key of the wrong type; `Serialization` and `Busy` as for a lock; `Closed`.
     pub fn get<R>(
         &mut self,
         table: &Table,
@@ -138,6 +174,23 @@ impl Transaction {
         Ok(self.open()?.count(&table.0)?)
     }
 
+    /// Owns the row of that key, waiting for whoever has it, and returns it for reading and writing as it is now; `None` when
+    /// there is no such row. It stays this transaction's until the end, or until a rollback to a savepoint made before.
+    ///
+    /// Whoever waits longer than the setting `lock_timeout` gets `Busy`; of those who wait for each other the youngest gets
+    /// `Serialization`. Both may be run again.
+    ///
+    /// # Errors
+    /// As above; `Serialization` when something read before has changed; `Type`; `ReadOnly`; `Closed`.
+    pub fn lock_for_update<'a>(
+        &'a mut self,
+        table: &'a Table,
+        key: Value<'a>,
+    ) -> Result<Option<RowLock<'a>>, Error> {
+        let found = self.open()?.lock_for_update(&table.0, key, |_| ())?;
+        Ok(found.map(|()| RowLock::new(self, table, key)))
+    }
+
     /// Marks this place, to come back to by [`Transaction::rollback_to`]. Savepoints nest.
     ///
     /// # Errors
@@ -171,7 +224,8 @@ impl Transaction {
     pub fn commit(mut self) -> Result<u64, Error> {
         let synchronous =
             self.options().synchronous_commit.unwrap_or_else(|| self.database.synchronous_commit());
-        let txn = self.open()?;
+        self.check()?;
+        let txn = self.inner.as_mut().ok_or(TxnError::Ended)?;
         let writes = txn.has_writes();
         let outcome = txn.commit(synchronous);
         // After an error of the log the transaction has taken effect.
@@ -184,6 +238,38 @@ impl Transaction {
     /// Undoes everything.
     pub fn rollback(self) {
         drop(self);
+    }
+}
+
+/// A transaction while it is used: not idle.
+struct InUse<'a> {
+    inner: &'a mut txn::Transaction,
+    /// Where the time of this use goes, if anybody wants to know.
+    used_ns: Option<&'a mut u64>,
+}
+
+impl Deref for InUse<'_> {
+    type Target = txn::Transaction;
+
+    #[inline]
+    fn deref(&self) -> &txn::Transaction {
+        self.inner
+    }
+}
+
+impl DerefMut for InUse<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut txn::Transaction {
+        self.inner
+    }
+}
+
+impl Drop for InUse<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(used_ns) = &mut self.used_ns {
+            **used_ns = monotonic_ns();
+        }
     }
 }
 

@@ -11,9 +11,11 @@
 //!         timestamps (Lim et al., SIGMOD 2017); PENDING before the timestamp is ours, found necessary by model checking.
 
 use crate::mvcc::Clock;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sys;
 #[cfg(not(loom))]
 use std::mem::size_of;
+use std::time::Duration;
 
 const ACTIVE: u64 = 0;
 const PENDING: u64 = 1;
@@ -21,6 +23,8 @@ const PREPARED: u64 = 2;
 const COMMITTED: u64 = 3;
 const ABORTED: u64 = 4;
 const STATE_BITS: u32 = 3;
+/// Flag of `TxnRecord::waits_for`.
+const GRANTED: u64 = 1;
 
 /// What a record's word says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,11 +84,19 @@ pub struct TxnRecord {
     word: AtomicU64,
     /// Slot of the owner in bits 0..16, its incarnation above: whose death leaves this record behind.
     owner: AtomicU64,
-    /// Reserved for the record this one waits for (deadlock detection), or 0.
+    /// The row this transaction waits for, with `GRANTED` once it has been handed over; or 0.
     waits_for: AtomicU64,
     /// Monotonic nanoseconds of the owner's last step, to a few milliseconds.
     touched_ns: AtomicU64,
-    _reserved: [u64; 4],
+    /// Changes when the owner of the row waited for has something to say; the waiter sleeps on it.
+    turn: AtomicU32,
+    /// 1 when somebody waits for a row of this transaction.
+    waiters: AtomicU32,
+    /// When it began, as a timestamp: the larger, the younger. Set before the first wait.
+    seniority: AtomicU64,
+    /// Monotonic nanoseconds when the wait began.
+    waits_since_ns: AtomicU64,
+    _reserved: u64,
 }
 
 #[cfg(not(loom))]
@@ -103,7 +115,11 @@ impl TxnRecord {
             owner: AtomicU64::new(0),
             waits_for: AtomicU64::new(0),
             touched_ns: AtomicU64::new(0),
-            _reserved: [0; 4],
+            turn: AtomicU32::new(0),
+            waiters: AtomicU32::new(0),
+            seniority: AtomicU64::new(0),
+            waits_since_ns: AtomicU64::new(0),
+            _reserved: 0,
         }
     }
 
@@ -111,6 +127,7 @@ impl TxnRecord {
     pub fn init(&self, slot: u16, incarnation: u32, now_ns: u64) {
         self.owner.store(u64::from(slot) | u64::from(incarnation) << 16, Ordering::Relaxed);
         self.waits_for.store(0, Ordering::Relaxed);
+        self.waiters.store(0, Ordering::Relaxed);
         self.touch(now_ns);
         self.word.store(ACTIVE, Ordering::Release);
     }
@@ -120,6 +137,69 @@ impl TxnRecord {
     pub fn touch(&self, now_ns: u64) {
         // Relaxed: only how long it stands still matters.
         self.touched_ns.store(now_ns, Ordering::Relaxed);
+    }
+
+    /// The transaction waits for `row`, since `since_ns`. L1 orders this before its look at the row's owner.
+    pub fn begin_wait(&self, row: u64, seniority: u64, since_ns: u64) {
+        self.seniority.store(seniority, Ordering::Relaxed);
+        self.waits_since_ns.store(since_ns, Ordering::Relaxed);
+        self.waits_for.store(row, Ordering::SeqCst);
+    }
+
+    /// It does not wait any more; true when the row was granted before.
+    pub fn end_wait(&self) -> bool {
+        self.waits_for.swap(0, Ordering::SeqCst) & GRANTED != 0
+    }
+
+    /// Marks the row it waits for as granted; false when it does not wait for that row any more, or it is granted already.
+    pub fn grant(&self, row: u64) -> bool {
+        self.waits_for.compare_exchange(row, row | GRANTED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// The row it waits for, unless that is granted.
+    pub fn waits_for(&self) -> Option<u64> {
+        match self.waits_for.load(Ordering::SeqCst) {
+            0 => None,
+            row if row & GRANTED != 0 => None,
+            row => Some(row),
+        }
+    }
+
+    /// When it began to wait.
+    pub fn waits_since_ns(&self) -> u64 {
+        self.waits_since_ns.load(Ordering::Relaxed)
+    }
+
+    /// When it began; of one that waits.
+    pub fn seniority(&self) -> u64 {
+        self.seniority.load(Ordering::Relaxed)
+    }
+
+    /// Somebody waits for a row of this transaction.
+    pub fn announce_waiter(&self) {
+        self.waiters.store(1, Ordering::SeqCst);
+    }
+
+    /// Does somebody wait for a row of this transaction? To be asked after the decision (L1).
+    #[inline]
+    pub fn has_waiters(&self) -> bool {
+        self.waiters.load(Ordering::SeqCst) != 0
+    }
+
+    /// The word to sleep on.
+    pub fn turn(&self) -> u32 {
+        self.turn.load(Ordering::SeqCst)
+    }
+
+    /// Sleeps while the word is `seen`.
+    pub fn sleep(&self, seen: u32, limit: Duration) {
+        sys::wait(&self.turn, seen, Some(limit));
+    }
+
+    /// Wakes the transaction from its sleep.
+    pub fn wake(&self) {
+        self.turn.fetch_add(1, Ordering::SeqCst);
+        sys::wake(&self.turn, 1);
     }
 
     /// Nanoseconds since the owner's last step.

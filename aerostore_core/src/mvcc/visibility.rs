@@ -72,6 +72,11 @@ impl Stall {
         Ok(())
     }
 
+    /// Are the busy rounds over?
+    pub fn has_spun(&self) -> bool {
+        self.rounds >= self.policy.spins
+    }
+
     /// Nanoseconds waited so far, not counting the busy rounds.
     pub fn waited_ns(&self) -> u64 {
         self.waited_ns

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::mvcc::{RecordState, VersionRef};
+use crate::mvcc::{RecordState, TxnRecord, VersionRef};
 use crate::shm::BlockRef;
 use crate::sync::Ordering;
 use crate::sys::coarse_ns;
@@ -64,9 +64,15 @@ impl Transaction {
                 return Err(error);
             }
         };
-        let Session { store, participant, buffers, .. } = session;
+        let Session { store, participant, buffers, hot, .. } = session;
         if self.options.isolation == Isolation::Serializable {
-            validate(participant, store, &buffers.reads, self.snapshot, commit_ts, block.offset)?;
+            let (reads, snapshot) = (&buffers.reads, self.snapshot);
+            if let Err(error) = validate(participant, store, reads, snapshot, commit_ts, block.offset) {
+                if self.adaptive {
+                    hot.add(reads.changed.get());
+                }
+                return Err(error);
+            }
         }
         let guard = participant.pin();
         if !Self::record_of(&guard, block)?.commit(commit_ts) {
@@ -78,6 +84,15 @@ impl Transaction {
     /// Settles every intent as decided, and ends the record.
     fn settle(&mut self, block: BlockRef, committed: Option<u64>) -> Result<(), TxnError> {
         let session = running(&mut self.session)?;
+        // Its own record stays without a guard.
+        let record: &TxnRecord = session.arena().resolve(block.pointer())?;
+        if committed.is_none() {
+            record.abort();
+        }
+        // L1: after the decision.
+        if record.has_waiters() || session.hot.in_turn() {
+            session.hand_over(block)?;
+        }
         let Session { participant, limbo, intents, superseding, .. } = &mut *session;
         let count = intents.len();
         for place in 0..count {
@@ -89,7 +104,6 @@ impl Transaction {
                 continue;
             }
             let Some(commit_ts) = committed else {
-                Self::record_of(&guard, block)?.abort();
                 settle_aborted(&guard, limbo, block.offset, entry)?;
                 if let Some(version) = entry.version() {
                     superseding.push_end(version, 0); // it may have stayed as key holder

@@ -39,6 +39,16 @@ pub enum TxnError {
         /// Name of the table.
         table: String,
     },
+    /// This transaction and others wait for each other, and it is the youngest.
+    Deadlock {
+        /// Name of the table.
+        table: String,
+    },
+    /// Another transaction has held the row for longer than the setting `lock_timeout` allows to wait.
+    LockTimeout {
+        /// Name of the table.
+        table: String,
+    },
     /// The savepoint was released, rolled back over, or is of another transaction.
     NoSavepoint,
     /// A write in a transaction that was begun read-only.
@@ -79,9 +89,17 @@ pub enum TxnError {
 }
 
 impl TxnError {
+    /// Was it a conflict over rows, which locking them first would have avoided?
+    pub fn is_row_conflict(&self) -> bool {
+        matches!(self, Self::Serialization { .. } | Self::Deadlock { .. } | Self::LockTimeout { .. })
+    }
+
     /// Is it worth running the same transaction again?
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Serialization { .. } | Self::ForcedAbort)
+        matches!(
+            self,
+            Self::Serialization { .. } | Self::ForcedAbort | Self::Deadlock { .. } | Self::LockTimeout { .. }
+        )
     }
 }
 
@@ -96,6 +114,12 @@ impl fmt::Display for TxnError {
             Self::TableExists { table } => write!(f, "table {table} exists with another definition"),
             Self::KeyChanged { table } => {
                 write!(f, "the key of a row of {table} cannot be changed: delete the row and insert another")
+            }
+            Self::Deadlock { table } => {
+                write!(f, "transactions wait for each other's rows of {table}; this is the youngest of them")
+            }
+            Self::LockTimeout { table } => {
+                write!(f, "another transaction has held the row of {table} for too long")
             }
             Self::NoSavepoint => f.write_str(
                 "there is no such savepoint in this transaction: it was released or rolled back over",

@@ -8,6 +8,7 @@ mod error;
 mod intents;
 mod link;
 mod load;
+mod lock;
 mod log;
 mod prune;
 mod read_set;

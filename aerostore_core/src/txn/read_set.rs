@@ -5,6 +5,7 @@
 use crate::index::key;
 use crate::row::{RowView, Value};
 use crate::txn::TableRef;
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// A predicate on rows, kept until commit.
@@ -46,6 +47,8 @@ pub(super) struct ReadSet {
     pub(super) rows: Vec<RowRead>,
     pub(super) missing: Vec<MissingRead>,
     pub(super) scans: Vec<ScanRead>,
+    /// The row whose change made a validation fail, or 0.
+    pub(super) changed: Cell<u64>,
 }
 
 impl ReadSet {
@@ -53,5 +56,6 @@ impl ReadSet {
         self.rows.clear();
         self.missing.clear();
         self.scans.clear();
+        self.changed.set(0);
     }
 }

@@ -4,22 +4,26 @@
 
 use std::time::Duration;
 
-const BASE_US: u64 = 1_000;
-const CEILING_US: u64 = 16_000;
-
-/// Truncated exponential backoff with full jitter: the n-th pause is uniform below min(1 ms * 2^n, 16 ms).
+/// Truncated exponential backoff with full jitter: the n-th pause is uniform below min(base * 2^n, ceiling).
 ///
 /// Source: Brooker, "Exponential Backoff And Jitter", 2015.
 #[derive(Debug)]
 pub struct RetryBackoff {
     limit_us: u64,
+    ceiling_us: u64,
     state: u64,
 }
 
 impl RetryBackoff {
-    /// A backoff whose jitter comes from `seed`.
+    /// A backoff whose jitter comes from `seed`, with limits from 1 to 16 ms.
     pub fn new(seed: u64) -> Self {
-        Self { limit_us: BASE_US, state: seed | 1 }
+        Self::with_limits(seed, Duration::from_millis(1), Duration::from_millis(16))
+    }
+
+    /// A backoff whose first pause is below `base`, and none above `ceiling`.
+    pub fn with_limits(seed: u64, base: Duration, ceiling: Duration) -> Self {
+        let micros = |limit: Duration| u64::try_from(limit.as_micros()).unwrap_or(u64::MAX).max(1);
+        Self { limit_us: micros(base).min(micros(ceiling)), ceiling_us: micros(ceiling), state: seed | 1 }
     }
 
     /// The next pause.
@@ -29,7 +33,7 @@ impl RetryBackoff {
         self.state ^= self.state >> 7;
         self.state ^= self.state << 17;
         let pause = self.state % self.limit_us;
-        self.limit_us = (self.limit_us * 2).min(CEILING_US);
+        self.limit_us = self.limit_us.saturating_mul(2).min(self.ceiling_us);
         Duration::from_micros(pause)
     }
 }
@@ -40,10 +44,12 @@ mod tests {
 
     #[test]
     fn pauses_stay_below_the_ceiling() {
-        let mut backoff = RetryBackoff::new(7);
-        assert!(backoff.next_pause() < Duration::from_micros(BASE_US));
-        for _ in 0..100 {
-            assert!(backoff.next_pause() < Duration::from_micros(CEILING_US));
-        }
+        let (base, ceiling) = (Duration::from_millis(1), Duration::from_millis(16));
+        let mut backoff = RetryBackoff::with_limits(7, base, ceiling);
+        assert!(backoff.next_pause() < base);
+        let longest = (0..100).map(|_| backoff.next_pause()).max();
+        assert!(longest > Some(base) && longest < Some(ceiling), "{longest:?}");
+        let mut none = RetryBackoff::with_limits(7, Duration::ZERO, Duration::ZERO);
+        assert_eq!(none.next_pause(), Duration::ZERO);
     }
 }

@@ -12,13 +12,16 @@
 
 #![forbid(unsafe_code)]
 
-use crate::mvcc::{RecordState, TxnRecord, VersionRef};
+use crate::epoch::Guard;
+use crate::mvcc::{NEVER, RecordState, RowHeader, TxnRecord, VersionRef, newest_committed};
 use crate::shm::ShmError;
 use crate::sync::{AtomicU64, Ordering};
+use crate::txn::intents::Intent;
+use crate::txn::read_set::{MissingRead, ReadSet, RowRead};
 use crate::txn::session::Buffers;
 use crate::txn::settle::{release, take_back};
 use crate::txn::transaction::running;
-use crate::txn::{Session, Transaction, TxnError};
+use crate::txn::{Session, Store, TableRef, Transaction, TxnError};
 use std::collections::HashMap;
 
 /// A place in a transaction to which it can be rolled back; see [`Transaction::savepoint`].
@@ -46,6 +49,8 @@ pub(super) struct Marks {
     floor: usize,
     /// Of rows touched after a mark: the entries that own them or hold a version of them, oldest first.
     layers: HashMap<u64, Vec<usize>, foldhash::fast::FixedState>,
+    /// The tables of those rows.
+    tables: Vec<TableRef>,
 }
 
 impl Marks {
@@ -66,6 +71,7 @@ impl Marks {
         self.floor = self.open.last().map_or(0, |mark| mark.intents);
         if self.open.is_empty() {
             self.layers.clear();
+            self.tables.clear();
         }
     }
 
@@ -74,7 +80,10 @@ impl Marks {
     }
 
     /// Entry `index` is about `row` now, which entry `earlier` was about before.
-    fn layer(&mut self, row: u64, earlier: Option<usize>, index: usize) {
+    fn layer(&mut self, table: &TableRef, row: u64, earlier: Option<usize>, index: usize) {
+        if !self.tables.iter().any(|known| known.root_offset() == table.root_offset()) {
+            self.tables.push(table.clone());
+        }
         let layers = self.layers.entry(row).or_default();
         if layers.is_empty() {
             layers.extend(earlier);
@@ -94,14 +103,14 @@ impl Marks {
 impl Buffers {
     /// Entry `index` is about `row` from now on; `earlier` was before.
     #[inline]
-    pub(super) fn own_row(&mut self, row: u64, earlier: Option<usize>, index: usize) {
+    pub(super) fn own_row(&mut self, table: &TableRef, row: u64, earlier: Option<usize>, index: usize) {
         if earlier.is_some() {
             self.owned.replace(row, index);
         } else {
             self.owned.insert(row, index);
         }
         if !self.marks.open.is_empty() {
-            self.marks.layer(row, earlier, index);
+            self.marks.layer(table, row, earlier, index);
         }
     }
 
@@ -144,6 +153,9 @@ impl Transaction {
     pub fn rollback_to(&mut self, savepoint: &Savepoint) -> Result<(), TxnError> {
         self.check_running()?;
         let record = self.own_record();
+        let remembers = self.remembers_reads();
+        // What is let go of has been seen.
+        self.has_read = true;
         let session = running(&mut self.session)?;
         let mark = session.buffers.marks.find(savepoint)?;
         if record == 0 {
@@ -153,7 +165,7 @@ impl Transaction {
         if session.record_state(record)? != RecordState::Active {
             return Err(TxnError::ForcedAbort);
         }
-        let undone = session.undo_to(record, mark);
+        let undone = session.undo_to(record, mark, remembers);
         if undone.is_err() {
             // Half undone: it must not be committed.
             let guard = session.participant.pin();
@@ -175,6 +187,42 @@ impl Transaction {
     }
 }
 
+/// What was seen of a row while it was owned has to be checked from now on, as anybody may change it.
+fn remember(
+    guard: &Guard<'_>,
+    store: &Store,
+    reads: &mut ReadSet,
+    tables: &[TableRef],
+    entry: &Intent,
+    own: u64,
+) -> Result<(), TxnError> {
+    let row: &RowHeader = guard.resolve(entry.row())?;
+    if row.owner.load(Ordering::Acquire) != own {
+        // Never had, or lost with the transaction.
+        return Ok(());
+    }
+    match newest_committed(guard, store.clock(), row, NEVER - 1, own, store.stall)? {
+        Some((version, begin)) if !version.is_tombstone() => {
+            reads.rows.push(RowRead { row: entry.row(), begin });
+        }
+        _ => {
+            let Some(table) = tables.iter().find(|table| table.root_offset() == entry.table()) else {
+                return Ok(());
+            };
+            // W3: any version knows the key.
+            let head = guard.protect(&row.head);
+            if head == 0 {
+                // Removed: who found that has remembered the key.
+                return Ok(());
+            }
+            let version = VersionRef::resolve(guard, head)?;
+            let hash = row.hash.load(Ordering::Relaxed);
+            reads.missing.push(MissingRead::new(table, table.view(version.payload())?.key(), hash));
+        }
+    }
+    Ok(())
+}
+
 impl Session {
     fn record_state(&self, record: u64) -> Result<RecordState, ShmError> {
         let guard = self.participant.pin();
@@ -182,8 +230,9 @@ impl Session {
     }
 
     /// Undoes the entries since the mark of that number, which stays.
-    fn undo_to(&mut self, record: u64, number: usize) -> Result<(), TxnError> {
-        let Self { participant, limbo, intents, redo, buffers, superseding, .. } = self;
+    fn undo_to(&mut self, record: u64, number: usize, remembers: bool) -> Result<(), TxnError> {
+        let mut let_go = Vec::new();
+        let Self { store, participant, limbo, intents, redo, buffers, superseding, .. } = self;
         let guard = participant.pin();
         let first = buffers.marks.open[number].intents;
         for index in (first..intents.len()).rev() {
@@ -201,7 +250,11 @@ impl Session {
                 Ok(Some(earlier)) => buffers.owned.replace(row, earlier),
                 Ok(None) => {
                     buffers.owned.remove(row);
+                    if remembers {
+                        remember(&guard, store, &mut buffers.reads, &buffers.marks.tables, entry, record)?;
+                    }
                     release(guard.resolve(row)?, record);
+                    let_go.push(row);
                 }
                 Err(()) => {}
             }
@@ -214,7 +267,8 @@ impl Session {
             *sum = *before;
         }
         buffers.marks.truncate(number + 1);
-        Ok(())
+        drop(guard);
+        self.wake_next(record, &let_go)
     }
 
     /// Forgets the mark of that number and those after it, and makes one of what they had kept apart.

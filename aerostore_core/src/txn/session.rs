@@ -11,6 +11,7 @@ use crate::sync::Ordering;
 use crate::sys::coarse_ns;
 use crate::txn::intents::IntentList;
 use crate::txn::link::Linker;
+use crate::txn::lock::HotRows;
 use crate::txn::log::{OutOfLine, RingPlace};
 use crate::txn::prune::PruneQueue;
 use crate::txn::read_set::ReadSet;
@@ -40,6 +41,7 @@ pub struct Session {
     pub(super) superseding: PruneQueue,
     pub(super) redo: Vec<u8>,
     pub(super) buffers: Buffers,
+    pub(super) hot: HotRows,
 }
 
 /// What a transaction keeps in this process; its memory serves the session's next one.
@@ -143,6 +145,7 @@ impl Session {
             superseding: PruneQueue::default(),
             redo: Vec::new(),
             buffers: Buffers::default(),
+            hot: HotRows::default(),
         })
     }
 

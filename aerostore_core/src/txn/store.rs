@@ -5,6 +5,7 @@
 use crate::epoch::{Guard, Registry};
 use crate::mvcc::{Catalog, Clock, GarbageControl, StallPolicy};
 use crate::shm::{Arena, RelPtr, Shared, ShmError};
+use crate::sync::{AtomicU64, Ordering};
 use crate::txn::TxnError;
 use crate::wal::LogControl;
 use std::mem::size_of;
@@ -21,6 +22,8 @@ pub struct SystemArea {
 }
 
 const LINE: u64 = 64;
+/// How long a transaction queues for a row unless told otherwise.
+const LOCK_TIMEOUT_NS: u64 = 1_000_000_000;
 const CATALOG: u64 = LINE;
 const LOG: u64 = CATALOG + size_of::<Catalog>() as u64;
 const GARBAGE: u64 = LOG + (size_of::<LogControl>() as u64).next_multiple_of(LINE);
@@ -58,6 +61,7 @@ pub struct Store {
     pub stall: StallPolicy,
     /// Bytes of a session's log ring.
     pub ring_bytes: u64,
+    lock_timeout_ns: AtomicU64,
 }
 
 impl Store {
@@ -76,12 +80,30 @@ impl Store {
         arena.resolve(RelPtr::<Catalog>::new(system.catalog))?;
         arena.resolve(RelPtr::<LogControl>::new(system.log))?;
         arena.resolve(RelPtr::<GarbageControl>::new(system.garbage))?;
-        Ok(Self { arena, registry, system, stall: StallPolicy::default(), ring_bytes })
+        Ok(Self {
+            arena,
+            registry,
+            system,
+            stall: StallPolicy::default(),
+            ring_bytes,
+            lock_timeout_ns: AtomicU64::new(LOCK_TIMEOUT_NS),
+        })
     }
 
     /// The arena.
     pub fn arena(&self) -> &Arena {
         &self.arena
+    }
+
+    /// How long a transaction of this process queues for a row.
+    pub fn lock_timeout_ns(&self) -> u64 {
+        // Relaxed: a setting takes effect soon, and orders nothing.
+        self.lock_timeout_ns.load(Ordering::Relaxed)
+    }
+
+    /// Sets how long a transaction of this process queues for a row.
+    pub fn set_lock_timeout_ns(&self, limit: u64) {
+        self.lock_timeout_ns.store(limit, Ordering::Relaxed);
     }
 
     /// The registry.

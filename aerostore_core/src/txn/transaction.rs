@@ -8,6 +8,7 @@ use crate::mvcc::{Resolved, RowHeader, TxnRecord, VersionRef, visible_at};
 use crate::row::{RowView, Value};
 use crate::shm::{BlockRef, ShmError, tagged_slabs};
 use crate::sync::Ordering;
+use crate::txn::lock::Patience;
 use crate::txn::read_set::{MissingRead, RowPredicate, RowRead, ScanRead};
 use crate::txn::{Session, Store, TableRef, TxnError};
 use std::ops::ControlFlow;
@@ -44,16 +45,43 @@ pub struct Transaction {
     pub(super) snapshot: u64,
     pub(super) record: Option<BlockRef>,
     /// Whether anything was read at the snapshot, remembered or not.
-    has_read: bool,
+    pub(super) has_read: bool,
     /// Committed or rolled back, with nothing left to settle.
     pub(super) is_over: bool,
+    /// How it waits for rows.
+    pub(super) patience: Patience,
+    /// Whether it queues for rows that this session knows to be hot.
+    pub(super) adaptive: bool,
+    /// When it, or the first transaction that it repeats, began.
+    pub(super) seniority: u64,
 }
 
 impl Transaction {
     /// Begins a transaction on a session, at a snapshot of now.
     pub fn begin(session: Box<Session>, options: TxnOptions) -> Self {
         let snapshot = session.participant.begin(session.store.clock().word());
-        Self { session: Some(session), options, snapshot, record: None, has_read: false, is_over: false }
+        Self {
+            session: Some(session),
+            options,
+            snapshot,
+            record: None,
+            has_read: false,
+            is_over: false,
+            patience: Patience::Brief,
+            adaptive: false,
+            seniority: snapshot,
+        }
+    }
+
+    /// Makes this one of the runs of a transaction that is repeated until it meets no conflict: it queues for rows that are known
+    /// to be hot, or, when `pessimistic`, for every row, and locks what it reads by key before it reads. `seniority` is the
+    /// first run's snapshot.
+    pub fn repeat(&mut self, seniority: u64, pessimistic: bool) {
+        self.adaptive = true;
+        self.seniority = self.seniority.min(seniority);
+        if pessimistic && !self.options.read_only {
+            self.patience = Patience::Queue;
+        }
     }
 
     /// The timestamp this transaction reads at.
@@ -75,6 +103,13 @@ impl Transaction {
     #[cfg(test)]
     pub(crate) fn owner(&self) -> Option<crate::shm::OwnerId> {
         self.session.as_ref().map(|session| session.participant.owner())
+    }
+
+    /// Does anybody queue for a row that it owns?
+    #[cfg(test)]
+    pub(crate) fn has_waiters(&self) -> bool {
+        let (Some(record), Some(session)) = (self.record, &self.session) else { return false };
+        session.arena().resolve::<TxnRecord>(record.pointer()).is_ok_and(TxnRecord::has_waiters)
     }
 
     pub(super) fn session(&self) -> Result<&Session, TxnError> {
@@ -99,7 +134,7 @@ impl Transaction {
         self.record.map_or(0, |record| record.offset)
     }
 
-    fn remembers_reads(&self) -> bool {
+    pub(super) fn remembers_reads(&self) -> bool {
         !self.options.read_only && self.options.isolation == Isolation::Serializable
     }
 
@@ -114,12 +149,15 @@ impl Transaction {
         f: impl FnOnce(RowView<'_>) -> R,
     ) -> Result<Option<R>, TxnError> {
         self.check_running()?;
-        self.has_read = true;
+        if self.patience == Patience::Queue {
+            return self.lock_for_update(table, key, f);
+        }
+        let had_read = std::mem::replace(&mut self.has_read, true);
         let own = self.own_record();
         let remembers = self.remembers_reads();
         let snapshot = self.snapshot;
         let session = running(&mut self.session)?;
-        let Session { store, participant, buffers, .. } = session;
+        let Session { store, participant, buffers, hot: session_hot, .. } = session;
         let key = lookup_key(table, key)?;
         let hash = hash_key(key, &mut buffers.key);
         let guard = participant.pin();
@@ -129,6 +167,11 @@ impl Transaction {
             }
             return Ok(None);
         };
+        if self.adaptive && !self.options.read_only && session_hot.contains(offset) {
+            drop(guard);
+            self.has_read = had_read;
+            return self.lock_for_update(table, key, f);
+        }
         let row: &RowHeader = guard.resolve(offset)?;
         let seen = visible_at(&guard, store.clock(), row, snapshot, own, store.stall)?;
         let result = match &seen {
@@ -196,7 +239,6 @@ impl Transaction {
     pub(super) fn extend_snapshot(&mut self) -> Result<(), TxnError> {
         let session = self.session()?;
         let own = self.own_record();
-        let slot = session.participant.slot();
         let old = self.snapshot;
         // The old snapshot stays published until the check is over: it needs what that one sees.
         let new = session.store.clock().now();
@@ -207,14 +249,21 @@ impl Transaction {
                 table: String::new(),
             });
         }
-        super::validate::validate(
+        let valid = super::validate::validate(
             &session.participant,
             &session.store,
             &session.buffers.reads,
             old,
             new,
             own,
-        )?;
+        );
+        if valid.is_err() && self.adaptive {
+            let changed = session.buffers.reads.changed.get();
+            running(&mut self.session)?.hot.add(changed);
+        }
+        valid?;
+        let session = self.session()?;
+        let slot = session.participant.slot();
         slot.raise_snapshot(new);
         self.snapshot = new;
         Ok(())

@@ -35,7 +35,7 @@ pub(super) fn validate(
         for batch in reads.rows.chunks(PROGRESS_BATCH) {
             check.touch(&guard)?;
             for read in batch {
-                check.row(&guard, *read)?;
+                check.row(&guard, *read).inspect_err(|_| reads.changed.set(read.row))?;
             }
         }
         for read in &reads.missing {

@@ -7,14 +7,15 @@
 use crate::epoch::Guard;
 use crate::index::{Entry, Found, Inserted};
 use crate::mvcc::{
-    BeginWord, NEVER, RecordState, RowHeader, Stall, StallPolicy, TOMBSTONE, TxnRecord, Version, VersionRef,
-    newest_committed,
+    BeginWord, NEVER, RecordState, RowHeader, TOMBSTONE, TxnRecord, Version, VersionRef, newest_committed,
 };
 use crate::row::{DirtyMask, RowImage, RowView, Value, delta};
-use crate::shm::{BlockKind, BlockRef, BlockState, Reserve};
+use crate::shm::{BlockKind, BlockRef, Reserve};
 use crate::sync::Ordering;
-use crate::sys::{coarse_ns, monotonic_ns};
+use crate::sys::coarse_ns;
+use crate::txn::intents::Intent;
 use crate::txn::link::Linker;
+use crate::txn::lock::{Owned, Patience, RowWait, own};
 use crate::txn::read_set::MissingRead;
 use crate::txn::redo;
 use crate::txn::settle::{release, settle_tail};
@@ -64,6 +65,8 @@ enum Attempt {
     Extend,
     /// Someone else was quicker: look again.
     Again,
+    /// Another transaction has the row, and this one queues.
+    Busy(u64),
 }
 
 impl Transaction {
@@ -151,6 +154,30 @@ impl Transaction {
         })
     }
 
+    /// Owns the row of that key, waiting in the queue if need be, and calls `f` with it as it is now, which it stays for others
+    /// until the end of the transaction, or of a rollback to a savepoint made before. `None` when there is no such row.
+    ///
+    /// # Errors
+    /// `Deadlock`; `LockTimeout`; `Serialization` when something that was read before has changed; `ReadOnly`; `Row`.
+    pub fn lock_for_update<R>(
+        &mut self,
+        table: &TableRef,
+        key: Value<'_>,
+        f: impl FnOnce(RowView<'_>) -> R,
+    ) -> Result<Option<R>, TxnError> {
+        let usual = std::mem::replace(&mut self.patience, Patience::Queue);
+        let mut f = Some(f);
+        let mut seen = None;
+        let outcome = self.write(table, key, Reserve::No, &mut |row, _| {
+            seen = row.and_then(|row| f.take().map(|f| f(row)));
+            Ok(Change::Keep)
+        });
+        self.patience = usual;
+        // A row that is there is owned; that another is not has merely been seen.
+        self.has_read |= seen.is_none();
+        outcome.map(|_| seen)
+    }
+
     fn write(
         &mut self,
         table: &TableRef,
@@ -174,6 +201,7 @@ impl Transaction {
         outcome
     }
 
+    #[inline]
     fn write_found(&mut self, target: Target<'_>, build: &mut Build<'_>) -> Result<Upserted, TxnError> {
         let session = running(&mut self.session)?;
         {
@@ -189,20 +217,45 @@ impl Transaction {
         let image = session.buffers.image.take();
         // Its contents are the last row's until `build` begins anew.
         let mut image = image.unwrap_or_else(|| RowImage::new(target.table.schema()));
-        let outcome = loop {
-            match self.try_write(target, &mut image, build) {
-                Ok(Attempt::Done(done)) => break Ok(done),
-                Ok(Attempt::Again) => {}
-                Ok(Attempt::Extend) => {
-                    if let Err(error) = self.extend_snapshot() {
-                        break Err(error);
-                    }
-                }
-                Err(error) => break Err(error),
-            }
+        let outcome = match self.try_write(target, &mut image, build) {
+            Ok(Attempt::Done(done)) => Ok(done),
+            Ok(attempt) => self.write_again(attempt, target, &mut image, build),
+            Err(error) => Err(error),
         };
         if let Some(session) = self.session.as_deref_mut() {
             session.buffers.image = Some(image);
+        }
+        outcome
+    }
+
+    /// Tries until it is done, or in vain, after an attempt that was neither.
+    #[cold]
+    fn write_again(
+        &mut self,
+        mut attempt: Attempt,
+        target: Target<'_>,
+        image: &mut RowImage,
+        build: &mut Build<'_>,
+    ) -> Result<Upserted, TxnError> {
+        let mut wait = RowWait::default();
+        let mut waited_for = 0;
+        let outcome = loop {
+            let prepared = match attempt {
+                Attempt::Done(done) => break Ok(done),
+                Attempt::Again => Ok(()),
+                Attempt::Extend => self.extend_snapshot(),
+                Attempt::Busy(row) => {
+                    waited_for = row;
+                    self.wait_for_row(target.table, row, &mut wait)
+                }
+            };
+            match prepared.and_then(|()| self.try_write(target, image, build)) {
+                Ok(next) => attempt = next,
+                Err(error) => break Err(error),
+            }
+        };
+        if wait.has_begun() {
+            self.end_wait(waited_for)?;
         }
         outcome
     }
@@ -302,7 +355,7 @@ impl Transaction {
             participant.arena().publish(version);
             participant.arena().publish(row_block);
             redo::insert(log, table.id(), table.schema(), image.view(table.schema())?)?;
-            buffers.own_row(row_block.offset, None, index);
+            buffers.own_row(table, row_block.offset, None, index);
             count_row(&mut buffers.row_deltas, table, 1);
             return Ok(Attempt::Done(Upserted::Inserted));
         }
@@ -331,9 +384,10 @@ impl Transaction {
         let row_offset = found.row;
         let record = self.own_record();
         let snapshot = self.snapshot;
+        let (usual, adaptive) = (self.patience, self.adaptive);
         let session = running(&mut self.session)?;
         let intents_offset = session.intents_offset();
-        let Session { store, participant, heap, limbo, intents, redo: log, buffers, .. } = session;
+        let Session { store, participant, heap, limbo, intents, redo: log, buffers, hot, .. } = session;
         let participant = &*participant;
         let guard = participant.pin();
         let row: &RowHeader = guard.resolve(row_offset)?;
@@ -354,11 +408,16 @@ impl Transaction {
                     table.root_offset(),
                     row_offset,
                 )?;
-                buffers.own_row(row_offset, earlier, index);
+                buffers.own_row(table, row_offset, earlier, index);
                 index
             }
         };
-        own(&guard, store, table, row, row_offset, record)?;
+        let patience = || if adaptive && hot.contains(row_offset) { Patience::Queue } else { usual };
+        match own(&guard, store, table, row, row_offset, record, patience) {
+            Ok(Owned::Yes) => {}
+            Ok(Owned::Busy) => return Ok(Attempt::Busy(row_offset)),
+            Err(error) => return Err(hot.blame(row_offset, error)),
+        }
         let entry = intents.entry(&guard, index)?;
         let head = owned_head(&guard, row, record)?;
         if head == 0 {
@@ -421,15 +480,10 @@ impl Transaction {
             flags,
             after.bytes(),
         )?;
-        let base_offset = match entry.version() {
-            _ if !mine => base.map_or(0, |(version, _)| version.offset),
-            // The one that is replaced is out of nobody's way but its own.
-            Some(_) => head.next(&guard),
-            // S1: a savepoint lies between.
-            None => head.offset,
-        };
+        let below =
+            if mine { below_own(&guard, head, entry) } else { base.map_or(0, |(base, _)| base.offset) };
         let link = Link { guard: &guard, row, record, entry };
-        if !link.run(limbo, version, base_offset, head.offset)? {
+        if !link.run(limbo, version, below, head.offset)? {
             let is_retired = limbo.retire(participant, version)?;
             give_up_row(row, record, entry);
             if !is_retired {
@@ -439,11 +493,7 @@ impl Transaction {
             return Ok(Attempt::Again);
         }
         found.hint(&guard, version.offset)?;
-        match (before, flags) {
-            (None, _) => redo::insert(log, table.id(), table.schema(), after)?,
-            (Some(_), 0) => redo::update(log, table.id(), table.schema(), after, changed)?,
-            (Some(_), _) => redo::delete(log, table.id(), table.schema(), after)?,
-        }
+        log_change(log, table, before.is_some(), flags, after, changed)?;
         let inserted = before.is_none();
         if inserted {
             count_row(&mut buffers.row_deltas, table, 1);
@@ -451,6 +501,34 @@ impl Transaction {
             count_row(&mut buffers.row_deltas, table, -1);
         }
         Ok(Attempt::Done(if inserted { Upserted::Inserted } else { Upserted::Updated }))
+    }
+}
+
+/// Appends the redo of a write to a row that was there before, or not.
+#[inline]
+fn log_change(
+    log: &mut Vec<u8>,
+    table: &TableRef,
+    existed: bool,
+    flags: u32,
+    after: RowView<'_>,
+    changed: DirtyMask,
+) -> Result<(), TxnError> {
+    let (id, schema) = (table.id(), table.schema());
+    match (existed, flags) {
+        (false, _) => redo::insert(log, id, schema, after),
+        (true, 0) => redo::update(log, id, schema, after, changed),
+        (true, _) => redo::delete(log, id, schema, after),
+    }
+}
+
+/// What a version goes on top of, when `head` is this transaction's own.
+fn below_own(guard: &Guard<'_>, head: VersionRef<'_>, entry: &Intent) -> u64 {
+    match entry.version() {
+        // It takes the place of `head`.
+        Some(_) => head.next(guard),
+        // S1: a savepoint lies between.
+        None => head.offset,
     }
 }
 
@@ -471,79 +549,18 @@ fn check_key(table: &TableRef, key: Value<'_>, image: &RowImage) -> Result<(), T
 }
 
 /// Lets go of a row that has been removed (D2).
-fn give_up_row(row: &RowHeader, record: u64, entry: &crate::txn::intents::Intent) {
+fn give_up_row(row: &RowHeader, record: u64, entry: &Intent) {
     release(row, record);
     entry.set_version(None, false);
     entry.set_row(0);
 }
-
-/// Makes `record` the owner of a row, or fails when another live transaction is (first updater wins).
-fn own(
-    guard: &Guard<'_>,
-    store: &Store,
-    table: &TableRef,
-    row: &RowHeader,
-    row_offset: u64,
-    record: u64,
-) -> Result<(), TxnError> {
-    let mut stall = Stall::new(StallPolicy { abort_after_ns: u64::MAX, ..store.stall });
-    loop {
-        let owner = guard.protect(&row.owner);
-        if owner == record {
-            break;
-        }
-        if owner != 0 {
-            let other: &TxnRecord = guard.resolve(owner)?;
-            match other.state() {
-                RecordState::Committed(_) | RecordState::Aborted => {}
-                RecordState::Active => {
-                    stall.wait(guard, other)?;
-                    if stall.waited_ns() <= OWNER_WAIT_NS {
-                        continue;
-                    }
-                    // Stopped, or forgotten: a row must not stay locked for ever.
-                    if other.idle_ns(monotonic_ns()) > store.stall.idle_after_ns {
-                        other.abort();
-                    }
-                    if !other.state().is_decided() {
-                        return Err(TxnError::Serialization {
-                            reason: "another transaction is changing the row",
-                            table: table.schema().name().to_owned(),
-                        });
-                    }
-                    continue;
-                }
-                RecordState::Pending | RecordState::Prepared(_) => {
-                    // About to be decided; one that is stopped there is aborted like for a reader.
-                    stall.wait(guard, other)?;
-                    if other.idle_ns(monotonic_ns()) > store.stall.abort_after_ns {
-                        other.abort();
-                    }
-                    continue;
-                }
-            }
-        }
-        // AcqRel: the owner sees everything the one before it has linked.
-        if row.owner.compare_exchange(owner, record, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            break;
-        }
-    }
-    // A row whose maker was stopped before it could say LIVE: scans pass over it until then.
-    if guard.arena().block_word(row_offset)?.state() == BlockState::Reserved {
-        guard.arena().publish(guard.arena().block_ref(row_offset)?);
-    }
-    Ok(())
-}
-
-/// How long a writer waits for another writer that has not begun to commit, before it gives up its own transaction.
-const OWNER_WAIT_NS: u64 = 1_000_000;
 
 /// Linking one version on top of a row that is owned.
 struct Link<'a> {
     guard: &'a Guard<'a>,
     row: &'a RowHeader,
     record: u64,
-    entry: &'a crate::txn::intents::Intent,
+    entry: &'a Intent,
 }
 
 impl Link<'_> {
