@@ -261,7 +261,8 @@ impl Heap {
             let pool = self.pool_of(slab, class, tag);
             self.pools[pool].free.push(block.offset);
             self.freed_bytes += block_bytes(class);
-            if self.pools[pool].key.reserve == Reserve::Yes {
+            // A block as large as its slab goes back as a whole: parts of a table that has been outgrown are not needed again.
+            if usize::from(class) == CLASS_COUNT - 1 || self.pools[pool].key.reserve == Reserve::Yes {
                 self.trim_pool(pool);
             }
         } else {

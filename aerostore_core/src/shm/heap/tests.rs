@@ -377,3 +377,17 @@ fn threads_share_an_arena_without_sharing_blocks() {
     assert!(report.is_clean() && report.reserved == 0, "{report:?}");
     assert_eq!(report.live, u64_of(live.len()));
 }
+
+#[test]
+fn a_block_as_large_as_a_slab_goes_back_as_a_slab() {
+    let arena = arena(4);
+    let mut heap = Heap::new(arena.clone(), FIRST);
+    let before = arena.used_bytes();
+    let bytes = usize::try_from(SLAB_BYTES - BLOCK_HEADER_BYTES).unwrap();
+    let blocks: Vec<BlockRef> = (0..4).map(|_| alloc(&mut heap, bytes).unwrap()).collect();
+    assert_eq!(arena.used_bytes(), before + 4 * SLAB_BYTES);
+    for block in blocks {
+        assert!(heap.free(block));
+    }
+    assert_eq!(arena.used_bytes(), before);
+}
