@@ -31,6 +31,8 @@ const STALL_NS: u64 = SILENCE_NS;
 const STALL_NS_MAX: u64 = 10_000_000_000;
 /// Byte of the lock file for the right to take over as log writer.
 const TAKE_OVER_BYTE: u64 = 1 << 42;
+/// The least that the log writer sleeps, however much there is to write.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
 /// How often a process that does not write the log looks whether it should.
 const STANDBY_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -53,6 +55,10 @@ struct Work {
     /// Whether this process is, or is about to be, the log writer.
     in_office: Arc<AtomicBool>,
     patience_ns: u64,
+    /// How long the log writer sleeps when nobody wakes it.
+    pause: Duration,
+    /// When it last began to look for work.
+    drained_ns: u64,
     vacuum: Option<Vacuum>,
     next_vacuum_ns: u64,
     /// Held while the vacuum works, and by whoever wants nothing to change.
@@ -87,6 +93,8 @@ impl Worker {
             writes_log: !inner.read_only,
             in_office: Arc::new(AtomicBool::new(false)),
             patience_ns: STALL_NS,
+            pause: Duration::from_millis(inner.config.wal_writer_delay_ms()),
+            drained_ns: 0,
             vacuum: None,
             next_vacuum_ns: 0,
             gate: Arc::clone(&inner.vacuum_gate),
@@ -186,7 +194,7 @@ impl Work {
                 self.vacuum();
             }
             if writer.is_some() {
-                let pause = Duration::from_millis(self.config.wal_writer_delay_ms());
+                let pause = self.pause;
                 log.wait_work(seen, |word, seen| {
                     wait(word, seen, Some(pause));
                 });
@@ -226,11 +234,30 @@ impl Work {
         }
         let Some(office) = writer else { return };
         let commits = StoreCommits::new(store, self.session.participant());
-        if let Err(WalError::Deposed { .. }) = office.drain(&commits, true) {
-            self.in_office.store(false, Ordering::Release);
-            *writer = None;
+        let begun_ns = monotonic_ns();
+        match office.drain(&commits, true) {
+            Ok(drained) => {
+                self.pause = self.pause_after(drained.bytes, begun_ns.saturating_sub(self.drained_ns));
+                self.drained_ns = begun_ns;
+            }
+            Err(WalError::Deposed { .. }) => {
+                self.in_office.store(false, Ordering::Release);
+                *writer = None;
+            }
+            Err(_) => {}
         }
         // Other errors are in the log's shared state, where committers see them; the next pass tries again.
+    }
+
+    /// How long to sleep when `bytes` were logged in the last `elapsed_ns`: the delay that is set, but not so long that a session
+    /// fills its ring meanwhile and has to wait for the disk.
+    fn pause_after(&self, bytes: u64, elapsed_ns: u64) -> Duration {
+        let delay = Duration::from_millis(self.config.wal_writer_delay_ms());
+        let to_fill = self.store.ring_bytes / 3;
+        match elapsed_ns.saturating_mul(to_fill).checked_div(bytes) {
+            Some(nanos) => delay.min(Duration::from_nanos(nanos).max(PAUSE_MIN)),
+            None => delay,
+        }
     }
 
     fn should_take_over(&self) -> bool {

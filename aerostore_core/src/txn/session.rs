@@ -32,8 +32,6 @@ pub struct Session {
     /// The log ring, once it has been needed.
     pub(super) ring: Option<RingPlace>,
     pub(super) out_of_line: OutOfLine,
-    /// How much had been published when the log writer was last asked for.
-    called_at: u64,
     /// The entry of the running transaction, from its publication to its decision.
     pub(super) logged: Option<Published>,
     /// Records of ended transactions (R5).
@@ -141,7 +139,6 @@ impl Session {
             intents,
             ring: None,
             out_of_line: OutOfLine::default(),
-            called_at: 0,
             logged: None,
             records: Recycler::default(),
             record_birth: 0,
@@ -201,22 +198,8 @@ impl Session {
         records.put(participant, record, self.record_birth);
     }
 
-    /// Asks for the log writer each time half of the ring has been filled: its pause is longer than a busy session takes to
-    /// fill the whole, and the session would have to wait for the disk then.
-    #[inline]
-    fn call_log_writer(&mut self) {
-        let Some(ring) = self.ring else { return };
-        let ring = ring.ring(self.participant.arena());
-        let published = ring.published_bytes();
-        if published.wrapping_sub(self.called_at) >= ring.capacity() / 2 {
-            self.called_at = published;
-            super::log::notify(self.store.log());
-        }
-    }
-
     /// Work between transactions: versions nobody needs, redo the log has passed, blocks nobody can reach.
     pub(crate) fn tidy(&mut self) -> Result<(), TxnError> {
-        self.call_log_writer();
         self.prune_some()?;
         if !self.out_of_line.is_empty() {
             self.out_of_line.release(self.store.log().durable_ts(), &mut self.heap);

@@ -273,12 +273,6 @@ impl<'a> Ring<'a> {
             .wrapping_mul(8)
     }
 
-    /// Bytes published since the ring was made, headers and padding included. Called by the ring's one producer.
-    #[inline]
-    pub fn published_bytes(&self) -> u64 {
-        self.header.tail.load(Ordering::Relaxed).wrapping_mul(8)
-    }
-
     /// Entries and payload bytes published since the ring was made.
     pub fn totals(&self) -> (u64, u64) {
         (self.header.entry_count.load(Ordering::Relaxed), self.header.payload_bytes.load(Ordering::Relaxed))
