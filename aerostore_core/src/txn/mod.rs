@@ -25,6 +25,7 @@ mod table;
 mod transaction;
 mod vacuum;
 mod validate;
+mod version_link;
 mod write;
 
 pub use ddl::{create_table, tables};

@@ -6,11 +6,9 @@
 
 use crate::epoch::Guard;
 use crate::index::{Entry, Found, Inserted};
-use crate::mvcc::{
-    BeginWord, NEVER, RecordState, RowHeader, TOMBSTONE, TxnRecord, Version, VersionRef, newest_committed,
-};
+use crate::mvcc::{BeginWord, NEVER, RowHeader, TOMBSTONE, TxnRecord, Version, VersionRef, newest_committed};
 use crate::row::{DirtyMask, RowImage, RowView, Value, delta};
-use crate::shm::{BlockKind, BlockRef, Reserve};
+use crate::shm::{BlockKind, Reserve};
 use crate::sync::Ordering;
 use crate::sys::coarse_ns;
 use crate::txn::intents::Intent;
@@ -18,9 +16,10 @@ use crate::txn::link::Linker;
 use crate::txn::lock::{Owned, Patience, RowWait, own};
 use crate::txn::read_set::MissingRead;
 use crate::txn::redo;
-use crate::txn::settle::{release, settle_tail};
+use crate::txn::settle::release;
 use crate::txn::store::Store;
 use crate::txn::transaction::{hash_key, row_has_key, running};
+use crate::txn::version_link::{VersionLink, owned_head};
 use crate::txn::{Session, TableRef, Transaction, TxnError};
 use std::mem::size_of;
 
@@ -482,7 +481,7 @@ impl Transaction {
         )?;
         let below =
             if mine { below_own(&guard, head, entry) } else { base.map_or(0, |(base, _)| base.offset) };
-        let link = Link { guard: &guard, row, record, entry };
+        let link = VersionLink { guard: &guard, row, record, entry };
         if !link.run(limbo, version, below, head.offset)? {
             let is_retired = limbo.retire(participant, version)?;
             give_up_row(row, record, entry);
@@ -553,63 +552,4 @@ fn give_up_row(row: &RowHeader, record: u64, entry: &Intent) {
     release(row, record);
     entry.set_version(None, false);
     entry.set_row(0);
-}
-
-/// Linking one version on top of a row that is owned.
-struct Link<'a> {
-    guard: &'a Guard<'a>,
-    row: &'a RowHeader,
-    record: u64,
-    entry: &'a Intent,
-}
-
-impl Link<'_> {
-    /// Links `version` over `base`, pushing out what lies above `base` from `head` on, which is what [`owned_head`] said before
-    /// `base` was looked for: an older intent of this transaction that no savepoint keeps, what an aborted one has left, or the
-    /// key holder of an aborted insert. False when the row has been removed (D2).
-    fn run(
-        &self,
-        limbo: &mut crate::epoch::Limbo,
-        version: BlockRef,
-        base: u64,
-        mut head: u64,
-    ) -> Result<bool, TxnError> {
-        let arena = self.guard.arena();
-        VersionRef::resolve(self.guard, version.offset)?.set_next(base);
-        loop {
-            if head == 0 {
-                return Ok(false);
-            }
-            let tail = if head == base { None } else { Some(arena.block_ref(head)?) };
-            self.entry.set_tail(tail);
-            self.entry.set_version(Some(version), false);
-            arena.publish_own(version);
-            // Release: readers see the version's contents.
-            if self
-                .row
-                .head
-                .compare_exchange(head, version.offset, Ordering::AcqRel, Ordering::Acquire)
-                .is_ok()
-            {
-                if let Some(tail) = tail {
-                    settle_tail(self.guard, limbo, self.entry.row(), tail)?;
-                    self.entry.set_tail(None);
-                }
-                return Ok(true);
-            }
-            // The owner before has taken out what it had left, or this one owns the row no longer.
-            head = owned_head(self.guard, self.row, self.record)?;
-        }
-    }
-}
-
-/// The head of a row that `record` owns, to be linked over (W4): whoever else comes to own the row has made `record` decided
-/// before. What was linked before that lies at or below this head, decided; what is linked after it changes the head.
-fn owned_head(guard: &Guard<'_>, row: &RowHeader, record: u64) -> Result<u64, TxnError> {
-    let head = guard.protect(&row.head);
-    // After the head: the order is what W4 rests on. Both loads are at least Acquire, so they stay in this order.
-    match guard.resolve::<TxnRecord>(record)?.state() {
-        RecordState::Active => Ok(head),
-        _ => Err(TxnError::ForcedAbort),
-    }
 }
