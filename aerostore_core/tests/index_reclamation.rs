@@ -7,72 +7,15 @@
     clippy::many_single_char_names,
     reason = "tests; the index's trait is given plain atomics"
 )]
-use aerostore_core::epoch::{Limbo, Participant, Registry};
-use aerostore_core::index::{Blocks, Entry, Found, HashIndex, Inserted, STRUCTURE_BIRTH};
+use aerostore_core::epoch::Participant;
+use aerostore_core::index::{Blocks, Entry, Found, HashIndex, Inserted};
 use aerostore_core::shm::*;
-use aerostore_core::sys::{LockFile, Probe};
-use aerostore_core::txn::SystemArea;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-struct B<'a> {
-    p: &'a Participant,
-    heap: Heap,
-    limbo: Limbo,
-    fail_tables: bool,
-}
-impl Blocks for B<'_> {
-    fn alloc_zeroed(&mut self, bytes: usize, kind: BlockKind) -> Result<BlockRef, ShmError> {
-        if self.fail_tables && kind == BlockKind::HASH_TABLE {
-            return Err(ShmError::OutOfSpace { used: 1, limit: 1 });
-        }
-        self.heap.alloc_zeroed(bytes, kind, STRUCTURE_BIRTH, Reserve::No)
-    }
-    fn link(&mut self, word: &AtomicU64, _: u64, block: BlockRef) -> Result<bool, ShmError> {
-        let ok = word.compare_exchange(0, block.offset, Ordering::AcqRel, Ordering::Acquire).is_ok();
-        if ok {
-            self.p.arena().publish(block);
-        } else {
-            self.heap.free(block);
-        }
-        Ok(ok)
-    }
-    fn replace(
-        &mut self,
-        word: &AtomicU64,
-        _: u64,
-        old: u64,
-        new: u64,
-        parts: &mut dyn Iterator<Item = u64>,
-    ) -> Result<bool, ShmError> {
-        if word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).is_err() {
-            return Ok(false);
-        }
-        for part in parts.chain([old]) {
-            let b = self.p.arena().block_ref(part)?;
-            self.p.arena().publish(b);
-            self.limbo.retire(self.p, b)?;
-        }
-        Ok(true)
-    }
-}
-fn setup(name: &str) -> (Arena, Arc<Registry>) {
-    let path =
-        std::path::PathBuf::from(format!("/dev/shm/aerostore-test-index-{name}-{}", std::process::id()));
-    let lock = LockFile::open_or_create(&path).unwrap();
-    let probe = Probe::open(&path).unwrap();
-    let _ = std::fs::remove_file(&path);
-    let arena = Arena::anonymous(&ArenaOptions {
-        max_bytes: 64 << 20,
-        system_bytes: SystemArea::bytes(),
-        ..ArenaOptions::default()
-    })
-    .unwrap();
-    let (start, _) = arena.system_area();
-    let r = Arc::new(Registry::attach(arena.clone(), SystemArea::at(start).registry(), lock, probe).unwrap());
-    (arena, r)
-}
+mod index_common;
+
+use index_common::{Memory, create, setup};
+
 const H: u64 = 0xABCD_0000_0000_0005;
 const X: u64 = 16;
 const K: u64 = 32;
@@ -85,17 +28,11 @@ fn a_search_that_stands_still_during_two_growths_finds_its_key() {
     let (arena, reg) = setup("grow");
     let a = Participant::new(arena.clone(), reg.clone()).unwrap();
     let bp = Participant::new(arena.clone(), reg.clone()).unwrap();
-    let mut b =
-        B { p: &bp, heap: Heap::new(arena.clone(), bp.owner()), limbo: Limbo::default(), fail_tables: false };
+    let mut b = Memory::new(&bp);
     let root = AtomicU64::new(0);
-    {
-        let g = bp.pin();
-        let t = HashIndex::create(&g, &mut b).unwrap();
-        arena.publish(t);
-        root.store(t.offset, Ordering::SeqCst);
-    }
+    create(&bp, &root);
     let index = HashIndex::new(&root, 0);
-    let ins = |b: &mut B<'_>, row: u64| {
+    let ins = |b: &mut Memory<'_>, row: u64| {
         let g = bp.pin();
         let r: Result<Inserted, ShmError> =
             index.insert(&g, b, hash_of(row), Entry { row, version: 0 }, |o| Ok(o == row), &|r| {
@@ -150,21 +87,14 @@ fn a_segment_made_during_an_operation_outlives_it() {
     let (arena, reg) = setup("segment");
     let a = Participant::new(arena.clone(), reg.clone()).unwrap();
     let bp = Participant::new(arena.clone(), reg.clone()).unwrap();
-    let mut b =
-        B { p: &bp, heap: Heap::new(arena.clone(), bp.owner()), limbo: Limbo::default(), fail_tables: false };
-    let mut ab =
-        B { p: &a, heap: Heap::new(arena.clone(), a.owner()), limbo: Limbo::default(), fail_tables: false };
+    let b = Memory::new(&bp);
+    let mut ab = Memory::new(&a);
     let root = AtomicU64::new(0);
-    {
-        let g = bp.pin();
-        let t = HashIndex::create(&g, &mut b).unwrap();
-        arena.publish(t);
-        root.store(t.offset, Ordering::SeqCst);
-    }
+    create(&bp, &root);
     let index = HashIndex::new(&root, 0);
     // `a` loads the root, and stops before it makes the first segment.
     struct Stop<'s, 'b> {
-        inner: &'s mut B<'b>,
+        inner: &'s mut Memory<'b>,
         once: Option<Box<dyn FnOnce() + 's>>,
     }
     impl Blocks for Stop<'_, '_> {
@@ -247,15 +177,9 @@ fn a_segment_made_during_an_operation_outlives_it() {
 fn an_entry_that_is_in_counts_though_the_growth_it_asked_for_fails() {
     let (arena, reg) = setup("fail");
     let bp = Participant::new(arena.clone(), reg.clone()).unwrap();
-    let mut b =
-        B { p: &bp, heap: Heap::new(arena.clone(), bp.owner()), limbo: Limbo::default(), fail_tables: false };
+    let mut b = Memory::new(&bp);
     let root = AtomicU64::new(0);
-    {
-        let g = bp.pin();
-        let t = HashIndex::create(&g, &mut b).unwrap();
-        arena.publish(t);
-        root.store(t.offset, Ordering::SeqCst);
-    }
+    create(&bp, &root);
     let index = HashIndex::new(&root, 0);
     b.fail_tables = true;
     for n in 1..1000_u64 {

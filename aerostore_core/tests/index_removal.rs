@@ -2,86 +2,17 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_types, reason = "tests")]
 
 mod common;
+mod index_common;
 
-use aerostore_core::epoch::{Limbo, Participant, Registry};
-use aerostore_core::index::{Blocks, Entry, HashIndex, Inserted, STRUCTURE_BIRTH};
-use aerostore_core::shm::{Arena, ArenaOptions, BlockKind, BlockRef, Heap, Reserve, ShmError};
-use aerostore_core::sys::{LockFile, Probe};
-use aerostore_core::txn::SystemArea;
+use aerostore_core::epoch::Participant;
+use aerostore_core::index::{Entry, HashIndex, Inserted};
+use aerostore_core::shm::ShmError;
 use common::Watchdog;
+use index_common::{Memory, create, setup};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-struct Memory<'p> {
-    participant: &'p Participant,
-    heap: Heap,
-    limbo: Limbo,
-}
-
-impl<'p> Memory<'p> {
-    fn new(participant: &'p Participant) -> Self {
-        let heap = Heap::new(participant.arena().clone(), participant.owner());
-        Self { participant, heap, limbo: Limbo::default() }
-    }
-}
-
-impl Blocks for Memory<'_> {
-    fn alloc_zeroed(&mut self, bytes: usize, kind: BlockKind) -> Result<BlockRef, ShmError> {
-        self.heap.alloc_zeroed(bytes, kind, STRUCTURE_BIRTH, Reserve::No)
-    }
-    fn link(&mut self, word: &AtomicU64, _: u64, block: BlockRef) -> Result<bool, ShmError> {
-        let linked = word.compare_exchange(0, block.offset, Ordering::AcqRel, Ordering::Acquire).is_ok();
-        if linked {
-            self.participant.arena().publish(block);
-        } else {
-            self.heap.free(block);
-        }
-        Ok(linked)
-    }
-    fn replace(
-        &mut self,
-        word: &AtomicU64,
-        _: u64,
-        old: u64,
-        new: u64,
-        parts: &mut dyn Iterator<Item = u64>,
-    ) -> Result<bool, ShmError> {
-        if word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).is_err() {
-            return Ok(false);
-        }
-        for part in parts.chain([old]) {
-            let block = self.participant.arena().block_ref(part)?;
-            self.participant.arena().publish(block);
-            self.limbo.retire(self.participant, block)?;
-        }
-        Ok(true)
-    }
-}
-
-fn setup(name: &str) -> (Arena, Arc<Registry>) {
-    let path = std::path::PathBuf::from(format!("/dev/shm/aerostore-test-{name}-{}", std::process::id()));
-    let lock = LockFile::open_or_create(&path).unwrap();
-    let probe = Probe::open(&path).unwrap();
-    let _ = std::fs::remove_file(&path);
-    let arena = Arena::anonymous(&ArenaOptions {
-        max_bytes: 64 << 20,
-        system_bytes: SystemArea::bytes(),
-        ..ArenaOptions::default()
-    })
-    .unwrap();
-    let (start, _) = arena.system_area();
-    let registry = Registry::attach(arena.clone(), SystemArea::at(start).registry(), lock, probe).unwrap();
-    (arena, Arc::new(registry))
-}
-
-fn create(participant: &Participant, root: &AtomicU64) {
-    let guard = participant.pin();
-    let table = HashIndex::create(&guard, &mut Memory::new(participant)).unwrap();
-    participant.arena().publish(table);
-    root.store(table.offset, Ordering::SeqCst);
-}
 
 /// A row's offset tells its key, and which of the key's rows it is: none is used again.
 fn row_of(key: u64, life: u64) -> u64 {
