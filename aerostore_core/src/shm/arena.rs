@@ -14,7 +14,7 @@ use super::slab::{EXTENT_BYTES, MAX_BYTES_LIMIT, PAGE_BYTES, SLAB_BYTES, SLABS_P
 use super::{RelPtr, Shared, ShmError};
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::{
-    Create, Mapping, RegularFile, SysError, anonymous_file, boot_id, u64_of, unix_seconds, usize_of,
+    Create, Mapping, RegularFile, SysError, anonymous_file, boot_id, prefetch, u64_of, unix_seconds, usize_of,
 };
 
 /// How to make an arena.
@@ -272,15 +272,7 @@ impl Arena {
     /// Asks the processor to fetch what is at `offset`; any offset will do.
     #[inline]
     pub fn prefetch(&self, offset: u64) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let place = self.inner.mapping.base().wrapping_add(usize_of(offset));
-            // SAFETY: a prefetch never faults, whatever the address.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast_const().cast()) };
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = offset;
+        prefetch(self.inner.mapping.base().wrapping_add(usize_of(offset)));
     }
 
     #[inline]

@@ -10,6 +10,7 @@ mod fork;
 mod futex;
 mod liveness;
 mod mapping;
+mod prefetch;
 mod regular;
 mod width;
 
@@ -20,6 +21,7 @@ pub use fork::{fork_generation, is_forked_child};
 pub use futex::{WaitResult, wait, wake};
 pub use liveness::{LockFile, Probe};
 pub use mapping::{Mapping, filesystem_bytes};
+pub use prefetch::prefetch;
 pub use regular::{Create, RegularFile, anonymous_file};
 pub use width::{u64_of, usize_of};
 

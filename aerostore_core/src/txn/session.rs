@@ -168,6 +168,9 @@ impl Session {
     /// Makes an ACTIVE record and announces it in the slot.
     pub(super) fn begin_record(&mut self, reserve: Reserve) -> Result<BlockRef, TxnError> {
         let Self { participant, heap, records, .. } = self;
+        if let Some(ring) = &self.ring {
+            ring.ring(participant.arena()).prefetch();
+        }
         let owner = participant.owner();
         let birth = participant.epoch();
         let used = records.take(participant)?;
