@@ -132,9 +132,9 @@ fn otv_observed_transaction_vanishes() {
     let mut second = world.begin();
     world.set(&mut second, "1", 12).unwrap();
     world.set(&mut second, "2", 18).unwrap();
-    assert_eq!(world.get(&mut reader, "1"), Some(10));
+    assert_eq!(world.get(&mut reader, "1"), Some(11));
     second.commit().unwrap();
-    assert_eq!(world.get(&mut reader, "2"), Some(20));
+    assert_eq!(world.get(&mut reader, "2"), Some(19));
     reader.commit().unwrap();
 }
 
@@ -314,6 +314,61 @@ fn own_writes_are_seen() {
 }
 
 /// Hermitage's anomalies where rows are deleted, not updated.
+/// A1: a write that finds nothing has read.
+#[test]
+fn what_a_write_found_missing_and_what_is_read_later_are_of_one_moment() {
+    let world = world("missing-then-read");
+    let mut first = world.begin();
+    assert!(!world.delete(&mut first, "3").unwrap());
+    let mut second = world.begin();
+    world.insert(&mut second, "3", 30).unwrap();
+    world.set(&mut second, "1", 11).unwrap();
+    second.commit().unwrap();
+    assert_eq!((world.get(&mut first, "1"), world.get(&mut first, "3")), (Some(10), None));
+}
+
+/// A1: so has one that looked for a row before it put it in.
+#[test]
+fn what_a_lock_found_missing_and_what_is_read_later_are_of_one_moment() {
+    let world = world("lock-then-read");
+    let mut first = world.begin();
+    assert!(first.lock_for_update(&world.table, Value::Str("3")).unwrap().is_none());
+    let mut second = world.begin();
+    world.insert(&mut second, "3", 30).unwrap();
+    world.set(&mut second, "1", 11).unwrap();
+    second.commit().unwrap();
+    assert_eq!((world.get(&mut first, "1"), world.get(&mut first, "3")), (Some(10), None));
+}
+
+/// A1: what a transaction lets go of it has seen.
+#[test]
+fn what_is_let_go_of_and_what_is_read_later_are_of_one_moment() {
+    let world = world("release-then-read");
+    let mut first = world.begin();
+    let savepoint = first.savepoint().unwrap();
+    assert!(first.lock_for_update(&world.table, Value::Str("1")).unwrap().is_some());
+    first.rollback_to(&savepoint).unwrap();
+    let mut second = world.begin();
+    world.set(&mut second, "1", 11).unwrap();
+    world.set(&mut second, "2", 21).unwrap();
+    second.commit().unwrap();
+    assert_eq!((world.get(&mut first, "1"), world.get(&mut first, "2")), (Some(10), Some(20)));
+}
+
+/// A1: a transaction that only writes has no snapshot that could be too old.
+#[test]
+fn a_blind_write_does_not_conflict_with_what_was_committed_since_it_began() {
+    let world = world("blind");
+    let mut first = world.begin();
+    let mut second = world.begin();
+    world.set(&mut second, "1", 11).unwrap();
+    second.commit().unwrap();
+    world.set(&mut first, "1", 12).unwrap();
+    assert_eq!(world.get(&mut first, "1"), Some(12));
+    first.commit().unwrap();
+    assert_eq!(world.now("1"), Some(12));
+}
+
 mod by_delete {
     use super::*;
 
@@ -375,6 +430,7 @@ mod by_delete {
     fn otv_observed_transaction_vanishes() {
         let world = world("otv-delete");
         let mut before = world.begin();
+        assert_eq!(world.get(&mut before, "2"), Some(20));
         let mut first = world.begin();
         assert!(world.delete(&mut first, "1").unwrap());
         assert!(world.delete(&mut first, "2").unwrap());

@@ -251,7 +251,8 @@ impl Database {
         Ok(Table(table?))
     }
 
-    /// Begins a transaction at a snapshot of now.
+    /// Begins a transaction. It reads at one moment: of its first read, or of now if it is read-only or asks for no more than
+    /// snapshot isolation.
     ///
     /// # Errors
     /// `Closed`; `Busy` when every session slot is taken.

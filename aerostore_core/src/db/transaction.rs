@@ -27,7 +27,6 @@ impl Transaction {
     /// See [`txn::Transaction::repeat`].
     pub(super) fn repeat(&mut self, seniority: &mut Option<u64>, pessimistic: bool) {
         if let Some(inner) = &mut self.inner {
-            let seniority = *seniority.get_or_insert(inner.snapshot());
             inner.repeat(seniority, pessimistic);
         }
     }

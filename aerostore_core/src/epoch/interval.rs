@@ -172,15 +172,19 @@ impl Participant {
         self.rest();
     }
 
-    /// Begins a transaction: takes a snapshot at what `clock` shows now, and lets the reservation stay from one operation to
-    /// the next, for as long as the epoch is the same: one fence for both. It holds back what was live when it was last
-    /// published, as a process stopped in an operation does.
+    /// Begins a transaction: lets the reservation stay from one operation to the next, for as long as the epoch is the same.
+    /// It holds back what was live when it was last published, as a process stopped in an operation does.
     #[inline]
-    pub fn begin(&self, clock: &AtomicU64) -> u64 {
+    pub fn begin(&self) {
+        self.stays.set(true);
+    }
+
+    /// Takes a snapshot at what `clock` shows now; one fence for it and for the reservation of the operation that follows.
+    #[inline]
+    pub fn take_snapshot(&self, clock: &AtomicU64) -> u64 {
         if self.pins.get() == 0 {
             self.publish(self.epoch());
         }
-        self.stays.set(true);
         // I2: the snapshot's fence comes after the reservation and before every operation.
         let snapshot = self.slot().take_snapshot(clock);
         self.note_fence();

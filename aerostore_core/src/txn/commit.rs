@@ -21,8 +21,7 @@ impl Transaction {
     /// the log means that the transaction has taken effect but may not survive a power failure.
     pub fn commit(&mut self, synchronous: bool) -> Result<u64, TxnError> {
         let Some(record) = self.record else {
-            let snapshot = self.snapshot;
-            self.session()?;
+            let snapshot = self.snapshot.unwrap_or(self.session()?.store.clock().now());
             self.end_snapshot();
             return Ok(snapshot);
         };
@@ -66,7 +65,8 @@ impl Transaction {
         };
         let Session { store, participant, buffers, hot, .. } = session;
         if self.options.isolation == Isolation::Serializable {
-            let (reads, snapshot) = (&buffers.reads, self.snapshot);
+            // Without a snapshot it has read nothing but what it owns.
+            let (reads, snapshot) = (&buffers.reads, self.snapshot.unwrap_or(commit_ts));
             if let Err(error) = validate(participant, store, reads, snapshot, commit_ts, block.offset) {
                 if self.adaptive {
                     hot.add(reads.changed.get());

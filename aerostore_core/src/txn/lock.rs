@@ -229,8 +229,8 @@ impl Transaction {
         wait: &mut RowWait,
     ) -> Result<(), TxnError> {
         let Some(record) = self.record else { return Ok(()) };
-        let seniority = self.seniority;
         let session = running(&mut self.session)?;
+        let seniority = *self.seniority.get_or_insert_with(|| session.store.clock().now());
         if self.adaptive {
             session.hot.add(row);
         }

@@ -156,6 +156,8 @@ impl Transaction {
         let remembers = self.remembers_reads();
         // What is let go of has been seen.
         self.has_read = true;
+        // A1
+        self.read_ts()?;
         let session = running(&mut self.session)?;
         let mark = session.buffers.marks.find(savepoint)?;
         if record == 0 {

@@ -42,7 +42,8 @@ pub struct TxnOptions {
 pub struct Transaction {
     pub(super) session: Option<Box<Session>>,
     pub(super) options: TxnOptions,
-    pub(super) snapshot: u64,
+    /// The timestamp it reads at, once it reads (A1).
+    pub(super) snapshot: Option<u64>,
     pub(super) record: Option<BlockRef>,
     /// Whether anything was read at the snapshot, remembered or not.
     pub(super) has_read: bool,
@@ -52,14 +53,17 @@ pub struct Transaction {
     pub(super) patience: Patience,
     /// Whether it queues for rows that this session knows to be hot.
     pub(super) adaptive: bool,
-    /// When it, or the first transaction that it repeats, began.
-    pub(super) seniority: u64,
+    /// When it, or the first transaction that it repeats, began, as a timestamp; once that matters.
+    pub(super) seniority: Option<u64>,
 }
 
 impl Transaction {
-    /// Begins a transaction on a session, at a snapshot of now.
+    /// Begins a transaction on a session. One that cannot write, or asks for no more than snapshot isolation, reads at a snapshot
+    /// of now; any other at one of its first read.
     pub fn begin(session: Box<Session>, options: TxnOptions) -> Self {
-        let snapshot = session.participant.begin(session.store.clock().word());
+        session.participant.begin();
+        let reads_now = options.read_only || options.isolation == Isolation::Snapshot;
+        let snapshot = reads_now.then(|| session.participant.take_snapshot(session.store.clock().word()));
         Self {
             session: Some(session),
             options,
@@ -69,24 +73,32 @@ impl Transaction {
             is_over: false,
             patience: Patience::Brief,
             adaptive: false,
-            seniority: snapshot,
+            seniority: None,
         }
     }
 
     /// Makes this one of the runs of a transaction that is repeated until it meets no conflict: it queues for rows that are known
     /// to be hot, or, when `pessimistic`, for every row, and locks what it reads by key before it reads. `seniority` is the
-    /// first run's snapshot.
-    pub fn repeat(&mut self, seniority: u64, pessimistic: bool) {
+    /// first run's, which that sets.
+    pub fn repeat(&mut self, seniority: &mut Option<u64>, pessimistic: bool) {
         self.adaptive = true;
-        self.seniority = self.seniority.min(seniority);
+        let now = || self.session.as_ref().map_or(0, |session| session.store.clock().now());
+        self.seniority = Some(*seniority.get_or_insert_with(now));
         if pessimistic && !self.options.read_only {
             self.patience = Patience::Queue;
         }
     }
 
-    /// The timestamp this transaction reads at.
-    pub fn snapshot(&self) -> u64 {
-        self.snapshot
+    /// The timestamp this transaction reads at, from now on.
+    #[inline]
+    pub(super) fn read_ts(&mut self) -> Result<u64, TxnError> {
+        if let Some(snapshot) = self.snapshot {
+            return Ok(snapshot);
+        }
+        let session = running(&mut self.session)?;
+        let snapshot = session.participant.take_snapshot(session.store.clock().word());
+        self.snapshot = Some(snapshot);
+        Ok(snapshot)
     }
 
     /// Has this transaction written?
@@ -155,7 +167,7 @@ impl Transaction {
         let had_read = std::mem::replace(&mut self.has_read, true);
         let own = self.own_record();
         let remembers = self.remembers_reads();
-        let snapshot = self.snapshot;
+        let snapshot = self.read_ts()?;
         let session = running(&mut self.session)?;
         let Session { store, participant, buffers, hot: session_hot, .. } = session;
         let key = lookup_key(table, key)?;
@@ -208,8 +220,9 @@ impl Transaction {
         self.has_read = true;
         let own = self.own_record();
         let remembers = self.remembers_reads();
+        let snapshot = self.read_ts()?;
         let session = running(&mut self.session)?;
-        let scan = Scan { session, table, snapshot: self.snapshot, own };
+        let scan = Scan { session, table, snapshot, own };
         scan.run(f)?;
         if remembers {
             session.buffers.reads.scans.push(ScanRead { table: table.clone(), predicate });
@@ -237,9 +250,11 @@ impl Transaction {
 
     /// Moves the snapshot forward to now, if everything read so far still holds.
     pub(super) fn extend_snapshot(&mut self) -> Result<(), TxnError> {
-        let session = self.session()?;
         let own = self.own_record();
-        let old = self.snapshot;
+        let Some(old) = self.snapshot else {
+            return self.read_ts().map(drop);
+        };
+        let session = self.session()?;
         // The old snapshot stays published until the check is over: it needs what that one sees.
         let new = session.store.clock().now();
         if self.options.isolation == Isolation::Snapshot && self.has_read {
@@ -265,7 +280,7 @@ impl Transaction {
         let session = self.session()?;
         let slot = session.participant.slot();
         slot.raise_snapshot(new);
-        self.snapshot = new;
+        self.snapshot = Some(new);
         Ok(())
     }
 

@@ -60,7 +60,7 @@ struct Target<'a> {
 /// How one attempt at a write ended.
 enum Attempt {
     Done(Upserted),
-    /// The snapshot has to be extended first.
+    /// The snapshot has to be extended first, or taken (A1).
     Extend,
     /// Someone else was quicker: look again.
     Again,
@@ -288,6 +288,9 @@ impl Transaction {
     ) -> Result<Attempt, TxnError> {
         let Target { table, key, hash, .. } = target;
         if build(None, image)? != Change::Put {
+            if self.snapshot.is_none() {
+                return Ok(Attempt::Extend);
+            }
             let session = running(&mut self.session)?;
             session.buffers.reads.missing.push(MissingRead::new(table, key, hash));
             return Ok(Attempt::Done(Upserted::Unchanged));
@@ -432,7 +435,7 @@ impl Transaction {
             BeginWord::Stamped(begin) if begin != NEVER => Some((head, begin)),
             _ => newest_committed(&guard, store.clock(), row, NEVER - 1, record, store.stall)?,
         };
-        if let Some((_, begin)) = &base
+        if let (Some((_, begin)), Some(snapshot)) = (&base, snapshot)
             && *begin > snapshot
         {
             return Ok(Attempt::Extend);
@@ -444,6 +447,9 @@ impl Transaction {
         let flags = match change {
             Change::Keep | Change::Delete if before.is_none() => {
                 // Owning the row does not keep the key away: the row may be removed, and another made for it.
+                if !mine && snapshot.is_none() {
+                    return Ok(Attempt::Extend);
+                }
                 if !mine {
                     buffers.reads.missing.push(MissingRead::new(table, key, hash));
                 }

@@ -39,7 +39,8 @@ fn records_are_used_again_though_nobody_retires_anything() {
     let (mut records, clock) = (Recycler::default(), AtomicU64::new(1));
     let mut fresh = 0;
     for _ in 0..20_000 {
-        session.begin(&clock);
+        session.begin();
+        session.take_snapshot(&clock);
         let birth = session.epoch();
         let block = records.take(&session).unwrap().unwrap_or_else(|| {
             fresh += 1;
@@ -88,7 +89,8 @@ fn a_block_is_held_by_who_began_before_its_session_passed_a_fence_and_by_nobody_
 
     let [first, second] = std::array::from_fn(|_| record(&session, &mut heap));
     limbo.retire(&session, first).unwrap();
-    session.begin(&clock);
+    session.begin();
+    session.take_snapshot(&clock);
     session.end();
     limbo.retire(&session, second).unwrap();
     next_epoch(&session);
