@@ -26,6 +26,8 @@ mod workers;
 
 #[cfg(test)]
 mod garbage_tests;
+#[cfg(test)]
+mod superseded_tests;
 
 pub use batch::{Applied, Operation};
 pub use builder::DatabaseBuilder;

@@ -4,7 +4,9 @@
 //!         version, newest first, in the order of their entries. S2: undoing goes through the entries from the last to the
 //!         mark, so that the version it takes back is always the head of its row; so does the reaper. S3: a chain holds no
 //!         two versions of one transaction by the time its record leaves ACTIVE: the older ones have been cut out, and their
-//!         entries name no version. What is read stays in the read set: the transaction has seen it, whatever it undoes.
+//!         entries name no version. S4: versions are cut out under a guard under which the record was seen ACTIVE: once it is
+//!         aborted by others, they may push its versions out and free them, and a store would go to memory that is used again.
+//!         What is read stays in the read set: the transaction has seen it, whatever it undoes.
 //! Why S3  stamping both would leave two versions with one timestamp; cutting out before the decision needs no care of
 //!         readers: to them both are an undecided transaction's, and a reader who stands on the one cut out goes on to the
 //!         version below, which is the same as before. The pointer that is changed, `next` of an own undecided version, is
@@ -179,7 +181,7 @@ impl Transaction {
     /// Forgets the savepoint and those made since; what was written since is part of what surrounds it.
     ///
     /// # Errors
-    /// `NoSavepoint` as for [`Transaction::rollback_to`]; `Ended`.
+    /// `NoSavepoint` as for [`Transaction::rollback_to`]; `ForcedAbort`; `Ended`.
     pub fn release(&mut self, savepoint: Savepoint) -> Result<(), TxnError> {
         self.check_running()?;
         let session = running(&mut self.session)?;
@@ -278,6 +280,11 @@ impl Session {
         let Self { participant, limbo, intents, buffers, .. } = self;
         let Buffers { marks, owned, .. } = buffers;
         let guard = participant.pin();
+        let record = participant.slot().record.load(Ordering::Relaxed);
+        // S4: under the guard.
+        if record != 0 && guard.resolve::<TxnRecord>(record)?.state() != RecordState::Active {
+            return Err(TxnError::ForcedAbort);
+        }
         let floor = number.checked_sub(1).map_or(0, |below| marks.open[below].intents);
         for index in marks.open[number].intents..intents.len() {
             let row = intents.entry(&guard, index)?.row();
