@@ -129,3 +129,23 @@ fn savepoints_of_an_aborted_transaction_are_not_merged_over_memory_that_is_used_
     let report = check(&mut other).unwrap();
     assert!(report.is_clean(), "{report:#?}");
 }
+
+#[test]
+fn who_queues_for_a_row_does_not_wait_for_a_stopped_process() {
+    let scene = Scene::new("queue");
+    let owner = scene.process(Duration::from_mins(1));
+    let mut stopped = session(&owner);
+    let table = table(&mut stopped);
+    let mut txn = begin(stopped);
+    put(&mut txn, &table, 1, 1).unwrap();
+    let mut txn = begin(commit(txn));
+    assert_eq!(txn.lock_for_update(&table, Value::I64(1), |_| ()).unwrap(), Some(()));
+    // Its last sign of life was long ago.
+    owner.registry().beat(1).unwrap();
+    let waiter = scene.process(Duration::from_mins(1));
+    waiter.set_lock_timeout_ns(5_000_000_000);
+    let mut next = begin(session(&waiter));
+    let locked = next.lock_for_update(&table, Value::I64(1), |_| ());
+    assert_eq!(locked.unwrap(), Some(()));
+    assert!(matches!(txn.commit(false), Err(TxnError::ForcedAbort)));
+}

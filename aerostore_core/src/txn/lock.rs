@@ -320,9 +320,10 @@ impl Session {
             return Err(TxnError::ForcedAbort);
         }
         if again {
-            let (slot, incarnation) = other.owner();
-            if other.idle_ns(monotonic_ns()) > self.store.stall.idle_after_ns
-                || guard.participant().registry().is_dead_owner(OwnerId { slot, incarnation })?
+            let ((slot, incarnation), now_ns) = (other.owner(), monotonic_ns());
+            let owner = OwnerId { slot, incarnation };
+            if other.idle_ns(now_ns) > self.store.stall.idle_after_ns
+                || guard.participant().registry().is_unresponsive_owner(owner, now_ns)?
             {
                 other.abort();
                 return Ok(Look::Free);
