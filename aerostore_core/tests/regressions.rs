@@ -243,3 +243,21 @@ fn a_writer_that_was_aborted_while_it_built_its_row_pushes_out_nothing() {
     assert_eq!(altitude_of(&db, &table, "a"), 2, "a committed update is lost");
     assert!(db.verify().unwrap().is_clean());
 }
+
+#[test]
+fn a_missing_row_that_made_a_closure_fail_counts_as_read() {
+    let (_place, db, table) = world("missing-read", &["a"]);
+    let mut looker = db.begin(UNSYNCED).unwrap();
+    let refused = looker.modify(&table, Value::Str("k"), |row, _| {
+        assert!(row.is_none());
+        Err(aerostore_core::txn::TxnError::ReadOnly)
+    });
+    assert!(refused.is_err());
+    let mut inserter = db.begin(UNSYNCED).unwrap();
+    assert_eq!(inserter.get(&table, Value::Str("a"), |row| altitude(&row)).unwrap(), Some(1));
+    inserter.insert(&table, &flight(&table, "k", 1)).unwrap();
+    // Because there was no "k".
+    set(&mut looker, &table, "a", 2).unwrap();
+    inserter.commit().unwrap();
+    assert!(looker.commit().is_err_and(|error| error.is_retryable()), "no serial order has both");
+}

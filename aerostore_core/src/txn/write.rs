@@ -193,11 +193,29 @@ impl Transaction {
         let hash = hash_key(key, &mut session.buffers.key);
         // One operation from here on: what is found stays until it is written.
         session.participant.enter();
-        let outcome = self.write_found(Target { table, key, hash, reserve }, build);
+        let target = Target { table, key, hash, reserve };
+        let mut outcome = self.write_found(target, build);
+        if self.snapshot.is_none() && outcome.as_ref().is_err_and(|error| !error.is_retryable()) {
+            // A1: what made it fail may be a row that is missing.
+            outcome = self.read_ts().and_then(|_| self.write_found(target, build));
+        }
         if let Some(session) = self.session.as_deref_mut() {
             session.participant.leave();
         }
+        if outcome.as_ref().is_err_and(|error| !error.is_retryable()) {
+            self.remember_refused(table, key)?;
+        }
         outcome
+    }
+
+    /// A write of the row of that key was refused, maybe for what the row is, or that there is none: that has been seen.
+    #[cold]
+    fn remember_refused(&mut self, table: &TableRef, key: Value<'_>) -> Result<(), TxnError> {
+        let usual = (self.patience, self.adaptive);
+        (self.patience, self.adaptive) = (Patience::Brief, false); // without a lock
+        let seen = self.get(table, key, |_| ());
+        (self.patience, self.adaptive) = usual;
+        seen.map(drop)
     }
 
     #[inline]
