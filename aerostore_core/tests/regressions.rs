@@ -261,3 +261,24 @@ fn a_missing_row_that_made_a_closure_fail_counts_as_read() {
     inserter.commit().unwrap();
     assert!(looker.commit().is_err_and(|error| error.is_retryable()), "no serial order has both");
 }
+
+#[test]
+fn a_panic_in_a_closure_holds_no_memory_back_once_its_transaction_has_ended() {
+    let (_place, db, table) = world("panic", &["a", "b"]);
+    let mut txn = db.begin(UNSYNCED).unwrap();
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _ = txn.modify(&table, Value::Str("a"), |_, _| panic!("on purpose"));
+    }));
+    assert!(panicked.is_err());
+    set(&mut txn, &table, "a", 2).unwrap();
+    txn.commit().unwrap();
+    let updates = |count| {
+        for number in 0..count {
+            put(&db, &table, "b", number);
+        }
+        db.status().unwrap().used_bytes
+    };
+    let before = updates(20_000);
+    let after = updates(20_000);
+    assert!(after <= before + (64 << 10), "{before} bytes, then {after}");
+}

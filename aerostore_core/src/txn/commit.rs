@@ -33,7 +33,8 @@ impl Transaction {
         session.participant.enter();
         let decided = staged.and_then(|staged| self.decide(record, staged));
         let settled = self.settle(record, decided.as_ref().ok().copied());
-        self.session()?.participant.leave();
+        // All of them: a panic in a caller's closure may have skipped the end of an operation.
+        self.session()?.participant.leave_all();
         settled?;
         let commit_ts = decided?;
         let session = running(&mut self.session)?;
