@@ -7,11 +7,11 @@ use std::sync::Arc;
 use super::verify::check;
 use crate::epoch::Registry;
 use crate::row::{Column, ColumnType, RowImage, Schema, Value};
-use crate::shm::{Arena, ArenaOptions};
-use crate::sync::survives;
+use crate::shm::{Arena, ArenaOptions, BlockKind, BlockRef, Heap, Reserve};
+use crate::sync::{Ordering, survives};
 use crate::sys::{LockFile, Probe};
 use crate::txn::{
-    Session, Store, SystemArea, TableRef, Transaction, TxnOptions, Vacuum, reap_dead_processes,
+    Session, Store, SystemArea, TableRef, Transaction, TxnError, TxnOptions, Vacuum, reap_dead_processes,
 };
 
 /// Entries at which the first key hash gets a successor.
@@ -85,6 +85,21 @@ fn exists(txn: &mut Transaction, table: &TableRef, key: i64) -> bool {
     txn.get(table, Value::I64(key), |_| ()).unwrap().is_some()
 }
 
+/// Puts rows 0 to `rows` in place, as of timestamp 1.
+fn load(session: &mut Session, table: &TableRef, rows: u32) {
+    for key in 0..i64::from(rows) {
+        let mut next = RowImage::new(table.schema());
+        let full = image(table, key, 1);
+        let build = |_: Option<crate::row::RowView<'_>>, image: &mut RowImage| {
+            image.copy_from(full.view(table.schema())?);
+            Ok(crate::txn::Change::Put)
+        };
+        session.load_row(table, Value::I64(key), 1, &mut next, build).unwrap();
+    }
+    session.add_rows(table, i64::from(rows)).unwrap();
+    session.store().clock().restore(1);
+}
+
 /// Lets a session that `prepare` has given garbage die at each point of `operation` in turn, and looks at what its peer finds.
 fn at_every_point(
     name: &str,
@@ -99,17 +114,7 @@ fn at_every_point(
         let scene = Scene::new(name, point);
         let mut peer = scene.process();
         let table = peer.link_table(1, &schema()).unwrap();
-        for key in 0..i64::from(rows) {
-            let mut next = RowImage::new(table.schema());
-            let full = image(&table, key, 1);
-            let build = |_: Option<crate::row::RowView<'_>>, image: &mut RowImage| {
-                image.copy_from(full.view(table.schema())?);
-                Ok(crate::txn::Change::Put)
-            };
-            peer.load_row(&table, Value::I64(key), 1, &mut next, build).unwrap();
-        }
-        peer.add_rows(&table, i64::from(rows)).unwrap();
-        peer.store().clock().restore(1);
+        load(&mut peer, &table, rows);
         let mut victim = prepare(scene.process(), &table);
         let survived = survives(point, || operation(&mut victim));
         drop(victim);
@@ -217,4 +222,53 @@ fn dying_while_vacuuming() {
         assert!(vacuum.go_on(session, 100).unwrap());
     };
     at_every_point("vacuum", 20, prepare, vacuum, &keys);
+}
+
+/// Takes every slab there is, the reserve included.
+fn fill(scene: &Scene, session: &Session) -> (Heap, Vec<BlockRef>) {
+    let mut heap = Heap::new(scene.arena.clone(), session.participant().owner());
+    let mut blocks = Vec::new();
+    while let Ok(block) = heap.alloc(60_000, BlockKind::RAW, 1, Reserve::Yes) {
+        blocks.push(block);
+    }
+    (heap, blocks)
+}
+
+#[test]
+fn a_removal_that_found_no_room_is_finished_by_the_next_walk() {
+    let scene = Scene::new("no-room", 0);
+    let mut session = scene.process();
+    let table = session.link_table(1, &schema()).unwrap();
+    // The last of them gives the index a successor, which has no slots yet.
+    load(&mut session, &table, GROWTH);
+    let reads = TxnOptions { read_only: true, ..TxnOptions::default() };
+    let reader = Transaction::begin(scene.process(), reads);
+    let keys: Vec<i64> = (0..i64::from(GROWTH)).collect();
+    // While somebody reads, nothing is removed.
+    let session = deletes(&keys)(session, &table);
+    let (filler, mut vacuuming) = (scene.process(), scene.process());
+    let (mut heap, blocks) = fill(&scene, &filler);
+    // Freezes an entry, and cannot move it.
+    let mut txn = Transaction::begin(session, TxnOptions::default());
+    let refused = txn.insert(&table, &image(&table, 10_000, 1));
+    assert!(matches!(refused, Err(TxnError::Shm(ref error)) if error.is_out_of_space()), "{refused:?}");
+    let session = txn.into_session().unwrap();
+    drop(reader);
+    vacuuming.store().garbage().want();
+    let mut vacuum = Vacuum::begin(&vacuuming).unwrap().unwrap();
+    assert!(vacuum.go_on(&mut vacuuming, 100).unwrap());
+    // That one waits for room, and those found after it for their turn.
+    let removed = vacuuming.store().garbage().stats().rows_removed;
+    assert!((1..u64::from(GROWTH)).contains(&removed), "{removed} rows");
+    assert_ne!(vacuuming.participant().slot().removed_row.load(Ordering::Acquire), 0, "there was room");
+    for block in blocks {
+        heap.free(block);
+    }
+    heap.close();
+    let mut vacuum = Vacuum::begin(&vacuuming).unwrap().unwrap();
+    assert!(vacuum.go_on(&mut vacuuming, 100).unwrap());
+    let report = check(&mut vacuuming).unwrap();
+    assert!(report.is_clean(), "{report:#?}");
+    assert_eq!(report.rows, 0);
+    drop((filler, session));
 }

@@ -21,8 +21,8 @@ use crate::txn::table::primary_at;
 use crate::txn::{Session, Store, TxnError};
 use std::sync::Arc;
 
-/// Reaps every dead process's slots. Returns how many slots were looked after; one whose log ring is not on disk yet is
-/// settled, but freed by a later call.
+/// Reaps every dead process's slots. Returns how many slots were looked after; one whose log ring is not on disk yet, or
+/// that leaves a removal for which there is no room, is settled, but freed by a later call.
 ///
 /// # Errors
 /// When the mapping is damaged, or what the operating system says.
@@ -35,13 +35,13 @@ impl Session {
     pub(crate) fn reap_slot(&mut self, dead: OwnerId) -> Result<(), TxnError> {
         let store = Arc::clone(&self.store);
         let slot = store.registry().slot(SlotId(dead.slot))?;
-        let drained;
+        let (mut is_removed, drained);
         {
             let Self { participant, heap, limbo, superseding, .. } = self;
             let guard = participant.pin();
             settle_link(&guard, slot, limbo)?;
             let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
-            finish_removal(&guard, &store, &mut linker, slot)?;
+            is_removed = finish_removal(&guard, &store, &mut linker, slot)?;
             settle_record(&guard, slot, limbo, superseding)?;
             drained = super::log::ring_is_drained(&store, &guard, slot)?;
         }
@@ -50,6 +50,16 @@ impl Session {
             return Ok(());
         }
         self.reclaim_memory(dead)?;
+        if !is_removed {
+            // D5: now that its memory is had back, there may be room.
+            let Self { participant, heap, limbo, .. } = self;
+            let guard = participant.pin();
+            let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
+            is_removed = finish_removal(&guard, &store, &mut linker, slot)?;
+        }
+        if !is_removed {
+            return Ok(());
+        }
         // What its session remembered is garbage that nobody remembers now.
         store.garbage().want();
         store.registry().release_slot(dead)?;

@@ -7,7 +7,9 @@
 //!             the removal; a row whose head is 0 never gets another, and counts for no key. A writer that wants to link a
 //!             version on top fails or comes first, in which case the removal does not happen. D3: then the index entry goes,
 //!             then the row is retired, and the version last. D4: whoever finds a removal named in a dead slot does D3 again,
-//!             if the row's head is 0: every step tells by generations whether it was done.
+//!             if the row's head is 0: every step tells by generations whether it was done. D5: a slot names one removal; while
+//!             that finds no room for what D3 needs of the index, its session begins no other, but goes on with the rest of
+//!             its garbage, which makes room.
 //! Readers     a row found before D2 is missing to every snapshot before and after it. So what is remembered of it is the
 //!             missing key, never the row: its memory may be another row's at commit.
 //! Source      deciding by the value that others compare against follows Harris's marked pointers (DISC 2001).
@@ -27,7 +29,8 @@ use crate::txn::{Store, TxnError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Removal {
     Done,
-    /// It may come to that later: somebody owns the row, or is about to give up a version above.
+    /// It may come to that later: somebody owns the row, or is about to give up a version above, or the removal before this
+    /// one has found no room yet (D5).
     NotNow,
     /// The version is not, or no longer, one with which a row ends.
     No,
@@ -35,8 +38,11 @@ pub(super) enum Removal {
 
 /// Removes the row that ends with `version`, if every snapshot from `horizon` on sees it so.
 ///
+/// A row that was removed when there was no room to finish is gone for everyone, but its memory is not had back before
+/// [`finish_removal`] has succeeded.
+///
 /// # Errors
-/// `OutOfSpace`: the row is gone for everyone, but its memory is not had back before [`finish_removal`] has succeeded.
+/// When the mapping is damaged.
 pub(super) fn remove_row(
     guard: &Guard<'_>,
     store: &Store,
@@ -61,6 +67,11 @@ pub(super) fn remove_row(
     if !is_last {
         return Ok(Removal::No);
     }
+    let slot = linker.participant.slot();
+    // Relaxed: this session alone writes it. D5
+    if slot.removed_row.load(Ordering::Relaxed) != 0 {
+        return Ok(Removal::NotNow);
+    }
     // The version is in use, so the row it names has not been used again before; held from here on, if it is the row still.
     let row = last.row();
     let word = guard.block_word(row)?;
@@ -80,7 +91,6 @@ pub(super) fn remove_row(
     // A maker that was stopped may not have come to it.
     arena.publish(version);
     arena.publish(row);
-    let slot = linker.participant.slot();
     announce(slot, row, version);
     // D2. AcqRel: the chain's last state is seen; a writer that loads 0 sees what came before.
     let is_removed =
@@ -89,8 +99,9 @@ pub(super) fn remove_row(
         withdraw(slot);
         return Ok(Removal::NotNow);
     }
-    complete(guard, store, linker, row, version)?;
-    withdraw(slot);
+    if complete(guard, store, linker, row, version)? {
+        withdraw(slot);
+    }
     Ok(Removal::Done)
 }
 
@@ -109,20 +120,21 @@ fn still_may_end(guard: &Guard<'_>, head: u64, version: u64) -> Result<Removal, 
     Ok(if at == 0 { Removal::No } else { Removal::NotNow })
 }
 
-/// Completes the removal that is named in `slot`: this session's own, or that of a dead one whose only reaper this is.
+/// Completes the removal that is named in `slot`: this session's own, or that of a dead one whose only reaper this is. False when
+/// there is no room for that.
 ///
 /// # Errors
-/// `OutOfSpace`, as [`remove_row`]; when the mapping is damaged.
+/// When the mapping is damaged.
 pub(super) fn finish_removal(
     guard: &Guard<'_>,
     store: &Store,
     linker: &mut Linker<'_>,
     slot: &Slot,
-) -> Result<(), TxnError> {
+) -> Result<bool, TxnError> {
     // Acquire: pairs with `announce`.
     let row = slot.removed_row.load(Ordering::Acquire);
     if row == 0 {
-        return Ok(());
+        return Ok(true);
     }
     let generations = slot.removed_generations.load(Ordering::Relaxed);
     let generation = |word: u64| u32::try_from(word & u64::from(u32::MAX)).unwrap_or(0);
@@ -131,35 +143,40 @@ pub(super) fn finish_removal(
         offset: slot.removed_version.load(Ordering::Relaxed),
         generation: generation(generations >> 32),
     };
-    complete(guard, store, linker, row, version)?;
-    withdraw(slot);
-    Ok(())
+    let is_complete = complete(guard, store, linker, row, version)?;
+    if is_complete {
+        withdraw(slot);
+    }
+    Ok(is_complete)
 }
 
-/// D3, as far as it has not been done.
+/// D3, as far as it has not been done. False when there is no room for it.
 fn complete(
     guard: &Guard<'_>,
     store: &Store,
     linker: &mut Linker<'_>,
     row: BlockRef,
     version: BlockRef,
-) -> Result<(), TxnError> {
+) -> Result<bool, TxnError> {
     let word = guard.block_word(row.offset)?;
     if word.generation() == row.generation && word.state() == BlockState::Live {
         let header: &RowHeader = guard.resolve(row.offset)?;
         if header.head.load(Ordering::Acquire) != 0 {
-            return Ok(()); // D2 has not happened
+            return Ok(true); // D2 has not happened
         }
         let table = guard.arena().block_tag(row.offset)?;
         if let Some((table, _)) = store.catalog().find(guard, table)? {
             let hash = header.hash.load(Ordering::Relaxed);
             let hash_of = |offset| Store::row_hash(guard, offset);
-            primary_at(guard, table)?.remove(guard, linker, hash, row.offset, &hash_of)?;
+            match primary_at(guard, table)?.remove(guard, linker, hash, row.offset, &hash_of) {
+                Err(error) if error.is_out_of_space() => return Ok(false), // D5
+                removed => removed?,
+            };
         }
         linker.limbo.retire(guard.participant(), row)?;
     }
     retire_chain(guard, linker.limbo, version)?;
-    Ok(())
+    Ok(true)
 }
 
 /// D1.

@@ -13,7 +13,7 @@ use crate::mvcc::{BeginWord, NEVER, RowHeader, TableState, VersionRef};
 use crate::shm::{Reserve, SlabRef, tagged_slabs};
 use crate::txn::link::Linker;
 use crate::txn::prune::prune_below;
-use crate::txn::remove::{Removal, remove_row};
+use crate::txn::remove::{Removal, finish_removal, remove_row};
 use crate::txn::{Session, Store, TxnError};
 
 /// One walk over the rows of all tables.
@@ -76,8 +76,10 @@ impl Session {
         let Self { store, participant, heap, limbo, .. } = self;
         {
             let guard = participant.pin();
+            let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
+            // D5
+            finish_removal(&guard, store, &mut linker, participant.slot())?;
             for offset in guard.live_blocks(slab) {
-                let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
                 slice.row(&guard, store, &mut linker, offset, horizon)?;
             }
         }
