@@ -272,3 +272,26 @@ fn a_removal_that_found_no_room_is_finished_by_the_next_walk() {
     assert_eq!(report.rows, 0);
     drop((filler, session));
 }
+
+#[test]
+fn what_a_transaction_rolls_back_again_and_again_gives_its_memory_back() {
+    let scene = Scene::new("rolled-back", 0);
+    let mut session = scene.process();
+    let table = session.link_table(1, &schema()).unwrap();
+    load(&mut session, &table, 2);
+    let mut txn = Transaction::begin(session, TxnOptions::default());
+    txn.upsert(&table, &image(&table, 0, 2)).unwrap();
+    let mark = txn.savepoint().unwrap();
+    for round in 0..60_000 {
+        txn.upsert(&table, &image(&table, 1, round)).unwrap();
+        txn.insert(&table, &image(&table, 10 + round, 1)).unwrap();
+        txn.rollback_to(&mark).unwrap();
+    }
+    txn.commit(false).unwrap();
+    let mut session = txn.into_session().unwrap();
+    session.store().log().start_at(session.store().clock().now());
+    session.tidy_now().unwrap();
+    let report = check(&mut session).unwrap();
+    assert!(report.is_clean(), "{report:#?}");
+    assert_eq!(report.rows, 2);
+}

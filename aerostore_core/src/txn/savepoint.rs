@@ -175,6 +175,8 @@ impl Transaction {
             let guard = session.participant.pin();
             guard.resolve::<TxnRecord>(record)?.abort();
         }
+        // As after a rollback of the whole: a transaction may try something again and again.
+        let _ = session.tidy();
         undone
     }
 
