@@ -119,6 +119,8 @@ fn of_two_that_wait_for_each_other_the_younger_gives_up() {
     world.set("7", 1);
     let mut young = world.begin();
     assert!(old.lock_for_update(&world.table, Value::Str("1")).unwrap().is_some());
+    // Ages are told apart to a few milliseconds.
+    std::thread::sleep(Duration::from_millis(20));
     assert!(young.lock_for_update(&world.table, Value::Str("2")).unwrap().is_some());
     std::thread::scope(|scope| {
         let (table, db) = (&world.table, &world.db);
@@ -133,6 +135,29 @@ fn of_two_that_wait_for_each_other_the_younger_gives_up() {
         assert_eq!(older.join().unwrap(), (true, true));
         let _ = db;
     });
+    world.finish();
+}
+
+/// The younger one is who began later, not who has come to wait later.
+#[test]
+fn of_two_that_wait_for_each_other_the_younger_gives_up_though_it_waited_first() {
+    let world = world("lock-waited-first");
+    world.db.set_config("lock_timeout", "20000").unwrap();
+    let mut old = world.begin();
+    assert!(old.lock_for_update(&world.table, Value::Str("1")).unwrap().is_some());
+    std::thread::sleep(Duration::from_millis(50));
+    let mut young = world.begin();
+    assert!(young.lock_for_update(&world.table, Value::Str("2")).unwrap().is_some());
+    std::thread::scope(|scope| {
+        let table = &world.table;
+        let younger = scope.spawn(move || young.lock_for_update(table, Value::Str("1")).map(|_| ()));
+        std::thread::sleep(Duration::from_millis(50));
+        world.set("7", 1);
+        assert!(old.lock_for_update(&world.table, Value::Str("2")).unwrap().is_some());
+        let error = younger.join().unwrap().unwrap_err();
+        assert!(matches!(error, Error::Txn(TxnError::Deadlock { .. })), "{error}");
+    });
+    old.commit().unwrap();
     world.finish();
 }
 

@@ -92,7 +92,7 @@ pub struct TxnRecord {
     turn: AtomicU32,
     /// 1 when somebody waits for a row of this transaction.
     waiters: AtomicU32,
-    /// When it began, as a timestamp: the larger, the younger. Set before the first wait.
+    /// When it began to write, or the first that it repeats began, in monotonic nanoseconds: the larger, the younger.
     seniority: AtomicU64,
     /// Monotonic nanoseconds when the wait began.
     waits_since_ns: AtomicU64,
@@ -128,6 +128,7 @@ impl TxnRecord {
         self.owner.store(u64::from(slot) | u64::from(incarnation) << 16, Ordering::Relaxed);
         self.waits_for.store(0, Ordering::Relaxed);
         self.waiters.store(0, Ordering::Relaxed);
+        self.seniority.store(now_ns, Ordering::Relaxed);
         self.touch(now_ns);
         self.word.store(ACTIVE, Ordering::Release);
     }
@@ -170,7 +171,7 @@ impl TxnRecord {
         self.waits_since_ns.load(Ordering::Relaxed)
     }
 
-    /// When it began; of one that waits.
+    /// When it began.
     pub fn seniority(&self) -> u64 {
         self.seniority.load(Ordering::Relaxed)
     }

@@ -230,7 +230,10 @@ impl Transaction {
     ) -> Result<(), TxnError> {
         let Some(record) = self.record else { return Ok(()) };
         let session = running(&mut self.session)?;
-        let seniority = *self.seniority.get_or_insert_with(|| session.store.clock().now());
+        let seniority = match self.seniority {
+            Some(seniority) => seniority,
+            None => session.own_record(record)?.seniority(),
+        };
         if self.adaptive {
             session.hot.add(row);
         }

@@ -8,6 +8,7 @@ use crate::mvcc::{Resolved, RowHeader, TxnRecord, VersionRef, visible_at};
 use crate::row::{RowView, Value};
 use crate::shm::{BlockRef, ShmError, tagged_slabs};
 use crate::sync::Ordering;
+use crate::sys::coarse_ns;
 use crate::txn::lock::Patience;
 use crate::txn::read_set::{MissingRead, RowPredicate, RowRead, ScanRead};
 use crate::txn::{Session, Store, TableRef, TxnError};
@@ -53,7 +54,8 @@ pub struct Transaction {
     pub(super) patience: Patience,
     /// Whether it queues for rows that this session knows to be hot.
     pub(super) adaptive: bool,
-    /// When it, or the first transaction that it repeats, began, as a timestamp; once that matters.
+    /// When the first transaction that it repeats began, in monotonic nanoseconds; of one that repeats none its record knows when
+    /// it began to write.
     pub(super) seniority: Option<u64>,
 }
 
@@ -82,8 +84,7 @@ impl Transaction {
     /// first run's, which that sets.
     pub fn repeat(&mut self, seniority: &mut Option<u64>, pessimistic: bool) {
         self.adaptive = true;
-        let now = || self.session.as_ref().map_or(0, |session| session.store.clock().now());
-        self.seniority = Some(*seniority.get_or_insert_with(now));
+        self.seniority = Some(*seniority.get_or_insert_with(coarse_ns));
         if pessimistic && !self.options.read_only {
             self.patience = Patience::Queue;
         }
