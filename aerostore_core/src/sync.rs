@@ -41,7 +41,7 @@ mod imp {
 }
 
 #[cfg(all(test, not(loom)))]
-pub(crate) use fault::{killed_at, survives};
+pub(crate) use fault::{signalled_at, survives};
 pub(crate) use imp::*;
 #[cfg(all(test, not(loom)))]
 pub(crate) use schedule::run_scheduled;

@@ -1,8 +1,8 @@
-//! Points at which a test lets a process die: before and after each change of shared memory.
+//! Points at which a test lets a process die or stand still: before and after each change of shared memory.
 //!
 //! Layout      a countdown per thread. Where it reaches zero, the thread unwinds, which is all that others see of a killed
 //!             process as long as nothing that unwinding drops touches shared memory: what was stored is stored, the rest
-//!             never happens. Or the whole process is killed indeed.
+//!             never happens. Or the whole process is killed indeed, or stopped, and somebody else lets it go on.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -16,8 +16,8 @@ struct Killed;
 thread_local! {
     /// Points left until this thread dies; 0 when it is to live.
     static POINTS_LEFT: Cell<u64> = const { Cell::new(0) };
-    /// Whether the whole process dies then.
-    static KILLS: Cell<bool> = const { Cell::new(false) };
+    /// The signal that the whole process gets then; 0 when only the thread is to unwind.
+    static SIGNAL: Cell<i32> = const { Cell::new(0) };
     /// Points beside relaxed stores since the last stronger operation.
     static RUN: Cell<u32> = const { Cell::new(0) };
 }
@@ -35,25 +35,27 @@ pub(super) fn fault_point(relaxed: bool) {
     }
     POINTS_LEFT.set(left - 1);
     if left == 1 {
-        if KILLS.get() {
-            // SAFETY: no memory is involved; the signal is this process's own and cannot be blocked.
-            unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+        let signal = SIGNAL.get();
+        if signal != 0 {
+            // SAFETY: no memory is involved; the signal is this thread's own, so it is taken before the call returns.
+            unsafe { libc::raise(signal) };
+            return; // after a stop
         }
         resume_unwind(Box::new(Killed)); // unlike a panic, it prints nothing
     }
 }
 
-fn arm(point: u64, kills: bool) {
-    KILLS.set(kills);
+fn arm(point: u64, signal: i32) {
+    SIGNAL.set(signal);
     RUN.set(0);
     POINTS_LEFT.set(point);
 }
 
 /// Runs `operation` and lets it die at its `point`-th point, counted from 1; true when it came to its end before.
 pub(crate) fn survives(point: u64, operation: impl FnOnce()) -> bool {
-    arm(point, false);
+    arm(point, 0);
     let outcome = catch_unwind(AssertUnwindSafe(operation));
-    arm(0, false);
+    arm(0, 0);
     match outcome {
         Ok(()) => true,
         Err(payload) if payload.is::<Killed>() => false,
@@ -61,12 +63,12 @@ pub(crate) fn survives(point: u64, operation: impl FnOnce()) -> bool {
     }
 }
 
-/// Runs `operation`, in which the process is killed at the `point`-th point that this thread comes to. Returns the points it
+/// Runs `operation`, in which the process gets `signal` at the `point`-th point that this thread comes to. Returns the points it
 /// has passed when there are fewer.
-pub(crate) fn killed_at(point: u64, operation: impl FnOnce()) -> u64 {
-    arm(point, true);
-    operation();
+pub(crate) fn signalled_at<R>(signal: i32, point: u64, operation: impl FnOnce() -> R) -> (u64, R) {
+    arm(point, signal);
+    let result = operation();
     let left = POINTS_LEFT.get();
-    arm(0, false);
-    point - left
+    arm(0, 0);
+    (point - left, result)
 }
