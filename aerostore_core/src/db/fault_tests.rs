@@ -110,6 +110,8 @@ fn open(dir: &Path, shm: &Path) -> Database {
         .open()
         .unwrap();
     db.set_config("synchronous_commit", "off").unwrap();
+    // How long it takes to get a lock is not what is tested, and the machine may be busy.
+    db.set_config("lock_timeout", "20000").unwrap();
     db
 }
 

@@ -195,9 +195,10 @@ impl Victim {
     fn lock(&self) -> (u64, Result<(), Error>) {
         let (db, table) = (&self.db, &self.table);
         for _ in 0..LOCK_RETURNS {
-            let mut txn = db.begin(TxnOptions::default()).unwrap();
-            let _ = txn.lock_for_update(table, Value::Str("L")).unwrap();
-            txn.commit().unwrap();
+            db.transaction(TxnOptions::default(), |txn| {
+                txn.lock_for_update(table, Value::Str("L")).map(|_| ())
+            })
+            .unwrap();
         }
         std::thread::sleep(LOCK_TURN);
         self.run(|| {

@@ -2,7 +2,7 @@
 
 use super::victim::{At, victim};
 use super::{
-    ACCOUNTS, BALANCE, BIG_ROWS, LOCK_ROUNDS, OVERWRITTEN, Operation, ROWS_AFTER, ROWS_BEFORE_GROWTH,
+    ACCOUNTS, BALANCE, BIG_ROWS, LOCK_ROUNDS, OVERWRITTEN, Operation, PAUSE, ROWS_AFTER, ROWS_BEFORE_GROWTH,
     count_under_lock, open, put_all, schema, transfer,
 };
 use crate::db::{Database, Table, TxnOptions};
@@ -113,7 +113,7 @@ impl World {
                 at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 let busy = gate.read().unwrap();
                 let outcome = if operation == Operation::Lock {
-                    // Held nearly all the time, so that the victim has to queue.
+                    // One of the two nearly always has it or wants it, so that the victim has to queue.
                     let held = || std::thread::sleep(Duration::from_micros(200));
                     count_under_lock(&db, &table, &[], held)
                 } else {
@@ -124,9 +124,8 @@ impl World {
                     Err(error) => assert!(error.is_retryable(), "{error}"),
                 }
                 drop(busy);
-                if operation != Operation::Lock {
-                    std::thread::sleep(pause);
-                }
+                // A peer that is back for the lock at once leaves it to nobody when the machine is busy.
+                std::thread::sleep(if operation == Operation::Lock { PAUSE } else { pause });
             }
         });
         self.peers.push(Peer { stop, thread, done });
