@@ -5,7 +5,9 @@
 #![allow(clippy::disallowed_types, reason = "the engine's own type, which a bench has no other name for")]
 
 use aerostore_core::sys::{FileSystem, OsFileSystem};
-use aerostore_core::wal::{CommitSource, EntryBody, LogControl, LogOptions, LogWriter, Ring, RingHeader};
+use aerostore_core::wal::{
+    CommitSource, EntryBody, LogControl, LogOptions, LogWriter, Ring, RingHeader, record_checksum,
+};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::cell::{Cell, UnsafeCell};
 use std::hint::black_box;
@@ -47,7 +49,7 @@ impl Rings {
         let staged = ring.stage(EntryBody::Inline(redo), durable_ts).expect("room");
         let c = self.clock.get() + 1;
         self.clock.set(c);
-        ring.decide(ring.publish(staged, 16 * c, c), true);
+        ring.decide(ring.publish(staged, 16 * c, c, record_checksum(redo, c)), true);
     }
 }
 

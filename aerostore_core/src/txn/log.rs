@@ -8,7 +8,7 @@ use crate::sys::{wait, wake};
 use crate::txn::link::Linker;
 use crate::txn::{Session, Store, TxnError};
 use crate::wal::{
-    Durability, EntryBody, LogControl, Ring, RingError, RingHeader, Staged, WalError, redo_checksum,
+    Durability, EntryBody, LogControl, Ring, RingError, RingHeader, Staged, WalError, append_and_checksum,
 };
 use std::mem::size_of;
 use std::time::Duration;
@@ -132,7 +132,7 @@ impl Session {
             .zip(redo.chunks(PIECE_BYTES))
             .map(|(block, chunk): (&BlockRef, _)| (block.offset, chunk.len() as u64))
             .collect();
-        let body = EntryBody::OutOfLine { pieces: &ranges, checksum: redo_checksum(0, redo) };
+        let body = EntryBody::OutOfLine { pieces: &ranges };
         match stage_waiting(store.log(), participant, ring, body) {
             Ok(staged) => Ok(Some(StagedRedo { staged, pieces })),
             Err(error) => {
@@ -153,7 +153,8 @@ impl Session {
     ) -> Result<(), TxnError> {
         // Staged before, so the ring is there.
         let ring = self.own_ring()?.ring(self.participant.arena());
-        self.logged = Some(ring.publish(redo.staged, record, commit_ts));
+        let checksum = append_and_checksum(&mut self.redo, commit_ts);
+        self.logged = Some(ring.publish(redo.staged, record, commit_ts, checksum));
         self.out_of_line.pieces.extend(redo.pieces.into_iter().map(|piece| (commit_ts, piece)));
         Ok(())
     }

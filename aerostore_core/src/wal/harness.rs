@@ -1,7 +1,7 @@
 //! For tests of the log: sessions with rings on the heap, and transactions that are what a test says they are.
 
 use super::{
-    CommitSource, EntryBody, LogControl, LogOptions, LogWriter, Ring, RingHeader, WalError, redo_checksum,
+    CommitSource, EntryBody, LogControl, LogOptions, LogWriter, Ring, RingHeader, WalError, record_checksum,
 };
 use crate::recovery::{LogReport, scan_log};
 use crate::sync::{AtomicU64, Ordering};
@@ -74,7 +74,7 @@ impl TestDatabase {
         let c = self.clock.fetch_add(1, Ordering::AcqRel) + 1;
         fates.insert(c, None);
         drop(fates);
-        ring.publish(staged, c + 1000, c);
+        ring.publish(staged, c + 1000, c, record_checksum(redo, c));
         Some(c)
     }
 
@@ -96,11 +96,11 @@ impl TestDatabase {
         drop(memory);
         let half = redo.len() as u64 / 2;
         let pieces = [(start, half), (start + half, redo.len() as u64 - half)];
-        let body = EntryBody::OutOfLine { pieces: &pieces, checksum: redo_checksum(0, redo) };
+        let body = EntryBody::OutOfLine { pieces: &pieces };
         let ring = self.ring(session);
         let staged = ring.stage(body, self.control.durable_ts()).unwrap();
         let c = self.clock.fetch_add(1, Ordering::AcqRel) + 1;
-        ring.publish(staged, c + 1000, c);
+        ring.publish(staged, c + 1000, c, record_checksum(redo, c));
         self.decide(c, true);
         c
     }

@@ -22,7 +22,8 @@ pub use error::WalError;
 pub use frame::{SegmentHeader, WAL_VERSION};
 pub use lsn::Lsn;
 pub use ring::{
-    EntryBody, Published, RING_BYTES_MIN, Ring, RingDamage, RingError, RingHeader, Staged, redo_checksum,
+    EntryBody, Published, RING_BYTES_MIN, Ring, RingDamage, RingError, RingHeader, Staged,
+    append_and_checksum, record_checksum,
 };
 pub use segment::segment_path;
 pub use walk::TornTail;

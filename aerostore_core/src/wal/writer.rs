@@ -20,7 +20,7 @@ use super::control::LogControl;
 use super::error::WalError;
 use super::frame::{self, BATCH_HEADER_BYTES, BatchHeader, BatchKind, FIRST_BATCH, SegmentHeader};
 use super::lsn::Lsn;
-use super::ring::{Entry, Ring, RingDamage, record_checksum, redo_checksum};
+use super::ring::{Entry, Ring, RingDamage, record_checksum};
 use super::segment::{Directory, io_error, segment_path};
 use super::takeover::{Current, begin, mark, mark_continued, seal};
 use crate::sync::AtomicU64;
@@ -374,7 +374,7 @@ impl<'c> LogWriter<'c> {
         }
         let redo = start + frame::RECORD_HEADER_BYTES;
         let redo = &self.buffer[redo..redo + entry.redo_bytes as usize];
-        if record_checksum(redo_checksum(0, redo), entry.c) != entry.checksum {
+        if record_checksum(redo, entry.c) != entry.checksum {
             return Err(damaged("an entry's checksum is wrong"));
         }
         Ok(())

@@ -26,7 +26,7 @@ mod plain {
         while let Some(entry) = ring.next(position, tail).unwrap() {
             let mut redo = Vec::new();
             ring.copy_inline(&entry, &mut redo);
-            assert_eq!(record_checksum(redo_checksum(0, &redo), entry.c), entry.checksum);
+            assert_eq!(record_checksum(&redo, entry.c), entry.checksum);
             assert_eq!(redo.len(), entry.redo_bytes as usize);
             all.push((entry.c, redo));
             position = entry.end();
@@ -35,7 +35,7 @@ mod plain {
     }
 
     fn publish(ring: &Ring<'_>, redo: &[u8], c: u64, durable_ts: u64) -> Result<(), RingError> {
-        ring.publish(ring.stage(EntryBody::Inline(redo), durable_ts)?, c * 10, c);
+        ring.publish(ring.stage(EntryBody::Inline(redo), durable_ts)?, c * 10, c, record_checksum(redo, c));
         Ok(())
     }
 
@@ -96,7 +96,7 @@ mod plain {
         let heap = Heap::new(64);
         let ring = heap.ring();
         let pieces = [(4096, 100), (8192, 7)];
-        ring.publish(ring.stage(EntryBody::OutOfLine { pieces: &pieces, checksum: 9 }, 0).unwrap(), 5, 6);
+        ring.publish(ring.stage(EntryBody::OutOfLine { pieces: &pieces }, 0).unwrap(), 5, 6, 9);
         let entry = ring.next(0, ring.tail()).unwrap().unwrap();
         assert!(!entry.inline);
         assert_eq!((entry.record, entry.c, entry.redo_bytes), (5, 6, 107));
@@ -191,7 +191,7 @@ mod plain {
                         assert_eq!(entry.c, last + 1, "no undurable entry is skipped");
                         redo.clear();
                         ring.copy_inline(&entry, &mut redo);
-                        assert_eq!(record_checksum(redo_checksum(0, &redo), entry.c), entry.checksum);
+                        assert_eq!(record_checksum(&redo, entry.c), entry.checksum);
                         last = entry.c;
                     }
                     position = entry.end();
@@ -215,7 +215,7 @@ mod loomed {
 
     fn stage_and_publish(ring: &Ring<'_>, c: u8, durable_ts: u64) -> Result<(), RingError> {
         let staged = ring.stage(EntryBody::Inline(&[c; 17]), durable_ts)?;
-        ring.publish(staged, u64::from(c), u64::from(c));
+        ring.publish(staged, u64::from(c), u64::from(c), record_checksum(&[c; 17], u64::from(c)));
         Ok(())
     }
 
@@ -223,7 +223,7 @@ mod loomed {
         let mut redo = Vec::new();
         ring.copy_inline(entry, &mut redo);
         assert_eq!((entry.record, entry.redo_bytes), (entry.c, 17));
-        assert_eq!(record_checksum(redo_checksum(0, &redo), entry.c), entry.checksum);
+        assert_eq!(record_checksum(&redo, entry.c), entry.checksum);
     }
 
     /// Walks from `from` to the tail; checks what is above `durable_ts` and returns the last timestamp.
@@ -278,7 +278,7 @@ mod loomed {
             // The ring, the record's state, and whether the slot still names the record.
             let shared = Arc::new((Heap::new(32), AtomicU64::new(ACTIVE), AtomicU64::new(1)));
             let (ring, record, named) = (shared.0.ring(), &shared.1, &shared.2);
-            let entry = ring.publish(ring.stage(EntryBody::Inline(&[7]), 0).unwrap(), 16, 1);
+            let entry = ring.publish(ring.stage(EntryBody::Inline(&[7]), 0).unwrap(), 16, 1, 0);
             let reader = thread::spawn({
                 let shared = Arc::clone(&shared);
                 move || {

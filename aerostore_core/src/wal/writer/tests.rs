@@ -156,9 +156,8 @@ fn damage_in_a_ring_stops_the_log_with_its_place() {
     let (fs, database) = (MemoryFileSystem::default(), TestDatabase::new(1, 1024));
     let mut writer = database.writer(&fs, SEGMENT);
     let ring = database.ring(0);
-    let staged =
-        ring.stage(super::super::EntryBody::OutOfLine { pieces: &[(1 << 40, 5)], checksum: 0 }, 0).unwrap();
-    ring.publish(staged, 1001, 1);
+    let staged = ring.stage(super::super::EntryBody::OutOfLine { pieces: &[(1 << 40, 5)] }, 0).unwrap();
+    ring.publish(staged, 1001, 1, 0);
     database.decide(1, true);
     let _ = database.commit(0, b"x");
     assert!(matches!(
