@@ -9,7 +9,7 @@ use crate::epoch::Registry;
 use crate::row::{Column, ColumnType, RowImage, Schema, Value};
 use crate::shm::{Arena, ArenaOptions};
 use crate::sys::{LockFile, Probe};
-use crate::txn::{Session, Store, SystemArea, TableRef, Transaction, TxnError, TxnOptions};
+use crate::txn::{Change, Session, Store, SystemArea, TableRef, Transaction, TxnError, TxnOptions};
 
 /// An arena that several processes have open, all of them in this one.
 struct Scene {
@@ -148,4 +148,62 @@ fn who_queues_for_a_row_does_not_wait_for_a_stopped_process() {
     let locked = next.lock_for_update(&table, Value::I64(1), |_| ());
     assert_eq!(locked.unwrap(), Some(()));
     assert!(matches!(txn.commit(false), Err(TxnError::ForcedAbort)));
+}
+
+#[test]
+fn a_link_that_failed_leaves_nothing_to_be_settled_late() {
+    let scene = Scene::new("tail");
+    let store = scene.process(Duration::from_millis(1));
+    let mut other = session(&store);
+    let table = table(&mut other);
+    let mut txn = begin(other);
+    for key in 1..=3 {
+        put(&mut txn, &table, key, 1).unwrap();
+    }
+    other = commit(txn);
+
+    let mut first = begin(session(&store));
+    put(&mut first, &table, 1, 10).unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    // Takes the row from the first, whose version is still there.
+    let mut slow = begin(session(&store));
+    let mut others = Some((first, other));
+    let outcome = slow.modify(&table, Value::I64(1), |row, image| {
+        let (first, other) = others.take().unwrap();
+        // The version is taken out, and stays in this session's limbo.
+        let first = first.into_session();
+        std::thread::sleep(Duration::from_millis(20));
+        let mut txn = begin(other);
+        put(&mut txn, &table, 1, 20).unwrap();
+        let other = commit(txn);
+        others = Some((begin(first.unwrap()), other));
+        image.copy_from(row.unwrap());
+        image.set(table.schema(), 1, Value::I64(11))?;
+        Ok(Change::Put)
+    });
+    assert!(matches!(outcome, Err(TxnError::ForcedAbort)), "{outcome:?}");
+    let (first, mut other) = others.unwrap();
+    // What lay below is pruned, and an epoch later used again.
+    other.tidy_now().unwrap();
+    for _ in 0..200 {
+        let mut txn = begin(other);
+        put(&mut txn, &table, 2, 2).unwrap();
+        other = txn.into_session().unwrap();
+    }
+    assert_eq!(value(&mut slow, &table, 2), Some(1));
+    other.tidy_now().unwrap();
+    for round in 0..1000 {
+        let mut txn = begin(other);
+        put(&mut txn, &table, 100 + round, round).unwrap();
+        other = commit(txn);
+    }
+    drop(slow);
+    drop(first);
+    let mut txn = begin(other);
+    for round in 0..1000 {
+        assert_eq!(value(&mut txn, &table, 100 + round), Some(round));
+    }
+    other = txn.into_session().unwrap();
+    let report = check(&mut other).unwrap();
+    assert!(report.is_clean(), "{report:#?}");
 }

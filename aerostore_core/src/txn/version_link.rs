@@ -54,6 +54,9 @@ impl VersionLink<'_> {
                 }
                 return Ok(true);
             }
+            // Nothing was pushed out. What would have been is retired by others, and what lies below it may be used again by the
+            // time that this transaction is settled: who followed it from there would retire somebody else's.
+            self.entry.set_tail(None);
             // The owner before has taken out what it had left, or this one owns the row no longer.
             head = owned_head(self.guard, self.row, self.record)?;
         }
