@@ -8,6 +8,7 @@ use super::verify::check;
 use crate::epoch::Registry;
 use crate::row::{Column, ColumnType, RowImage, Schema, Value};
 use crate::shm::{Arena, ArenaOptions};
+use crate::sync::{AtomicU64, Ordering};
 use crate::sys::{LockFile, Probe};
 use crate::txn::{Change, Session, Store, SystemArea, TableRef, Transaction, TxnError, TxnOptions};
 
@@ -205,5 +206,125 @@ fn a_link_that_failed_leaves_nothing_to_be_settled_late() {
     }
     other = txn.into_session().unwrap();
     let report = check(&mut other).unwrap();
+    assert!(report.is_clean(), "{report:#?}");
+}
+
+/// Moves amounts between rows, some of it in parts that are rolled back, with sleeps in between.
+fn transfer(txn: &mut Transaction, table: &TableRef, dice: &mut u64) -> Result<(), TxnError> {
+    let mut roll = |sides: u64| {
+        *dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*dice >> 33) % sides
+    };
+    let mut marks = Vec::new();
+    for _ in 0..=roll(8) {
+        match roll(12) {
+            0 | 1 => marks.push(txn.savepoint()?),
+            2 | 3 if !marks.is_empty() => {
+                let place = usize::try_from(roll(marks.len() as u64)).unwrap();
+                marks.truncate(place + 1);
+                txn.rollback_to(&marks[place])?;
+            }
+            4 if !marks.is_empty() => {
+                let place = usize::try_from(roll(marks.len() as u64)).unwrap();
+                let mark = marks.swap_remove(place);
+                marks.truncate(place);
+                txn.release(mark)?;
+            }
+            5 => {
+                let key = Value::I64(i64::try_from(roll(6)).unwrap());
+                txn.lock_for_update(table, key, |_| ())?;
+            }
+            6 if roll(4) == 0 => std::thread::sleep(Duration::from_millis(3)),
+            _ => {
+                let (from, to) = (i64::try_from(roll(6)).unwrap(), i64::try_from(roll(6)).unwrap());
+                if from == to {
+                    continue;
+                }
+                let mark = txn.savepoint()?;
+                let left = value(txn, table, from).unwrap_or(0);
+                let right = if roll(2) == 0 {
+                    value(txn, table, to)
+                } else {
+                    txn.lock_for_update(table, Value::I64(to), |row| row.get(1).as_i64().unwrap())?
+                };
+                let right = right.unwrap_or(0);
+                let moved = if roll(2) == 0 { left } else { 1 };
+                if moved == left && roll(2) == 0 {
+                    txn.delete(table, Value::I64(from))?;
+                } else {
+                    put(txn, table, from, left - moved)?;
+                }
+                let failed = roll(5) == 0;
+                if !failed {
+                    put(txn, table, to, right + moved)?;
+                }
+                if failed || roll(5) == 0 {
+                    txn.rollback_to(&mark)?;
+                }
+                if roll(2) == 0 {
+                    txn.release(mark)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn transfers_with_savepoints_and_locks_add_up_though_many_are_aborted() {
+    let rounds = std::env::var("AEROSTORE_SAVEPOINT_ROUNDS").ok().and_then(|text| text.parse().ok());
+    let rounds: u64 = rounds.unwrap_or(250);
+    let scene = Scene::new("transfers");
+    let stores: Vec<_> = (0..2).map(|_| scene.process(Duration::from_millis(1))).collect();
+    let mut first = session(&stores[0]);
+    let table = table(&mut first);
+    let mut txn = begin(first);
+    for key in 0..6 {
+        put(&mut txn, &table, key, 100).unwrap();
+    }
+    let mut first = commit(txn);
+    let commits = AtomicU64::new(0);
+    let sessions: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4_u64)
+            .map(|n| {
+                let (table, commits) = (&table, &commits);
+                let mut own = session(&stores[usize::try_from(n % 2).unwrap()]);
+                own.store().set_lock_timeout_ns(20_000_000);
+                scope.spawn(move || {
+                    let mut dice = n;
+                    for _ in 0..rounds {
+                        let mut txn = begin(own);
+                        match transfer(&mut txn, table, &mut dice).and_then(|()| txn.commit(false)) {
+                            Ok(_) => commits.fetch_add(1, Ordering::Relaxed),
+                            Err(error) if error.is_retryable() => 0,
+                            Err(error) => panic!("{error:?}"),
+                        };
+                        own = txn.into_session().unwrap();
+                        own.store().log().start_at(own.store().clock().now());
+                        let reads = TxnOptions { read_only: true, ..TxnOptions::default() };
+                        let mut reader = Transaction::begin(own, reads);
+                        let mut sum = 0;
+                        reader
+                            .scan(table, None, &mut |row| {
+                                sum += row.get(1).as_i64().unwrap();
+                                std::ops::ControlFlow::Continue(())
+                            })
+                            .unwrap();
+                        assert_eq!(sum, 600);
+                        own = reader.into_session().unwrap();
+                    }
+                    own.tidy_now().unwrap();
+                    own
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(commits.load(Ordering::Relaxed) > rounds, "hardly anything was committed");
+    for mut session in sessions {
+        session.tidy_now().unwrap();
+        session.close().unwrap();
+    }
+    let report = check(&mut first).unwrap();
     assert!(report.is_clean(), "{report:#?}");
 }
