@@ -59,6 +59,7 @@ enum Operation {
     CommitWithLog,
     CommitOutOfLine,
     Prune,
+    PruneBetween,
     CreateTable,
     IndexGrowth,
     Attach,
@@ -66,7 +67,7 @@ enum Operation {
 }
 
 impl Operation {
-    fn all() -> [Self; 15] {
+    fn all() -> [Self; 16] {
         use Operation::*;
         [
             Insert,
@@ -80,6 +81,7 @@ impl Operation {
             CommitWithLog,
             CommitOutOfLine,
             Prune,
+            PruneBetween,
             CreateTable,
             IndexGrowth,
             Attach,
@@ -249,6 +251,7 @@ killed_at_every_point! {
     killed_while_committing_with_the_log: CommitWithLog,
     killed_while_committing_more_than_the_ring_takes: CommitOutOfLine,
     killed_while_pruning: Prune,
+    killed_while_pruning_between_snapshots: PruneBetween,
     killed_while_making_a_table: CreateTable,
     killed_while_the_index_grows: IndexGrowth,
     killed_while_attaching_and_closing: Attach,

@@ -18,13 +18,13 @@ use crate::txn::{
 const GROWTH: u32 = 717;
 
 /// An arena that several processes have open, all of them in this one.
-struct Scene {
+pub(super) struct Scene {
     arena: Arena,
     lock: PathBuf,
 }
 
 impl Scene {
-    fn new(name: &str, point: u64) -> Self {
+    pub(super) fn new(name: &str, point: u64) -> Self {
         let lock = PathBuf::from(format!("/dev/shm/aerostore-test-{name}-{}-{point}", std::process::id()));
         let options = ArenaOptions {
             max_bytes: 16 << 20,
@@ -35,7 +35,7 @@ impl Scene {
     }
 
     /// The session of one more process. It dies when the last session on its store is dropped.
-    fn process(&self) -> Box<Session> {
+    pub(super) fn process(&self) -> Box<Session> {
         let (start, _) = self.arena.system_area();
         let system = SystemArea::at(start);
         let lock = LockFile::open_or_create(&self.lock).unwrap();
@@ -52,7 +52,7 @@ impl Drop for Scene {
     }
 }
 
-fn schema() -> Schema {
+pub(super) fn schema() -> Schema {
     Schema::builder("Cell")
         .column(Column::new("name", ColumnType::I64))
         .column(Column::new("value", ColumnType::I64))
@@ -61,7 +61,7 @@ fn schema() -> Schema {
         .unwrap()
 }
 
-fn image(table: &TableRef, key: i64, value: i64) -> RowImage {
+pub(super) fn image(table: &TableRef, key: i64, value: i64) -> RowImage {
     let mut image = RowImage::new(table.schema());
     image.set(table.schema(), 0, Value::I64(key)).unwrap();
     image.set(table.schema(), 1, Value::I64(value)).unwrap();
@@ -70,7 +70,7 @@ fn image(table: &TableRef, key: i64, value: i64) -> RowImage {
 }
 
 /// Runs `work` in a transaction and commits it, or not; its log counts as written at once.
-fn run(session: Box<Session>, commits: bool, work: impl FnOnce(&mut Transaction)) -> Box<Session> {
+pub(super) fn run(session: Box<Session>, commits: bool, work: impl FnOnce(&mut Transaction)) -> Box<Session> {
     let mut txn = Transaction::begin(session, TxnOptions::default());
     work(&mut txn);
     if commits {
@@ -100,6 +100,25 @@ fn load(session: &mut Session, table: &TableRef, rows: u32) {
     session.store().clock().restore(1);
 }
 
+/// Reaps who died at `point`, until `left` sessions are left. Reapers die as well, each time a little later, until one gets through.
+pub(super) fn reap(scene: &Scene, peer: &mut Session, point: u64, left: usize) {
+    let mut reaper_point = point % 11 + 1;
+    loop {
+        let mut reaper = scene.process();
+        if survives(reaper_point, || {
+            reap_dead_processes(&mut reaper).unwrap();
+        }) {
+            break;
+        }
+        reaper_point += 13;
+    }
+    // Another test's child holds the dead one's lock for a moment, between its fork and its exec.
+    while peer.store().registry().live_slots().unwrap().len() > left {
+        reap_dead_processes(peer).unwrap();
+        std::thread::yield_now();
+    }
+}
+
 /// Lets a session that `prepare` has given garbage die at each point of `operation` in turn, and looks at what its peer finds.
 fn at_every_point(
     name: &str,
@@ -118,23 +137,7 @@ fn at_every_point(
         let mut victim = prepare(scene.process(), &table);
         let survived = survives(point, || operation(&mut victim));
         drop(victim);
-        // Reapers die as well, each time a little later, until one gets through.
-        let mut reaper_point = point % 11 + 1;
-        loop {
-            let mut reaper = scene.process();
-            if survives(reaper_point, || {
-                reap_dead_processes(&mut reaper).unwrap();
-            }) {
-                break;
-            }
-            reaper_point += 13;
-        }
-        // Another test's child holds the dead one's lock for a moment, between its fork and its exec.
-        let others = |peer: &Session| peer.store().registry().live_slots().unwrap().len() > 1;
-        while others(&peer) {
-            reap_dead_processes(&mut peer).unwrap();
-            std::thread::yield_now();
-        }
+        reap(&scene, &mut peer, point, 1);
         let report = check(&mut peer).unwrap();
         assert!(report.is_clean(), "point {point}: {report:#?}");
         // The keys can be had again, once.
@@ -172,7 +175,7 @@ fn deletes(keys: &[i64]) -> impl Fn(Box<Session>, &TableRef) -> Box<Session> + '
 #[test]
 fn dying_while_rows_are_removed() {
     let keys = [3, 4, 9];
-    let points = at_every_point("remove", 20, deletes(&keys), |session| session.prune().unwrap(), &keys);
+    let points = at_every_point("remove", 20, deletes(&keys), |session| session.prune(0).unwrap(), &keys);
     println!("{points} points");
 }
 
@@ -188,7 +191,7 @@ fn dying_while_rows_are_removed_from_an_index_that_grows() {
             }
         })
     };
-    at_every_point("remove-grow", GROWTH - 1, prepare, |session| session.prune().unwrap(), &keys);
+    at_every_point("remove-grow", GROWTH - 1, prepare, |session| session.prune(0).unwrap(), &keys);
 }
 
 #[test]
@@ -201,7 +204,7 @@ fn dying_while_key_holders_of_aborted_inserts_are_removed() {
             }
         })
     };
-    at_every_point("remove-never", 20, prepare, |session| session.prune().unwrap(), &keys);
+    at_every_point("remove-never", 20, prepare, |session| session.prune(0).unwrap(), &keys);
 }
 
 #[test]

@@ -168,6 +168,7 @@ impl Participant {
 
     /// Ends every operation; no guard may be left.
     pub fn leave_all(&self) {
+        self.slot().drop_next_snapshot(); // its taker may not have come to it
         self.pins.set(0);
         self.rest();
     }

@@ -5,10 +5,12 @@
 //! the interval of epochs it may hold pointers from (which unlinked blocks must stay allocated).
 
 mod error;
+mod horizon;
 mod interval;
 mod registry;
 
 pub use error::EpochError;
+pub use horizon::LiveSnapshots;
 pub use interval::{Guard, Limbo, Participant, Recycler};
 pub use registry::{
     BEAT_INTERVAL_NS, NO_SNAPSHOT, ProcessEntry, ProcessId, Registry, RegistryHeader, SILENCE_NS, Slot,

@@ -6,9 +6,10 @@
 //!             the next incarnation, by its owner or by the reaper that holds the reap lock of its dead process.
 //!             G3: a published snapshot is never larger than what the clock showed after it became visible, so a
 //!             horizon computed as the minimum of (clock, then all snapshots) is never above a live snapshot.
-//! Ordering    publish: Release store, `SeqCst` fence, then read the clock. Horizon: read the clock, `SeqCst` fence,
-//!             then the slots. One of the two fences comes first: either the horizon sees the snapshot or the
-//!             snapshot is at least the clock that bounds the horizon.
+//!             What is published when the snapshot is taken is the snapshot itself, not a bound of it.
+//! Ordering    publish: Release store, `SeqCst` fence, then read the clock; once more if it shows something else. Horizon: read
+//!             the clock, `SeqCst` fence, then the slots. One of the two fences comes first: either the horizon sees the
+//!             snapshot or the snapshot is at least the clock that bounds the horizon.
 
 use crate::epoch::EpochError;
 use crate::shm::{Arena, OwnerId, RelPtr, Shared, ShmError};
@@ -154,7 +155,9 @@ pub struct Slot {
     interval_low: AtomicU64,
     /// Highest epoch of the running operation, 0 between operations.
     interval_high: AtomicU64,
-    _pad: [u64; 17],
+    /// The snapshot that a transaction is about to move on to, or `NO_SNAPSHOT`.
+    next_snapshot: AtomicU64,
+    _pad: [u64; 16],
 }
 
 const _: () = assert!(size_of::<Slot>() == 256 && offset_of!(Slot, snapshot) == 96);
@@ -183,18 +186,26 @@ impl Slot {
     }
 
     /// Takes a snapshot at what `clock` shows now, and publishes it; rule G3.
+    #[inline]
     pub fn take_snapshot(&self, clock: &AtomicU64) -> u64 {
-        self.snapshot.store(clock.load(Ordering::Relaxed), Ordering::Release);
-        fence(Ordering::SeqCst);
-        // Acquire: pairs with the AcqRel tick of a committer, so that its PENDING is seen by whoever sees its timestamp.
-        let snapshot = clock.load(Ordering::Acquire);
-        self.snapshot.store(snapshot, Ordering::Release);
-        snapshot
+        publish_now(&self.snapshot, clock)
     }
 
-    /// Moves a published snapshot forward; what lies between was held back until now.
-    pub fn raise_snapshot(&self, snapshot: u64) {
-        self.snapshot.store(snapshot, Ordering::Release);
+    /// Takes another snapshot at what `clock` shows now, beside the one that was taken before, which stays.
+    pub fn take_next_snapshot(&self, clock: &AtomicU64) -> u64 {
+        publish_now(&self.next_snapshot, clock)
+    }
+
+    /// The snapshot that was taken last takes the place of the one before.
+    pub fn adopt_next_snapshot(&self) {
+        self.snapshot.store(self.next_snapshot.load(Ordering::Relaxed), Ordering::Release);
+        // Release: who does not find it here finds it there, see `snapshots`.
+        self.next_snapshot.store(NO_SNAPSHOT, Ordering::Release);
+    }
+
+    /// Gives the snapshot back that was taken last.
+    pub fn drop_next_snapshot(&self) {
+        self.next_snapshot.store(NO_SNAPSHOT, Ordering::Release);
     }
 
     /// Gives the snapshot back.
@@ -207,15 +218,40 @@ impl Slot {
         self.snapshot.load(Ordering::Acquire)
     }
 
+    /// Both snapshots that may be published.
+    pub(super) fn snapshots(&self) -> [u64; 2] {
+        // In this order: the next one is given up here only after it stands there.
+        let next = self.next_snapshot.load(Ordering::Acquire);
+        [next, self.snapshot()]
+    }
+
     fn reset(&self) {
         self.clear_interval();
         self.clear_snapshot();
+        self.drop_next_snapshot();
         self.link_word.store(0, Ordering::Relaxed);
         self.link_block.store(0, Ordering::Relaxed);
         self.removed_row.store(0, Ordering::Relaxed);
         self.intent_count.store(0, Ordering::Relaxed);
         self.record.store(0, Ordering::Relaxed);
         self.retired_count.store(0, Ordering::Release);
+    }
+}
+
+/// Publishes what `clock` shows, until it is what `clock` still shows afterwards (G3).
+#[inline]
+fn publish_now(word: &AtomicU64, clock: &AtomicU64) -> u64 {
+    // Acquire: pairs with the AcqRel tick of a committer, so that its PENDING is seen by whoever sees its timestamp.
+    let mut snapshot = clock.load(Ordering::Acquire);
+    loop {
+        word.store(snapshot, Ordering::Release);
+        fence(Ordering::SeqCst);
+        let now = clock.load(Ordering::Acquire);
+        if now == snapshot {
+            return snapshot;
+        }
+        // Whoever looked meanwhile saw a snapshot that nobody reads at, from after the look on another.
+        snapshot = now;
     }
 }
 
@@ -557,7 +593,7 @@ impl Registry {
     pub fn horizon(&self, clock: &AtomicU64) -> Result<u64, ShmError> {
         let mut horizon = clock.load(Ordering::Acquire);
         fence(Ordering::SeqCst);
-        self.for_each_slot(|_, slot| horizon = horizon.min(slot.snapshot()))?;
+        self.for_each_slot(|_, slot| horizon = slot.snapshots().into_iter().fold(horizon, u64::min))?;
         Ok(horizon)
     }
 

@@ -18,7 +18,7 @@ pub struct GarbageControl {
     done: AtomicU64,
     passes: AtomicU64,
     rows_removed: AtomicU64,
-    chains_cut: AtomicU64,
+    versions_pruned: AtomicU64,
     _reserved: u64,
 }
 
@@ -34,8 +34,8 @@ pub struct VacuumStats {
     pub passes: u64,
     /// Rows it has removed.
     pub rows_removed: u64,
-    /// Chains it has cut superseded versions off.
-    pub chains_cut: u64,
+    /// Superseded versions it has taken out; the end of a chain that was cut off counts once.
+    pub versions_pruned: u64,
     /// Whether there may be garbage that no session remembers.
     pub is_wanted: bool,
 }
@@ -81,10 +81,10 @@ impl GarbageControl {
     }
 
     /// Counts what a part of a walk has done.
-    pub fn count(&self, rows_removed: u64, chains_cut: u64) {
+    pub fn count(&self, rows_removed: u64, versions_pruned: u64) {
         // Relaxed: figures for people.
         self.rows_removed.fetch_add(rows_removed, Ordering::Relaxed);
-        self.chains_cut.fetch_add(chains_cut, Ordering::Relaxed);
+        self.versions_pruned.fetch_add(versions_pruned, Ordering::Relaxed);
     }
 
     /// A walk that began after `requests` is over; with nothing left, they are done.
@@ -100,7 +100,7 @@ impl GarbageControl {
         VacuumStats {
             passes: self.passes.load(Ordering::Relaxed),
             rows_removed: self.rows_removed.load(Ordering::Relaxed),
-            chains_cut: self.chains_cut.load(Ordering::Relaxed),
+            versions_pruned: self.versions_pruned.load(Ordering::Relaxed),
             is_wanted: self.open_requests().is_some(),
         }
     }

@@ -22,6 +22,8 @@ pub use row::RowHeader;
 #[cfg(not(loom))]
 pub use table::{Catalog, TableRoot, TableState};
 #[cfg(not(loom))]
-pub use version::{BeginWord, NEVER, TOMBSTONE, Version, VersionRef};
+pub use version::{BeginWord, NEVER, NextWord, TOMBSTONE, Version, VersionRef};
 #[cfg(not(loom))]
-pub use visibility::{Resolved, Stall, StallPolicy, newest_committed, resolve_begin, visible_at};
+pub use visibility::{
+    Newest, Resolved, Stall, StallPolicy, newest_committed, newest_for_sure, resolve_begin, visible_at,
+};

@@ -3,7 +3,10 @@
 //! Layout      32-byte header, then the row image.
 //! Invariants  V1: a linked payload never changes. V2: `begin` changes once: from the record's address to the commit
 //!             timestamp, or to `NEVER`. V3: chains run newest first; below the newest committed version there are only
-//!             committed ones, except that the last of a chain may be a `NEVER` that holds the key.
+//!             committed ones, except that the last of a chain may be a `NEVER` that holds the key. V4: of a version whose
+//!             `next` is MARKED that word never changes again, and it is taken out by the word above it, of a version that
+//!             is not MARKED. V5: a `next` that leads past a version that was taken out is PRUNED from then on.
+//! Source      taking out a version in the middle: Harris, "A Pragmatic Implementation of Non-blocking Linked-Lists", DISC 2001.
 //! Ordering    linking is a Release CAS of `RowHeader::head`; every reader loads it with Acquire.
 
 use crate::epoch::Guard;
@@ -16,6 +19,38 @@ pub const TOMBSTONE: u32 = 1;
 
 /// The timestamp of a version that never took effect.
 pub const NEVER: u64 = u64::MAX >> 1;
+
+/// Flag in `next`: this version is being taken out of its chain.
+const MARKED: u64 = 1;
+/// Flag in `next`: versions that lay below this one have been taken out.
+const PRUNED: u64 = 2;
+
+/// What a version says of the one below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextWord(u64);
+
+impl NextWord {
+    /// Offset of the next older version, or 0.
+    #[inline]
+    pub fn older(self) -> u64 {
+        self.0 & !(MARKED | PRUNED)
+    }
+
+    /// Is the version that says so being taken out itself?
+    pub fn is_marked(self) -> bool {
+        self.0 & MARKED != 0
+    }
+
+    /// Have versions been taken out between the one that says so and the next?
+    pub fn is_pruned(self) -> bool {
+        self.0 & PRUNED != 0
+    }
+
+    /// What the word `next` of a version says, without a guard: of the next one no more than where it was.
+    pub fn of(word: &AtomicU64) -> Self {
+        Self(word.load(Ordering::Acquire))
+    }
+}
 
 /// Header of a version.
 #[repr(C)]
@@ -130,7 +165,13 @@ impl<'g> VersionRef<'g> {
     /// Offset of the next older version, or 0.
     #[inline]
     pub fn next(&self, guard: &Guard<'_>) -> u64 {
-        guard.protect(&self.header.next)
+        self.next_word(guard).older()
+    }
+
+    /// What it says of the version below.
+    #[inline]
+    pub fn next_word(&self, guard: &Guard<'_>) -> NextWord {
+        NextWord(guard.protect(&self.header.next))
     }
 
     /// Offset of the `next` word of the version at `offset`.
@@ -143,9 +184,42 @@ impl<'g> VersionRef<'g> {
         self.header.next.store(next, Ordering::Release);
     }
 
-    /// Cuts the chain below this version; true for the one who did.
-    pub fn cut(&self, next: u64) -> bool {
-        self.header.next.compare_exchange(next, 0, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    /// Cuts the chain below this version, if what it says of it is still `seen`, and it is not being taken out (V4); true for
+    /// the one who did.
+    pub fn cut(&self, seen: NextWord) -> bool {
+        self.point_to(seen, 0)
+    }
+
+    /// Takes the version that `seen` names out of the chain, below which `older` lies for good (V4); true for the one who did.
+    pub fn pass_over(&self, seen: NextWord, older: u64) -> bool {
+        self.point_to(seen, older)
+    }
+
+    fn point_to(&self, seen: NextWord, older: u64) -> bool {
+        // Release: whoever finds the flag knows no less than who has set it. V5.
+        !seen.is_marked()
+            && self
+                .header
+                .next
+                .compare_exchange(seen.0, older | PRUNED, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok()
+    }
+
+    /// Marks this version as one to be taken out (V4). Anyone may, and several; returns what lies below it for good.
+    pub fn mark(&self, guard: &Guard<'_>) -> u64 {
+        loop {
+            let seen = self.next_word(guard);
+            let marked = seen.0 | MARKED;
+            if seen.is_marked()
+                || self
+                    .header
+                    .next
+                    .compare_exchange(seen.0, marked, Ordering::AcqRel, Ordering::Acquire)
+                    .is_ok()
+            {
+                return seen.older();
+            }
+        }
     }
 
     /// Offset of the row.

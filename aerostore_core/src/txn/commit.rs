@@ -9,7 +9,7 @@ use crate::sys::coarse_ns;
 use crate::txn::log::{StagedRedo, wait_durable};
 use crate::txn::settle::{settle_aborted, settle_committed};
 use crate::txn::transaction::running;
-use crate::txn::validate::validate;
+use crate::txn::validate::{Limit, validate};
 use crate::txn::{Isolation, Session, Transaction, TxnError};
 
 impl Transaction {
@@ -68,7 +68,8 @@ impl Transaction {
         if self.options.isolation == Isolation::Serializable {
             // Without a snapshot it has read nothing but what it owns.
             let (reads, snapshot) = (&buffers.reads, self.snapshot.unwrap_or(commit_ts));
-            if let Err(error) = validate(participant, store, reads, snapshot, commit_ts, block.offset) {
+            let limit = Limit::Commit(commit_ts);
+            if let Err(error) = validate(participant, store, reads, snapshot, limit, block.offset) {
                 if self.adaptive {
                     hot.add(reads.changed.get());
                 }

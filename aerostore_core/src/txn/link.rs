@@ -8,11 +8,13 @@
 
 use crate::epoch::{Guard, Limbo, Participant, Slot};
 use crate::index::{Blocks, HashTable, STRUCTURE_BIRTH};
-use crate::mvcc::TableRoot;
+use crate::mvcc::{NextWord, TableRoot};
 use crate::shm::{BlockKind, BlockRef, BlockState, Heap, Reserve, ShmError};
 use crate::sync::{AtomicU64, Ordering};
 
 const UNLINK: u64 = 1 << 32;
+/// Beside `UNLINK`: a version that is taken out of the middle of its chain.
+const ALONE: u64 = 1 << 33;
 
 /// A session's memory, as index structures see it.
 pub(super) struct Linker<'a> {
@@ -48,6 +50,23 @@ impl Linker<'_> {
         let done = cut();
         if done {
             retire(self.participant, self.limbo)?;
+        }
+        withdraw(slot);
+        Ok(done)
+    }
+
+    /// Takes one version out of the middle of its chain by `cut`, and retires it if this call did that.
+    pub(super) fn unlink_alone(
+        &mut self,
+        word_offset: u64,
+        version: BlockRef,
+        cut: impl FnOnce() -> bool,
+    ) -> Result<bool, ShmError> {
+        let slot = self.participant.slot();
+        announce(slot, word_offset, version.offset, UNLINK | ALONE | u64::from(version.generation));
+        let done = cut();
+        if done {
+            self.limbo.retire(self.participant, version)?;
         }
         withdraw(slot);
         Ok(done)
@@ -137,10 +156,15 @@ pub(super) fn settle_link(guard: &Guard<'_>, slot: &Slot, limbo: &mut Limbo) -> 
     let word: &AtomicU64 = guard.resolve(word_offset)?;
     let current = arena.block_word(offset)?;
     let is_table = current.kind() == BlockKind::TABLE;
-    let linked = if is_table {
-        TableRoot::is_listed(guard, word, offset)?
-    } else {
-        word.load(Ordering::Acquire) == offset
+    let linked = match current.kind() {
+        BlockKind::TABLE => TableRoot::is_listed(guard, word, offset)?,
+        // The dead one's reservation lasts until its slot is freed, so the version whose word this is has not been used again.
+        BlockKind::VERSION => {
+            let older = NextWord::of(word).older();
+            // If another has taken it out alone, the chain below it is still one.
+            older == offset || (shape & ALONE == 0 && older != 0)
+        }
+        _ => word.load(Ordering::Acquire) == offset,
     };
     if shape & UNLINK == 0 {
         if linked {
@@ -168,7 +192,7 @@ pub(super) fn settle_link(guard: &Guard<'_>, slot: &Slot, limbo: &mut Limbo) -> 
                 }
                 limbo.retire(guard.participant(), block)?;
             }
-            BlockKind::VERSION => super::settle::retire_chain(guard, limbo, block)?,
+            BlockKind::VERSION if shape & ALONE == 0 => super::settle::retire_chain(guard, limbo, block)?,
             _ => {
                 limbo.retire(guard.participant(), block)?;
             }

@@ -1,20 +1,33 @@
 //! What a session does about its own garbage: it remembers the versions it has committed, and once every snapshot sees one,
-//! cuts off what lies below, or removes the row that ends with it.
+//! cuts off what lies below, or removes the row that ends with it. While an old snapshot holds that up, it takes the versions
+//! out that lie between those that somebody still sees, so that a snapshot costs one version of each row, not a chain.
+//!
+//! Rules       P1: what is taken out is needed by nobody, for good (G4). P2: a version is marked before it is taken out (V4), so
+//!             what lies below it stays there until it is gone: of two neighbours only one can be taken out at a time. P3:
+//!             whoever comes to a marked version takes it out, whoever marked it: a death after the mark leaves no more to do.
+//!             P4: who takes it out retires it; the slot names it before, so a reaper can.
+//! Who may     anyone. It takes no lock on the row: writers change the row's head, and what lies above the newest committed
+//!             version; this changes what lies below it.
 
 #![forbid(unsafe_code)]
 
-use crate::epoch::{Guard, Participant};
+use crate::epoch::{Guard, LiveSnapshots, Participant};
 use crate::mvcc::{BeginWord, NEVER, VersionRef};
 use crate::shm::{BlockRef, BlockState, Reserve, ShmError};
 use crate::txn::link::Linker;
 use crate::txn::remove::{Removal, finish_removal, remove_row};
-use crate::txn::{Session, TxnError};
+use crate::txn::{Session, Store, TxnError};
 use std::collections::VecDeque;
 
-/// Versions a session remembers.
+/// Versions a session remembers while they have to wait.
 const PRUNE_QUEUE: usize = 4096;
 /// New versions between two looks at the horizon.
 const PRUNE_BATCH: usize = 32;
+/// Versions that wait before the session looks at what lies between the snapshots: something old holds them up. Until then most
+/// are let go by the horizon soon, which costs less.
+const HELD_UP: usize = 2 * PRUNE_BATCH;
+/// Versions of one row that somebody still sees, after which the rest of its chain is left to the vacuum.
+const NEEDED_MAX: u32 = 8;
 
 /// A version with something older below it, or one with which its row ends.
 #[derive(Clone, Copy)]
@@ -25,43 +38,43 @@ struct Superseding {
     may_end: bool,
 }
 
-/// Versions that wait for the horizon, oldest first but for those that wait for something else too.
+/// Versions below which there is, or will be, garbage.
 #[derive(Default)]
 pub(super) struct PruneQueue {
+    /// Remembered since the last look.
+    fresh: Vec<Superseding>,
+    /// Looked at, and waiting for the horizon: oldest first, but for those that wait for something else too.
     waiting: VecDeque<Superseding>,
-    /// Versions remembered since the last look.
-    since_look: usize,
     /// Whether something fell out of the queue that the vacuum has not been told of.
     has_forgotten: bool,
     /// What has to wait for the next look, while one is taken.
     not_now: Vec<Superseding>,
+    live: LiveSnapshots,
 }
 
 impl PruneQueue {
     /// Remembers a version below which something lies.
     #[inline]
     pub(super) fn push(&mut self, version: BlockRef, commit_ts: u64) {
-        self.remember(Superseding { version, commit_ts, may_end: false });
+        self.fresh.push(Superseding { version, commit_ts, may_end: false });
     }
 
     /// Remembers a version with which its row may end; 0 stands for the timestamp of one that never took effect.
     pub(super) fn push_end(&mut self, version: BlockRef, commit_ts: u64) {
-        self.remember(Superseding { version, commit_ts, may_end: true });
+        self.fresh.push(Superseding { version, commit_ts, may_end: true });
     }
 
-    #[inline]
-    fn remember(&mut self, superseding: Superseding) {
+    fn wait(&mut self, superseding: Superseding) {
         if self.waiting.len() == PRUNE_QUEUE {
             self.waiting.pop_front();
             self.has_forgotten = true;
         }
         self.waiting.push_back(superseding);
-        self.since_look += 1;
     }
 
     /// Is nothing remembered?
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.fresh.is_empty() && self.waiting.is_empty()
     }
 
     fn pop_below(&mut self, horizon: u64) -> Option<Superseding> {
@@ -73,33 +86,46 @@ impl Session {
     /// Prunes when enough has come together.
     #[inline]
     pub(super) fn prune_some(&mut self) -> Result<(), TxnError> {
-        if self.superseding.since_look >= PRUNE_BATCH { self.prune() } else { Ok(()) }
+        if self.superseding.fresh.len() >= PRUNE_BATCH { self.prune(HELD_UP) } else { Ok(()) }
     }
 
-    /// Cuts off versions that are older than what every snapshot sees, and removes rows that end there.
-    pub(crate) fn prune(&mut self) -> Result<(), TxnError> {
-        self.superseding.since_look = 0;
+    /// Cuts off versions that are older than what every snapshot sees, and removes rows that end there; when `held_up` or more
+    /// have to wait for that, takes out what nobody sees of the others.
+    pub(crate) fn prune(&mut self, held_up: usize) -> Result<(), TxnError> {
         let horizon = self.store.registry().horizon(self.store.clock().word())?;
-        let Self { store, participant, heap, limbo, superseding, .. } = self;
+        let Self { store, participant, heap, limbo, superseding: queue, .. } = self;
         let guard = participant.pin();
         let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
         finish_removal(&guard, store, &mut linker, participant.slot())?;
-        while let Some(item) = superseding.pop_below(horizon) {
-            let removal = if item.may_end {
-                remove_row(&guard, store, &mut linker, item.version, horizon)?
-            } else {
-                Removal::No
-            };
-            match removal {
-                Removal::Done => {}
-                Removal::NotNow => superseding.not_now.push(item),
-                Removal::No => prune_below(&guard, &mut linker, item.version, item.may_end)?,
+        while let Some(item) = queue.pop_below(horizon) {
+            if !item.release(&guard, store, &mut linker, horizon)? {
+                queue.not_now.push(item);
             }
         }
-        let PruneQueue { waiting, not_now, .. } = superseding;
-        waiting.extend(not_now.drain(..));
-        let is_much_left = superseding.waiting.len() >= PRUNE_BATCH;
-        if std::mem::take(&mut superseding.has_forgotten) || is_much_left {
+        let is_held_up = queue.waiting.len() >= held_up;
+        if is_held_up {
+            queue.live.look(store.registry(), store.clock().word())?;
+        }
+        for index in 0..queue.fresh.len() {
+            let item = queue.fresh[index];
+            let is_settled = if item.commit_ts <= horizon {
+                item.release(&guard, store, &mut linker, horizon)?
+            } else {
+                is_held_up
+                    && prune_between(&guard, &mut linker, item.version, &queue.live)?.needed == 0
+                    && !item.may_end
+            };
+            if !is_settled {
+                queue.wait(item);
+            }
+        }
+        queue.fresh.clear();
+        queue.fresh.shrink_to(PRUNE_QUEUE); // after a large transaction
+        for item in std::mem::take(&mut queue.not_now) {
+            queue.wait(item);
+        }
+        let is_much_left = queue.waiting.len() >= PRUNE_BATCH;
+        if std::mem::take(&mut queue.has_forgotten) || is_much_left {
             // This session may be idle from now on, or forget more.
             store.garbage().want();
         }
@@ -107,31 +133,108 @@ impl Session {
     }
 }
 
-/// Cuts off what is older than `version`, which every snapshot sees, unless it `may_not` have taken effect.
+impl Superseding {
+    /// Does what is to be done when every snapshot sees it; false when that has to wait for something else.
+    fn release(
+        &self,
+        guard: &Guard<'_>,
+        store: &Store,
+        linker: &mut Linker<'_>,
+        horizon: u64,
+    ) -> Result<bool, TxnError> {
+        if self.may_end {
+            match remove_row(guard, store, linker, self.version, horizon)? {
+                Removal::Done => return Ok(true),
+                Removal::NotNow => return Ok(false),
+                Removal::No => {}
+            }
+        }
+        prune_below(guard, linker, self.version, self.may_end)?;
+        Ok(true)
+    }
+}
+
+/// What [`prune_between`] found below a version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Pruned {
+    /// Versions that were taken out, or chains that were cut off.
+    pub(super) taken_out: u64,
+    /// Versions that somebody may still see.
+    pub(super) needed: u32,
+}
+
+/// Takes out what lies below `version` and nobody needs (P1). Does nothing if the version has not committed, or is garbage.
+pub(super) fn prune_between(
+    guard: &Guard<'_>,
+    linker: &mut Linker<'_>,
+    version: BlockRef,
+    live: &LiveSnapshots,
+) -> Result<Pruned, ShmError> {
+    let mut pruned = Pruned::default();
+    let arena = guard.arena();
+    let word = arena.block_word(version.offset)?;
+    if word.generation() != version.generation || word.state() != BlockState::Live {
+        return Ok(pruned);
+    }
+    // As in `prune_below`.
+    let mut newer = VersionRef::resolve(guard, version.offset)?;
+    while let BeginWord::Stamped(end) = newer.begin(guard)
+        && end != NEVER
+        && pruned.needed < NEEDED_MAX
+    {
+        if end <= live.horizon() {
+            let newer = arena.block_ref(newer.offset)?;
+            pruned.taken_out += u64::from(prune_below(guard, linker, newer, false)?);
+            break;
+        }
+        let seen = newer.next_word(guard);
+        if seen.older() == 0 || seen.is_marked() {
+            break; // whoever takes this one out has the rest before him
+        }
+        let older = VersionRef::resolve(guard, seen.older())?;
+        let is_garbage = older.next_word(guard).is_marked() // P3
+            || matches!(older.begin(guard), BeginWord::Stamped(begin) if begin != NEVER && !live.need(begin, end));
+        if !is_garbage {
+            pruned.needed += 1;
+            newer = older;
+            continue;
+        }
+        let below = older.mark(guard);
+        // Loaded under the guard, so it is in the use that was seen.
+        let block = arena.block_ref(older.offset)?;
+        let pass = || newer.pass_over(seen, below);
+        // If not, somebody else has changed the word above: look again.
+        pruned.taken_out +=
+            u64::from(linker.unlink_alone(VersionRef::next_offset(newer.offset), block, pass)?);
+    }
+    Ok(pruned)
+}
+
+/// Cuts off what is older than `version`, which every snapshot sees, unless it `may_not` have taken effect. True if this call
+/// did so.
 pub(super) fn prune_below(
     guard: &Guard<'_>,
     linker: &mut Linker<'_>,
     version: BlockRef,
     may_not: bool,
-) -> Result<(), ShmError> {
+) -> Result<bool, ShmError> {
     let arena = guard.arena();
     let word = arena.block_word(version.offset)?;
     if word.generation() != version.generation || word.state() != BlockState::Live {
-        return Ok(());
+        return Ok(false);
     }
     // The guard was taken before the state was read: the version cannot be used again until it is dropped.
     let newer = VersionRef::resolve(guard, version.offset)?;
     if may_not && matches!(newer.begin(guard), BeginWord::Stamped(NEVER) | BeginWord::Intent(_)) {
-        return Ok(());
+        return Ok(false);
     }
-    let next = newer.next(guard);
-    if next == 0 {
-        return Ok(());
+    let seen = newer.next_word(guard);
+    if seen.older() == 0 || seen.is_marked() {
+        return Ok(false);
     }
-    let tail = arena.block_ref(next)?;
+    let tail = arena.block_ref(seen.older())?;
     let retire = |_: &Participant, limbo: &mut crate::epoch::Limbo| {
         crate::txn::settle::retire_chain(guard, limbo, tail)
     };
-    linker.unlink(VersionRef::next_offset(version.offset), tail, || newer.cut(next), retire)?;
-    Ok(())
+    linker.unlink(VersionRef::next_offset(version.offset), tail, || newer.cut(seen), retire)
 }

@@ -214,7 +214,7 @@ impl Session {
     /// As `tidy`, without waiting until it is worth while.
     #[cfg(test)]
     pub(crate) fn tidy_now(&mut self) -> Result<(), TxnError> {
-        self.prune()?;
+        self.prune(0)?;
         self.limbo.collect_now(&self.participant, &mut self.heap)?;
         Ok(())
     }
@@ -224,7 +224,7 @@ impl Session {
     /// # Errors
     /// When the mapping is damaged; what is left behind then is found by `mark_sweep`.
     pub fn close(mut self) -> Result<(), TxnError> {
-        self.prune()?;
+        self.prune(0)?;
         if !self.superseding.is_empty() {
             self.store.garbage().want();
         }

@@ -256,8 +256,6 @@ impl Transaction {
             return self.read_ts().map(drop);
         };
         let session = self.session()?;
-        // The old snapshot stays published until the check is over: it needs what that one sees.
-        let new = session.store.clock().now();
         if self.options.isolation == Isolation::Snapshot && self.has_read {
             // First updater wins: reads are not remembered here, so whether they still hold cannot be known.
             return Err(TxnError::Serialization {
@@ -265,22 +263,27 @@ impl Transaction {
                 table: String::new(),
             });
         }
+        // The old snapshot stays published until the check is over, which needs what that one sees; and the new one before the
+        // check begins, or what it sees might be pruned.
+        let slot = session.participant.slot();
+        let new = slot.take_next_snapshot(session.store.clock().word());
         let valid = super::validate::validate(
             &session.participant,
             &session.store,
             &session.buffers.reads,
             old,
-            new,
+            super::validate::Limit::Snapshot(new),
             own,
         );
-        if valid.is_err() && self.adaptive {
-            let changed = session.buffers.reads.changed.get();
-            running(&mut self.session)?.hot.add(changed);
+        if let Err(error) = valid {
+            slot.drop_next_snapshot();
+            if self.adaptive {
+                let changed = session.buffers.reads.changed.get();
+                running(&mut self.session)?.hot.add(changed);
+            }
+            return Err(error);
         }
-        valid?;
-        let session = self.session()?;
-        let slot = session.participant.slot();
-        slot.raise_snapshot(new);
+        slot.adopt_next_snapshot();
         self.snapshot = Some(new);
         Ok(())
     }

@@ -8,11 +8,11 @@
 
 #![forbid(unsafe_code)]
 
-use crate::epoch::Guard;
+use crate::epoch::{Guard, LiveSnapshots};
 use crate::mvcc::{BeginWord, NEVER, RowHeader, TableState, VersionRef};
 use crate::shm::{Reserve, SlabRef, tagged_slabs};
 use crate::txn::link::Linker;
-use crate::txn::prune::prune_below;
+use crate::txn::prune::prune_between;
 use crate::txn::remove::{Removal, finish_removal, remove_row};
 use crate::txn::{Session, Store, TxnError};
 
@@ -27,7 +27,7 @@ pub struct Vacuum {
 #[derive(Default)]
 struct Slice {
     rows_removed: u64,
-    chains_cut: u64,
+    versions_pruned: u64,
     /// Whether garbage has to stay for the sake of somebody's snapshot or transaction.
     leaves_some: bool,
 }
@@ -59,7 +59,7 @@ impl Vacuum {
             let Some(slab) = self.slabs.pop() else { break };
             let slice = session.vacuum_slab(slab)?;
             self.is_all_done &= !slice.leaves_some;
-            session.store.garbage().count(slice.rows_removed, slice.chains_cut);
+            session.store.garbage().count(slice.rows_removed, slice.versions_pruned);
         }
         if !self.slabs.is_empty() {
             return Ok(false);
@@ -71,7 +71,8 @@ impl Vacuum {
 
 impl Session {
     fn vacuum_slab(&mut self, slab: SlabRef) -> Result<Slice, TxnError> {
-        let horizon = self.store.registry().horizon(self.store.clock().word())?;
+        let mut live = LiveSnapshots::default();
+        live.look(self.store.registry(), self.store.clock().word())?;
         let mut slice = Slice::default();
         let Self { store, participant, heap, limbo, .. } = self;
         {
@@ -80,7 +81,7 @@ impl Session {
             // D5
             finish_removal(&guard, store, &mut linker, participant.slot())?;
             for offset in guard.live_blocks(slab) {
-                slice.row(&guard, store, &mut linker, offset, horizon)?;
+                slice.row(&guard, store, &mut linker, offset, &live)?;
             }
         }
         limbo.collect(participant, heap)?;
@@ -95,7 +96,7 @@ impl Slice {
         store: &Store,
         linker: &mut Linker<'_>,
         row: u64,
-        horizon: u64,
+        live: &LiveSnapshots,
     ) -> Result<(), TxnError> {
         let header: &RowHeader = guard.resolve(row)?;
         let head = guard.protect(&header.head);
@@ -105,7 +106,7 @@ impl Slice {
         let newest = VersionRef::resolve(guard, head)?;
         let begin = newest.begin(guard);
         if newest.is_tombstone() || begin == BeginWord::Stamped(NEVER) {
-            match remove_row(guard, store, linker, guard.arena().block_ref(head)?, horizon)? {
+            match remove_row(guard, store, linker, guard.arena().block_ref(head)?, live.horizon())? {
                 Removal::Done => {
                     self.rows_removed += 1;
                     return Ok(());
@@ -113,21 +114,19 @@ impl Slice {
                 Removal::NotNow | Removal::No => self.leaves_some = true,
             }
         }
-        // The newest version that every snapshot sees, or a newer one.
-        let mut at = head;
-        while at != 0 {
-            let version = VersionRef::resolve(guard, at)?;
-            let next = version.next(guard);
-            if matches!(version.begin(guard), BeginWord::Stamped(begin) if begin <= horizon) {
-                if next != 0 {
-                    prune_below(guard, linker, guard.arena().block_ref(at)?, false)?;
-                    self.chains_cut += 1;
-                }
-                break;
+        // The newest that has committed.
+        let mut at = newest;
+        while !matches!(at.begin(guard), BeginWord::Stamped(begin) if begin != NEVER) {
+            self.leaves_some = true;
+            let next = at.next(guard);
+            if next == 0 {
+                return Ok(());
             }
-            at = next;
+            at = VersionRef::resolve(guard, next)?;
         }
-        self.leaves_some |= at != head;
+        let pruned = prune_between(guard, linker, guard.arena().block_ref(at.offset)?, live)?;
+        self.versions_pruned += pruned.taken_out;
+        self.leaves_some |= pruned.needed > 0;
         Ok(())
     }
 }

@@ -7,7 +7,7 @@
 
 use crate::epoch::{Guard, Participant};
 use crate::index::key;
-use crate::mvcc::{RowHeader, TxnRecord, VersionRef, newest_committed};
+use crate::mvcc::{Newest, RowHeader, TxnRecord, VersionRef, newest_committed, newest_for_sure};
 use crate::shm::tagged_slabs;
 use crate::sync::Ordering;
 use crate::sys::coarse_ns;
@@ -16,6 +16,15 @@ use crate::txn::{Store, TxnError};
 
 /// Rows checked between two signs of life.
 const PROGRESS_BATCH: usize = 256;
+
+/// As of when the reads have to hold.
+#[derive(Clone, Copy)]
+pub(super) enum Limit {
+    /// A commit timestamp. What counts there may have been pruned; then nobody can tell, and it does not hold.
+    Commit(u64),
+    /// A snapshot that is published.
+    Snapshot(u64),
+}
 
 /// Checks everything read at `snapshot` as of `limit`; `own` is the transaction's record.
 ///
@@ -26,7 +35,7 @@ pub(super) fn validate(
     store: &Store,
     reads: &ReadSet,
     snapshot: u64,
-    limit: u64,
+    limit: Limit,
     own: u64,
 ) -> Result<(), TxnError> {
     let check = Check { store, snapshot, limit, own };
@@ -48,6 +57,17 @@ pub(super) fn validate(
     Ok(())
 }
 
+#[cfg(test)]
+impl crate::txn::Transaction {
+    /// Would it commit at that timestamp, as far as it has read?
+    pub(crate) fn check_reads_at(&self, commit_ts: u64) -> Result<(), TxnError> {
+        let session = self.session()?;
+        let (own, limit) = (self.own_record(), Limit::Commit(commit_ts));
+        let snapshot = self.snapshot.unwrap_or(commit_ts);
+        validate(&session.participant, &session.store, &session.buffers.reads, snapshot, limit, own)
+    }
+}
+
 fn conflict(reason: &'static str, table: &str) -> TxnError {
     TxnError::Serialization { reason, table: table.to_owned() }
 }
@@ -55,7 +75,7 @@ fn conflict(reason: &'static str, table: &str) -> TxnError {
 struct Check<'a> {
     store: &'a Store,
     snapshot: u64,
-    limit: u64,
+    limit: Limit,
     own: u64,
 }
 
@@ -71,7 +91,16 @@ impl Check<'_> {
         guard: &Guard<'g>,
         row: &RowHeader,
     ) -> Result<Option<(VersionRef<'g>, u64)>, TxnError> {
-        Ok(newest_committed(guard, self.store.clock(), row, self.limit, self.own, self.store.stall)?)
+        let (clock, own, stall) = (self.store.clock(), self.own, self.store.stall);
+        let limit = match self.limit {
+            Limit::Snapshot(limit) => return Ok(newest_committed(guard, clock, row, limit, own, stall)?),
+            Limit::Commit(limit) => limit,
+        };
+        match newest_for_sure(guard, clock, row, limit, own, stall)? {
+            Newest::Version(version, begin) => Ok(Some((version, begin))),
+            Newest::Nothing => Ok(None),
+            Newest::Unknown => Err(conflict("a row that was read has changed several times", "")),
+        }
     }
 
     fn row(&self, guard: &Guard<'_>, read: RowRead) -> Result<(), TxnError> {

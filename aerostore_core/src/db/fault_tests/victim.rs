@@ -92,6 +92,22 @@ fn act(operation: Operation, at: At, dir: &Path, shm: &Path) -> (u64, Result<(),
                 try_put_all(&victim.db, &victim.table, &both(victim.n()))
             })
         }
+        Operation::PruneBetween => {
+            let read = TxnOptions { read_only: true, ..TxnOptions::default() };
+            let mut reader = victim.db.begin(read).unwrap();
+            let mut see = || reader.get(&victim.table, Value::Str("V0"), |row| row.get(1).as_i64()).unwrap();
+            let seen = see();
+            // So many that it looks between the snapshots.
+            for step in 0..79 {
+                put_all(&victim.db, &victim.table, &both(-step));
+            }
+            let passed = victim.run(|| {
+                try_put_all(&victim.db, &victim.table, &both(-79))?;
+                try_put_all(&victim.db, &victim.table, &both(victim.n()))
+            });
+            assert_eq!(see(), seen, "what a snapshot sees");
+            passed
+        }
         Operation::CreateTable => victim.run(|| {
             let table = victim.db.create_table(&schema(&format!("T{}", victim.n())))?;
             try_put_all(&victim.db, &table, &victim.pair("T"))

@@ -229,6 +229,7 @@ impl World {
             | Operation::Update
             | Operation::CommitWithLog
             | Operation::Prune
+            | Operation::PruneBetween
             | Operation::Attach
             | Operation::Reap => overwrite(&self.table, &named(&both)),
         }
@@ -360,6 +361,7 @@ impl World {
             | Operation::Retry
             | Operation::CommitWithLog
             | Operation::Prune
+            | Operation::PruneBetween
             | Operation::Attach => {
                 assert!(
                     fate == Fate::Killed || fits(Some(rows["V0"]), Some(n), None),

@@ -1,0 +1,157 @@
+//! What lies between the snapshots of others is taken out, whoever dies at it; and nobody misses what was.
+
+use super::garbage_tests::{Scene, image, reap, run, schema};
+use super::verify::check;
+use crate::row::Value;
+use crate::sync::{run_scheduled, survives};
+use crate::txn::{Session, TableRef, Transaction, TxnError, TxnOptions, Vacuum};
+
+const ROWS: i64 = 3;
+
+fn scene(name: &str, point: u64) -> (Scene, Box<Session>, TableRef) {
+    let scene = Scene::new(name, point);
+    let mut peer = scene.process();
+    let table = peer.link_table(1, &schema()).unwrap();
+    peer.store().clock().restore(1);
+    let peer = put(peer, &table, 0);
+    (scene, peer, table)
+}
+
+/// Gives every row the value.
+fn put(session: Box<Session>, table: &TableRef, value: i64) -> Box<Session> {
+    run(session, true, |txn| {
+        for key in 0..ROWS {
+            txn.upsert(table, &image(table, key, value)).unwrap();
+        }
+    })
+}
+
+fn reader(session: Box<Session>) -> Transaction {
+    Transaction::begin(session, TxnOptions { read_only: true, ..TxnOptions::default() })
+}
+
+fn value(txn: &mut Transaction, table: &TableRef, key: i64) -> Option<i64> {
+    txn.get(table, Value::I64(key), |row| row.get(1).as_i64().unwrap()).unwrap()
+}
+
+/// Lets a session die at each point of `operation` in turn, with chains of seven versions of which two readers see two.
+fn at_every_point(name: &str, operation: impl Fn(&mut Session)) -> u64 {
+    let mut point = 0;
+    loop {
+        point += 1;
+        let (scene, mut peer, table) = scene(name, point);
+        let mut first = reader(scene.process());
+        peer = put(put(peer, &table, 1), &table, 2);
+        let mut second = reader(scene.process());
+        let mut victim = scene.process();
+        for value in 3..7 {
+            victim = put(victim, &table, value);
+        }
+        let survived = survives(point, || operation(&mut victim));
+        drop(victim);
+        reap(&scene, &mut peer, point, 3);
+        // What it has left, the next one takes out.
+        peer.store().garbage().want();
+        assert!(Vacuum::begin(&peer).unwrap().unwrap().go_on(&mut peer, 100).unwrap());
+        for key in 0..ROWS {
+            assert_eq!(value(&mut first, &table, key), Some(0), "point {point}");
+            assert_eq!(value(&mut second, &table, key), Some(2), "point {point}");
+        }
+        let report = check(&mut peer).unwrap();
+        assert!(report.is_clean(), "point {point}: {report:#?}");
+        assert_eq!(
+            report.versions,
+            3 * ROWS.cast_unsigned(),
+            "point {point}: one for each reader, and the newest"
+        );
+        drop((first, second));
+        peer.store().garbage().want();
+        assert!(Vacuum::begin(&peer).unwrap().unwrap().go_on(&mut peer, 100).unwrap());
+        let report = check(&mut peer).unwrap();
+        assert!(report.is_clean(), "point {point}: {report:#?}");
+        assert_eq!(report.versions, ROWS.cast_unsigned(), "point {point}");
+        let mut last = reader(peer);
+        assert!((0..ROWS).all(|key| value(&mut last, &table, key) == Some(6)), "point {point}");
+        if survived {
+            assert!(point > 1, "the operation has no points");
+            return point - 1;
+        }
+    }
+}
+
+#[test]
+fn dying_while_versions_between_snapshots_are_taken_out() {
+    let points = at_every_point("between", |session| session.prune(0).unwrap());
+    println!("{points} points");
+}
+
+#[test]
+fn dying_while_the_vacuum_takes_versions_out() {
+    at_every_point("between-vacuum", |session| {
+        session.store().garbage().want();
+        assert!(Vacuum::begin(session).unwrap().unwrap().go_on(session, 100).unwrap());
+    });
+}
+
+/// Of neighbours that are garbage, two sessions must not take out one each at the same moment.
+#[test]
+fn several_take_out_the_same_versions_at_once() {
+    for seed in 0..60 {
+        let (scene, mut peer, table) = scene("between-several", seed);
+        let mut old = reader(scene.process());
+        for value in 1..7 {
+            peer = put(peer, &table, value);
+        }
+        let vacuum = |mut session: Box<Session>| {
+            session.store().garbage().want();
+            let mut vacuum = Vacuum::begin(&session).unwrap().unwrap();
+            assert!(vacuum.go_on(&mut session, 100).unwrap());
+            session
+        };
+        let [one, two, three] = std::array::from_fn(|_| scene.process());
+        let threads: Vec<Box<dyn FnOnce() -> Box<Session> + Send + '_>> =
+            vec![Box::new(|| vacuum(one)), Box::new(|| vacuum(two)), Box::new(|| vacuum(three))];
+        let (sessions, _) = run_scheduled(seed, threads);
+        let report = check(&mut peer).unwrap();
+        assert!(report.is_clean(), "seed {seed}: {report:#?}");
+        assert_eq!(report.versions, 2 * ROWS.cast_unsigned(), "seed {seed}");
+        assert!((0..ROWS).all(|key| value(&mut old, &table, key) == Some(0)), "seed {seed}");
+        drop(sessions);
+    }
+}
+
+/// What a transaction sees at its commit timestamp nobody has published.
+fn is_conflict(read: impl FnOnce(&mut Transaction, &TableRef)) -> bool {
+    let (scene, mut writer, table) = scene("between-check", 0);
+    let mut txn = Transaction::begin(scene.process(), TxnOptions::default());
+    read(&mut txn, &table);
+    txn.upsert(&table, &image(&table, ROWS - 1, 50)).unwrap();
+    let change = |writer, value| {
+        run(writer, true, |other| {
+            other.upsert(&table, &image(&table, 0, value)).unwrap();
+            other.upsert(&table, &image(&table, 100, value)).unwrap();
+        })
+    };
+    writer = change(writer, 1);
+    let commit_ts = writer.store().clock().tick();
+    // Before the check others go on, and take out what it would meet.
+    writer = change(change(writer, 2), 3);
+    writer = run(writer, true, |other| assert!(other.delete(&table, Value::I64(100)).unwrap()));
+    writer.prune(0).unwrap();
+    match txn.check_reads_at(commit_ts) {
+        Ok(()) => false,
+        Err(TxnError::Serialization { .. }) => true,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_change_that_was_taken_out_before_the_check_of_a_commit_is_a_conflict_all_the_same() {
+    assert!(is_conflict(|txn, table| assert_eq!(value(txn, table, 0), Some(0))), "a row");
+    assert!(is_conflict(|txn, table| assert_eq!(value(txn, table, 100), None)), "a missing key");
+    assert!(is_conflict(|txn, table| assert_eq!(txn.count(table).unwrap(), ROWS.cast_unsigned())), "a scan");
+    assert!(
+        !is_conflict(|txn, table| assert_eq!(value(txn, table, 1), Some(0))),
+        "a row that nobody changed"
+    );
+}
