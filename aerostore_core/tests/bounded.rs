@@ -284,9 +284,9 @@ fn update_each(db: &Database, table: &Table, rows: u64, from: u64, updates: u64)
 
 #[test]
 fn an_old_reader_costs_one_version_of_each_row() {
-    let (rows, updates) = (number("AEROSTORE_PRUNE_ROWS", 1_000), number("AEROSTORE_PRUNE_UPDATES", 60_000));
     // Versions of the session's last looks, and the few that it keeps before it looks between snapshots.
     const SLACK: u64 = 400;
+    let (rows, updates) = (number("AEROSTORE_PRUNE_ROWS", 1_000), number("AEROSTORE_PRUNE_UPDATES", 60_000));
     let place = Place::new("bounded-old-reader");
     let (db, table) = open(&place, 256 << 20);
     (0..rows).step_by(1000).for_each(|first| insert(&db, &table, first..rows.min(first + 1000)).unwrap());
