@@ -328,6 +328,33 @@ fn a_batch_is_all_or_nothing() {
     assert_eq!(altitude(&mut txn, table, "2"), 22);
     txn.commit().unwrap();
     assert_eq!(world.now("4"), 4);
+    let error = world.db.batch(&failing).unwrap_err();
+    assert!(error.kind() == ErrorKind::Duplicate && !error.is_retryable(), "{error}");
+    assert_eq!((world.now("4"), world.now("2")), (4, 22));
+    world.finish();
+}
+
+#[test]
+fn a_run_that_has_met_conflicts_enough_locks_all_that_it_reads() {
+    let world = world("lock-escalation");
+    for (escalate_after, locks) in [(Some(1), true), (None, false)] {
+        let policy = RetryPolicy { escalate_after, ..RetryPolicy::default() };
+        let mut runs = 0;
+        let done = world.db.transaction_with(policy, TxnOptions::default(), |txn| {
+            runs += 1;
+            let first = altitude(txn, &world.table, "1");
+            // Of this row it knows nothing yet, so that only the number of conflicts can be a reason to lock it.
+            let second = altitude(txn, &world.table, "2");
+            let taken = world.begin().set(&world.table, Value::Str("2"), &[(3, Value::I32(7))]);
+            assert_eq!(taken.is_err(), runs == 2 && locks, "run {runs}");
+            if runs == 1 {
+                world.set("1", first + 1);
+            }
+            txn.set(&world.table, Value::Str("3"), &[(3, Value::I32(first + second))])
+        });
+        done.unwrap();
+        assert_eq!((runs, world.now("3")), (2, world.now("1")));
+    }
     world.finish();
 }
 

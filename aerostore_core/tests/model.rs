@@ -3,7 +3,7 @@
 
 mod common;
 
-use aerostore_core::db::{Database, Table, TxnOptions, Upserted};
+use aerostore_core::db::{Database, Error, ErrorKind, Operation, Table, TxnOptions, Upserted};
 use aerostore_core::row::Value;
 use common::{Place, flight, flight_schema};
 use proptest::prelude::*;
@@ -151,23 +151,44 @@ fn a_forked_child_gets_an_error_and_harms_nothing() {
     db.transaction(TxnOptions::default(), |txn| txn.upsert(&table, &flight(&table, "A", 1))).unwrap();
     let mut parents = db.begin(TxnOptions::default()).unwrap();
     parents.upsert(&table, &flight(&table, "B", 2)).unwrap();
+    let mark = parents.savepoint().unwrap();
+    assert!(parents.lock_for_update(&table, Value::Str("A")).unwrap().is_some());
     #[expect(clippy::disallowed_methods, reason = "what a forked child meets is what is tested")]
     // SAFETY: the child only tries the handles it has inherited, and leaves by `_exit`.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        let refused = db.begin(TxnOptions::default()).is_err_and(|error| error.kind().as_str() == "FORKED");
-        let used = parents
-            .get(&table, Value::Str("A"), |_| ())
-            .is_err_and(|error| error.kind().as_str() == "FORKED");
-        drop(parents);
+        let key = || Value::Str("A");
+        let outcomes = [
+            db.begin(TxnOptions::default()).map(|_| ()),
+            db.transaction(TxnOptions::default(), |txn| txn.get(&table, key(), |_| ()).map(|_| ())),
+            db.batch(&[Operation::Delete { table: &table, key: key() }]).map(|_| ()),
+            parents.get(&table, key(), |_| ()).map(|_| ()),
+            parents.lock_for_update(&table, key()).map(|_| ()),
+            parents.savepoint().map(|_| ()),
+            parents.rollback_to(&mark),
+            parents.release(mark),
+            parents.apply(&[]).map(|_| ()),
+            parents.commit().map(|_| ()),
+        ];
+        let refused = outcomes.iter().take_while(|outcome| {
+            let refused = |error: &Error| error.kind() == ErrorKind::Forked && !error.is_retryable();
+            outcome.as_ref().is_err_and(refused)
+        });
+        let not_refused = outcomes.len() - refused.count();
         drop(db);
         // SAFETY: ends the child without running the parent's destructors.
-        unsafe { libc::_exit(i32::from(!(refused && used))) };
+        unsafe { libc::_exit(i32::try_from(not_refused).unwrap()) };
     }
     let mut status = 0;
     // SAFETY: the child was started here.
     assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
     assert_eq!(status, 0, "the child was not refused");
+    // The parent's savepoint and lock are as they were.
+    parents.upsert(&table, &flight(&table, "A", 7)).unwrap();
+    let mut other = db.begin(TxnOptions::default()).unwrap();
+    assert!(other.upsert(&table, &flight(&table, "A", 8)).unwrap_err().is_retryable());
+    drop(other);
+    parents.rollback_to(&mark).unwrap();
     parents.commit().unwrap();
     assert_eq!(contents(&db, &table).len(), 2);
     let report = db.verify().unwrap();

@@ -54,6 +54,9 @@ impl World {
         assert_eq!(self.now(), *expected);
         let report = self.db.verify().unwrap();
         assert!(report.is_clean(), "{report:#?}");
+        let warm = self.place.open();
+        assert_eq!(warm.boot().rows, expected.len() as u64, "the count of rows");
+        warm.close().unwrap();
         let Self { db, table, place } = self;
         drop(table);
         db.close().unwrap();

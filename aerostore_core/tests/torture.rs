@@ -22,6 +22,8 @@ const NAME: &str = "writer_process";
 const WRITERS: u64 = 8;
 /// A round ends with everybody dead and everything checked.
 const ROUND_SECONDS: u64 = 4;
+/// Transactions that a round has at least.
+const DONE_MIN: u64 = 200;
 const ROWS_PER_WRITER: u64 = 97;
 const ACCOUNTS: u64 = 16;
 const BALANCE: i64 = 1000;
@@ -190,10 +192,17 @@ fn round(place: &Place, reader: &Database, stops: bool, heard: &Arc<Mutex<Vec<He
         move |seat, _, line: &str| heard.lock().unwrap()[usize::try_from(seat).unwrap()].hear(line)
     };
     let mut fleet = Fleet::start(NAME, "", place, WRITERS, Arc::new(listener));
-    fleet.torment(Duration::from_secs(ROUND_SECONDS), stops, || {
-        check_sum(&contents(reader));
-        totals.looks += 1;
-    });
+    let done = || heard.lock().unwrap().iter().map(|heard| heard.done).sum::<u64>();
+    let before = done();
+    fleet.torment(
+        Duration::from_secs(ROUND_SECONDS),
+        stops,
+        || done() >= before + DONE_MIN,
+        || {
+            check_sum(&contents(reader));
+            totals.looks += 1;
+        },
+    );
     fleet.end();
     let heard = heard.lock().unwrap();
     check_exactly(&contents(reader), &heard);
@@ -235,7 +244,6 @@ fn torture(name: &str, stops: bool) {
         "torture, {name}: {rounds} rounds, {kills} kills, {stops} stops, {done} transactions acknowledged, \
          {looks} looks at all accounts, {rows} rows checked"
     );
-    assert!(kills > 10 && done > 0, "hardly anything happened");
     // Nothing is left but what was committed: warm, and from the log alone.
     reader.close().unwrap();
     for expected in [OpenMode::Warm, OpenMode::Cold] {

@@ -8,6 +8,18 @@ use crate::txn::{Change, TxnError, Upserted};
 
 /// A row that nobody else can change; see [`Transaction::lock_for_update`]. The lock is the transaction's and does not end with
 /// this handle.
+///
+/// While it is there, its transaction is used through it only:
+///
+/// ```compile_fail,E0499
+/// # use aerostore_core::{db::{Error, Table, Transaction}, row::Value};
+/// # fn example(txn: &mut Transaction, table: &Table) -> Result<(), Error> {
+/// let row = txn.lock_for_update(table, Value::Str("A"))?;
+/// txn.savepoint()?;
+/// drop(row);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "the row is locked to be read or written"]
 pub struct RowLock<'a> {
     txn: &'a mut Transaction,

@@ -11,6 +11,45 @@ use std::ops::{ControlFlow, Deref, DerefMut};
 use std::sync::Arc;
 
 /// A transaction. Rolled back when dropped; its session then serves the next one.
+///
+/// It moves between threads, but is used by one at a time, and not after its end:
+///
+/// ```compile_fail,E0382
+/// # use aerostore_core::db::{Database, Error, TxnOptions};
+/// # fn example(db: &Database) -> Result<(), Error> {
+/// let mut txn = db.begin(TxnOptions::default())?;
+/// txn.commit()?;
+/// txn.savepoint()?; // it is over
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Nor is a savepoint used after it was released:
+///
+/// ```compile_fail,E0382
+/// # use aerostore_core::db::{Database, Error, TxnOptions};
+/// # fn example(db: &Database) -> Result<(), Error> {
+/// let mut txn = db.begin(TxnOptions::default())?;
+/// let mark = txn.savepoint()?;
+/// txn.release(mark)?;
+/// txn.rollback_to(&mark)?; // it is gone
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Two threads cannot share it:
+///
+/// ```compile_fail,E0499
+/// # use aerostore_core::db::{Database, Error, TxnOptions};
+/// # fn example(db: &Database) -> Result<(), Error> {
+/// let mut txn = db.begin(TxnOptions::default())?;
+/// std::thread::scope(|scope| {
+///     scope.spawn(|| txn.savepoint());
+///     scope.spawn(|| txn.savepoint());
+/// });
+/// # Ok(())
+/// # }
+/// ```
 pub struct Transaction {
     inner: Option<txn::Transaction>,
     database: Arc<Inner>,

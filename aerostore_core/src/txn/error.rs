@@ -180,3 +180,36 @@ impl From<WalError> for TxnError {
         Self::Wal(error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conflicts_are_to_be_retried_and_nothing_else() {
+        let table = || "Flight".to_owned();
+        let conflicts = [
+            TxnError::Serialization { reason: "", table: table() },
+            TxnError::ForcedAbort,
+            TxnError::Deadlock { table: table() },
+            TxnError::LockTimeout { table: table() },
+        ];
+        assert!(conflicts.iter().all(TxnError::is_retryable));
+        let others = [
+            TxnError::Duplicate { table: table(), key: String::new() },
+            TxnError::TableExists { table: table() },
+            TxnError::KeyChanged { table: table() },
+            TxnError::NoSavepoint,
+            TxnError::ReadOnly,
+            TxnError::LogReadOnly,
+            TxnError::LogFault { errno: libc::ENOSPC },
+            TxnError::LogStuck,
+            TxnError::BadRedo { commit_ts: 1, reason: "" },
+            TxnError::Ended,
+            TxnError::TooLarge { bytes: 2, limit: 1 },
+        ];
+        for error in others {
+            assert!(!error.is_retryable() && !error.is_row_conflict(), "{error}");
+        }
+    }
+}

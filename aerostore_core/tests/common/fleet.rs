@@ -72,6 +72,9 @@ fn variable(name: &str) -> String {
     format!("AEROSTORE_{}", name.to_uppercase())
 }
 
+/// Less would hardly be a test.
+const KILLS_MIN: u64 = 12;
+
 struct Worker {
     serial: u64,
     child: Child,
@@ -172,11 +175,18 @@ impl Fleet {
         self.workers[seat] = self.spawn(seat as u64);
     }
 
-    /// Kills (and stops) at random for as long, and calls `between` in between.
-    pub(crate) fn torment(&mut self, time: Duration, stops: bool, mut between: impl FnMut()) {
+    /// Kills (and stops) at random for as long, and until there have been some kills and the workers have done `enough`, however
+    /// long a busy machine takes for that; the watchdog of the place says when it is too long. Calls `between` in between.
+    pub(crate) fn torment(
+        &mut self,
+        time: Duration,
+        stops: bool,
+        mut enough: impl FnMut() -> bool,
+        mut between: impl FnMut(),
+    ) {
         let end = Instant::now() + time;
         let mut next = Instant::now();
-        while Instant::now() < end {
+        while Instant::now() < end || self.kills < KILLS_MIN || !enough() {
             let due = self.workers.iter().filter_map(|worker| worker.stopped_until).min();
             let until = due.map_or(next, |due| due.min(next));
             std::thread::sleep(until.saturating_duration_since(Instant::now()));

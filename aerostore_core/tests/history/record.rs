@@ -86,6 +86,11 @@ impl Events {
         self.0.push(Event { at_ns, process, kind, actions });
     }
 
+    /// Transactions that were told they have committed.
+    pub(crate) fn committed(&self) -> usize {
+        self.0.iter().filter(|event| event.kind == OpType::Ok).count()
+    }
+
     pub(crate) fn keys(&self) -> Vec<String> {
         let keys: BTreeSet<&str> = self.0.iter().flat_map(|event| &event.actions).map(Action::key).collect();
         keys.into_iter().map(str::to_owned).collect()

@@ -17,8 +17,8 @@ mod unique;
 
 use aerostore_core::db::{Database, Error, OpenMode, Table, TxnOptions};
 use aerostore_core::row::{Column, ColumnType, Schema, Value};
-use common::Place;
 use common::fleet::{Fleet, Random, Role, seconds};
+use common::{Place, Watchdog};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
@@ -27,6 +27,8 @@ use std::time::Duration;
 const PROCESSES: u64 = 8;
 /// Kills between two looks at everything.
 const LOOK_AFTER: u64 = 4;
+/// Transactions that a sound run has at least.
+const DONE_MIN: usize = 200;
 
 /// One workload.
 trait Workload: Sync {
@@ -120,6 +122,11 @@ fn work<W: Workload>(workload: &W) {
     }
 }
 
+/// Transactions that were acknowledged.
+fn done(said: &[(u64, String)]) -> usize {
+    said.iter().filter(|(_, words)| words.starts_with("did ") || words.starts_with("won ")).count()
+}
+
 /// Runs the workload under kills, and says what was wrong, if anything.
 fn run<W: Workload>(workload: &W, sound: bool) -> Result<(), String> {
     let seconds = seconds(2).min(20);
@@ -137,12 +144,18 @@ fn run<W: Workload>(workload: &W, sound: bool) -> Result<(), String> {
     let version = if sound { "sound" } else { "broken" };
     let mut fleet = Fleet::start(W::NAME, version, &place, PROCESSES, listener);
     let (mut outcome, mut looks) = (Ok(()), 0);
-    fleet.torment(Duration::from_secs(seconds), false, || {
-        looks += 1;
-        if outcome.is_ok() && (looks % LOOK_AFTER == 0) {
-            outcome = workload.judge(&rows(&reader), &[]);
-        }
-    });
+    fleet.torment(
+        Duration::from_secs(seconds),
+        false,
+        // What is wrong may come to a standstill; it is run again if that is not seen.
+        || !sound || done(&said.lock().unwrap()) >= DONE_MIN,
+        || {
+            looks += 1;
+            if outcome.is_ok() && (looks % LOOK_AFTER == 0) {
+                outcome = workload.judge(&rows(&reader), &[]);
+            }
+        },
+    );
     fleet.end();
     let said = std::mem::take(&mut *said.lock().unwrap());
     let check = |db: &Database| workload.judge(&rows(db), &said);
@@ -163,16 +176,14 @@ fn run<W: Workload>(workload: &W, sound: bool) -> Result<(), String> {
         outcome = outcome.and_then(|()| check(&db));
         db.close().unwrap();
     }
-    let done =
-        said.iter().filter(|(_, words)| words.starts_with("did ") || words.starts_with("won ")).count();
     println!(
-        "{}, {version}: {} kills, {done} transactions acknowledged, {} rows; {}",
+        "{}, {version}: {} kills, {} transactions acknowledged, {} rows; {}",
         W::NAME,
         fleet.kills,
+        done(&said),
         report.rows,
         outcome.as_ref().err().map_or("nothing wrong", String::as_str)
     );
-    assert!(fleet.kills > 5 && done > 10, "hardly anything happened");
     outcome
 }
 
@@ -181,9 +192,9 @@ fn holds<W: Workload>(workload: &W) {
 }
 
 fn fails<W: Workload>(workload: &W) {
-    // A version that is wrong may be lucky, but not three times.
-    let caught = (0..3).any(|_| run(workload, false).is_err());
-    assert!(caught, "the check of {} finds no fault with what is wrong", W::NAME);
+    // A version that is wrong may be lucky, on a busy machine more than once, but not for ever.
+    let _watchdog = Watchdog::new(seconds(2).min(20) * 10 + 240);
+    while run(workload, false).is_ok() {}
 }
 
 macro_rules! tests {
