@@ -41,6 +41,29 @@ fn mount_small(path: &Path, bytes: u64) -> bool {
     }
 }
 
+/// Another file takes what was given back: to have it again is an error then, and no more than that.
+fn give_back_and_fill_up(arena: &Arena, heap: &mut Heap, place: &Path) {
+    heap.trim();
+    let empty = arena.empty_extents();
+    assert!(empty.len() >= 2, "{empty:?}");
+    for extent in &empty {
+        assert!(heap.give_back(*extent).unwrap() > 0);
+    }
+    let other = place.join("other");
+    let bytes = vec![1; 64 << 10];
+    let mut file = std::fs::File::create(&other).unwrap();
+    while std::io::Write::write_all(&mut file, &bytes).is_ok() {}
+    let few = fill(heap, 300, Reserve::No);
+    assert!(arena.given_back_bytes() + (EXTENT_BYTES - 4096) >= empty.len() as u64 * (EXTENT_BYTES - 4096));
+    assert!(heap.alloc(1_900_000, BlockKind::RAW, 0, Reserve::No).unwrap_err().is_out_of_space());
+    std::fs::remove_file(&other).unwrap();
+    drop(file);
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    let more = fill(heap, 300, Reserve::No);
+    assert!(more.len() + few.len() > 20_000, "{} and {}", few.len(), more.len());
+    assert_eq!(arena.given_back_bytes(), 0);
+}
+
 #[test]
 fn full_tmpfs_is_an_error_and_recovers() {
     let mut child = Worker::start("child_on_a_small_tmpfs", &[("AEROSTORE_TEST_CHILD", "1".into())]);
@@ -72,7 +95,12 @@ fn child_on_a_small_tmpfs() {
         for &block in spare.iter().chain(&blocks) {
             assert!(heap.free(block));
         }
-        assert_eq!(fill(&mut heap, 300, Reserve::No).len(), blocks.len());
+        let again = fill(&mut heap, 300, Reserve::No);
+        assert_eq!(again.len(), blocks.len());
+        for block in again {
+            assert!(heap.free(block));
+        }
+        give_back_and_fill_up(&arena, &mut heap, &place);
         drop(heap);
         // Not even the first extents fit: an error at once.
         let second = Arena::create(&place.join("second"), &options);

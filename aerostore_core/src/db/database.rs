@@ -75,7 +75,7 @@ pub(super) struct Inner {
     segment_bytes: Option<u64>,
     /// Has this process committed anything? Then a clean close waits for the log.
     has_committed: AtomicBool,
-    pool: SessionPool,
+    pub(super) pool: Arc<SessionPool>,
     closed: AtomicBool,
     /// Held by the vacuum while it works, and by whoever wants nothing to change.
     pub(super) vacuum_gate: Arc<Mutex<()>>,
@@ -102,7 +102,7 @@ impl Inner {
             worker_started: AtomicBool::new(false),
             segment_bytes,
             has_committed: AtomicBool::new(false),
-            pool: SessionPool::default(),
+            pool: Arc::default(),
             closed: AtomicBool::new(false),
             vacuum_gate: Arc::default(),
         }

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use super::verify::check;
 use crate::epoch::Registry;
 use crate::row::{Column, ColumnType, RowImage, Schema, Value};
-use crate::shm::{Arena, ArenaOptions, BlockKind, BlockRef, Heap, Reserve};
+use crate::shm::{Arena, ArenaOptions, BlockKind, BlockRef, EXTENT_BYTES, Heap, OwnerId, Reserve};
 use crate::sync::{Ordering, survives};
 use crate::sys::{LockFile, Probe};
 use crate::txn::{
-    Session, Store, SystemArea, TableRef, Transaction, TxnError, TxnOptions, Vacuum, reap_dead_processes,
+    GiveBack, Session, Store, SystemArea, TableRef, Transaction, TxnError, TxnOptions, Vacuum,
+    reap_dead_processes,
 };
 
 /// Entries at which the first key hash gets a successor.
@@ -25,12 +26,13 @@ pub(super) struct Scene {
 
 impl Scene {
     pub(super) fn new(name: &str, point: u64) -> Self {
+        Self::sized(name, point, 16 << 20)
+    }
+
+    fn sized(name: &str, point: u64, max_bytes: u64) -> Self {
         let lock = PathBuf::from(format!("/dev/shm/aerostore-test-{name}-{}-{point}", std::process::id()));
-        let options = ArenaOptions {
-            max_bytes: 16 << 20,
-            system_bytes: SystemArea::bytes(),
-            ..ArenaOptions::default()
-        };
+        let options =
+            ArenaOptions { max_bytes, system_bytes: SystemArea::bytes(), ..ArenaOptions::default() };
         Self { arena: Arena::anonymous(&options).unwrap(), lock }
     }
 
@@ -297,4 +299,37 @@ fn what_a_transaction_rolls_back_again_and_again_gives_its_memory_back() {
     let report = check(&mut session).unwrap();
     assert!(report.is_clean(), "{report:#?}");
     assert_eq!(report.rows, 2);
+}
+
+#[test]
+fn an_operation_that_stands_still_puts_off_giving_back() {
+    let scene = Scene::sized("giveback", 0, 64 << 20);
+    let (mut giver, other) = (scene.process(), scene.process());
+    let mut heap = Heap::new(scene.arena.clone(), OwnerId { slot: u16::MAX, incarnation: 1 });
+    let blocks: Vec<BlockRef> =
+        (0..16).map(|_| heap.alloc(1_900_000, BlockKind::RAW, 0, Reserve::No).unwrap()).collect();
+    other.participant().enter();
+    for block in blocks {
+        assert!(heap.free(block));
+    }
+    let (mut give_back, mut now_ns) = (GiveBack::default(), 0);
+    let mut given_back_after = |seconds: u64| {
+        for _ in 0..seconds * 10 {
+            now_ns += 100_000_000;
+            if give_back.is_wanted(&scene.arena, now_ns) {
+                give_back.go_on(&mut giver, now_ns).unwrap();
+            }
+        }
+        scene.arena.given_back_bytes() / (EXTENT_BYTES - 4096)
+    };
+    assert_eq!(given_back_after(10), 0, "somebody may be looking there");
+    other.participant().leave();
+    let extents = given_back_after(10);
+    assert!((10..=12).contains(&extents), "{extents} of 16: four or five stay");
+    assert_eq!(given_back_after(10), extents);
+    // What is needed comes from there before the file grows.
+    let bytes = scene.arena.file_bytes();
+    let again: Vec<_> = (0..16).map(|_| heap.alloc(1_900_000, BlockKind::RAW, 0, Reserve::No)).collect();
+    assert!(again.iter().all(Result::is_ok));
+    assert_eq!((scene.arena.file_bytes(), scene.arena.given_back_bytes()), (bytes, 0));
 }

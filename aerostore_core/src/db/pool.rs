@@ -13,9 +13,18 @@ const PLACES: usize = 16;
 /// The idle sessions of a process: one in each thread's place, taken and put back without a lock, the others on a list.
 #[derive(Default)]
 pub(super) struct SessionPool {
-    places: [CachePadded<AtomicCell<Option<Box<Session>>>>; PLACES],
+    places: [CachePadded<Place>; PLACES],
     #[expect(clippy::vec_box, reason = "sessions move between transactions, which hold them boxed")]
     others: Mutex<Vec<Box<Session>>>,
+    /// By place, its `puts` when it was last tended. Held while sessions are tended.
+    tended: Mutex<[u64; PLACES]>,
+}
+
+#[derive(Default)]
+struct Place {
+    session: AtomicCell<Option<Box<Session>>>,
+    /// How often a session was put here: by one thread, but for those that share the place.
+    puts: AtomicCell<u64>,
 }
 
 /// This thread's place.
@@ -38,6 +47,7 @@ impl SessionPool {
     #[inline]
     pub(super) fn take(&self) -> Option<Box<Session>> {
         self.places[place()]
+            .session
             .take()
             .or_else(|| self.others.lock().unwrap_or_else(PoisonError::into_inner).pop())
     }
@@ -45,16 +55,41 @@ impl SessionPool {
     /// Puts a session back.
     #[inline]
     pub(super) fn put(&self, session: Box<Session>) {
-        if let Some(other) = self.places[place()].swap(Some(session)) {
+        let place = &self.places[place()];
+        place.puts.store(place.puts.load().wrapping_add(1));
+        if let Some(other) = place.session.swap(Some(session)) {
             self.others.lock().unwrap_or_else(PoisonError::into_inner).push(other);
         }
+    }
+
+    /// Calls `tend` with the sessions that were idle since the last call. What it does with them should not take long: their
+    /// threads do with another session meanwhile.
+    pub(super) fn tend(&self, mut tend: impl FnMut(&mut Session)) {
+        let mut tended = self.tended.lock().unwrap_or_else(PoisonError::into_inner);
+        for (place, tended) in self.places.iter().zip(tended.iter_mut()) {
+            let puts = place.puts.load();
+            if std::mem::replace(tended, puts) == puts
+                && let Some(mut session) = place.session.take()
+            {
+                tend(&mut session);
+                if let Some(other) = place.session.swap(Some(session)) {
+                    self.others.lock().unwrap_or_else(PoisonError::into_inner).push(other);
+                }
+            }
+        }
+        let mut others = std::mem::take(&mut *self.others.lock().unwrap_or_else(PoisonError::into_inner));
+        for session in &mut others {
+            tend(session);
+        }
+        self.others.lock().unwrap_or_else(PoisonError::into_inner).append(&mut others);
     }
 
     /// Takes all out, to be closed.
     #[expect(clippy::vec_box, reason = "as for `others`")]
     pub(super) fn drain(&self) -> Vec<Box<Session>> {
+        let _tended = self.tended.lock().unwrap_or_else(PoisonError::into_inner);
         let mut sessions = std::mem::take(&mut *self.others.lock().unwrap_or_else(PoisonError::into_inner));
-        sessions.extend(self.places.iter().filter_map(|place| place.take()));
+        sessions.extend(self.places.iter().filter_map(|place| place.session.take()));
         sessions
     }
 }

@@ -31,6 +31,10 @@ pub struct Status {
     pub used_bytes: u64,
     /// Bytes it may grow to.
     pub max_bytes: u64,
+    /// Bytes of the mapping's file.
+    pub file_bytes: u64,
+    /// Bytes of it whose memory has been given back to the operating system.
+    pub given_back_bytes: u64,
     /// Rows in all tables, as counted at commits.
     pub rows: u64,
     /// Newest commit timestamp.
@@ -92,6 +96,8 @@ impl Database {
         Ok(Status {
             used_bytes: store.arena().used_bytes(),
             max_bytes: store.arena().max_bytes(),
+            file_bytes: store.arena().file_bytes(),
+            given_back_bytes: store.arena().given_back_bytes(),
             rows: rows?,
             clock,
             horizon,

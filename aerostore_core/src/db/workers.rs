@@ -6,11 +6,12 @@
 use crate::db::Error;
 use crate::db::config::Config;
 use crate::db::database::Inner;
+use crate::db::pool::SessionPool;
 use crate::epoch::{BEAT_INTERVAL_NS, ProcessId, SILENCE_NS};
 use crate::sync::{AtomicBool, Ordering};
 use crate::sys::OsFileSystem;
 use crate::sys::{monotonic_ns, wait, wake};
-use crate::txn::{Session, Store, StoreCommits, Vacuum, reap_dead_processes};
+use crate::txn::{GiveBack, Session, Store, StoreCommits, Vacuum, reap_dead_processes};
 use crate::wal::{LogOptions, LogWriter, WalError};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +23,8 @@ const REAP_INTERVAL_NS: u64 = 20_000_000;
 const VACUUM_PATIENCE_NS: u64 = 2_000_000_000;
 /// The least pause between two walks of the vacuum.
 const VACUUM_PAUSE_NS: u64 = 200_000_000;
+/// How long a session is idle before others tidy for it; at most twice that.
+const TEND_INTERVAL_NS: u64 = 250_000_000;
 /// Slabs of rows that the vacuum looks at before the thread does other work: about a millisecond.
 const VACUUM_SLABS: usize = 16;
 /// A log writer whose process gives no sign of life for this long is replaced; doubled by each process that has done so, for
@@ -61,6 +64,9 @@ struct Work {
     drained_ns: u64,
     vacuum: Option<Vacuum>,
     next_vacuum_ns: u64,
+    give_back: GiveBack,
+    pool: Arc<SessionPool>,
+    tended_ns: u64,
     /// Held while the vacuum works, and by whoever wants nothing to change.
     gate: Arc<Mutex<()>>,
 }
@@ -97,6 +103,9 @@ impl Worker {
             drained_ns: 0,
             vacuum: None,
             next_vacuum_ns: 0,
+            give_back: GiveBack::default(),
+            pool: Arc::clone(&inner.pool),
+            tended_ns: monotonic_ns(),
             gate: Arc::clone(&inner.vacuum_gate),
         };
         let beat = Beat {
@@ -192,7 +201,9 @@ impl Work {
             }
             if self.writes_log {
                 self.vacuum();
+                self.give_back();
             }
+            self.tend();
             if writer.is_some() {
                 let pause = self.pause;
                 log.wait_work(seen, |word, seen| {
@@ -211,8 +222,7 @@ impl Work {
         if garbage.open_requests().is_none() && self.vacuum.is_none() || now < self.next_vacuum_ns {
             return;
         }
-        let is_dead = |holder| store.registry().is_dead(holder_process(holder)).unwrap_or(false);
-        if !garbage.stand(holder_word(store.registry().process()), now, VACUUM_PATIENCE_NS, is_dead) {
+        if !self.has_vacuum_role(now) {
             self.vacuum = None;
             return;
         }
@@ -226,6 +236,38 @@ impl Work {
             self.vacuum = None;
             self.next_vacuum_ns = monotonic_ns() + VACUUM_PAUSE_NS;
         }
+    }
+
+    /// Whether this process has the vacuum's role, or gets it now.
+    fn has_vacuum_role(&self, now_ns: u64) -> bool {
+        let (garbage, registry) = (self.store.garbage(), self.store.registry());
+        let is_dead = |holder| registry.is_dead(holder_process(holder)).unwrap_or(false);
+        garbage.stand(holder_word(registry.process()), now_ns, VACUUM_PATIENCE_NS, is_dead)
+    }
+
+    /// A slice of the work of giving memory back, which goes with the vacuum's role.
+    fn give_back(&mut self) {
+        let now = monotonic_ns();
+        if !self.give_back.is_wanted(self.store.arena(), now) || !self.has_vacuum_role(now) {
+            return;
+        }
+        // Later, if somebody wants nothing to change: the log does not wait for that.
+        let Ok(_quiet) = self.gate.try_lock() else { return };
+        // A file system that cannot do it is no error; damage is reported to whoever works with the damaged part.
+        let _ = self.give_back.go_on(&mut self.session, now);
+    }
+
+    /// Tidies for the sessions of this process that are idle.
+    fn tend(&mut self) {
+        let now = monotonic_ns();
+        if now - self.tended_ns < TEND_INTERVAL_NS {
+            return;
+        }
+        self.tended_ns = now;
+        // Later, if somebody wants nothing to change: the log does not wait for that.
+        let Ok(_quiet) = self.gate.try_lock() else { return };
+        // As for the vacuum.
+        self.pool.tend(|session| drop(session.tidy_idle()));
     }
 
     fn write_log<'s>(&mut self, store: &'s Store, writer: &mut Option<LogWriter<'s>>) {

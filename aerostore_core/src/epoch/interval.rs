@@ -200,6 +200,30 @@ impl Participant {
         self.rest();
     }
 
+    /// A number that every transaction of the session changes.
+    pub fn fences(&self) -> u64 {
+        self.fences.get()
+    }
+
+    /// Begins a new epoch and returns the old one, for [`Participant::is_over`].
+    pub fn close_epoch(&self) -> u64 {
+        // Pairs with the fence of whoever begins an operation: one that sees the new epoch sees what was done before.
+        fence(Ordering::SeqCst);
+        self.note_fence();
+        self.epoch_word().fetch_add(1, Ordering::AcqRel)
+    }
+
+    /// Whether every operation has ended that began in `epoch` or before: then nobody is at what was out of use before
+    /// `close_epoch` returned it. An idle transaction counts as an operation, as it does for blocks.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    pub fn is_over(&self, epoch: u64) -> Result<bool, ShmError> {
+        let mut intervals = Vec::new();
+        self.intervals(&mut intervals)?;
+        Ok(intervals.iter().all(|(low, _)| *low > epoch))
+    }
+
     /// Gives up a reservation that stays; the next operation publishes another. Before a wait, between operations.
     #[inline]
     pub fn rest(&self) {
@@ -240,6 +264,29 @@ impl<'a> Guard<'a> {
                 return Ok(word);
             }
         }
+    }
+
+    /// The state word of a block that is remembered from an earlier operation, while that use of it lasts. Its memory may be in
+    /// another use by now, or be gone; only what is in use is looked at.
+    ///
+    /// # Errors
+    /// When no block can begin there.
+    #[inline]
+    pub fn word_of(&self, block: BlockRef) -> Result<Option<BlockWord>, ShmError> {
+        if !self.arena().is_in_use(block.offset) {
+            return Ok(None);
+        }
+        let word = self.block_word(block.offset)?;
+        let lasts = word.generation() == block.generation && word.state() != BlockState::Free;
+        Ok(lasts.then_some(word))
+    }
+
+    /// The block at `offset`, which may have been loaded from memory in another use by now; none where nothing is in use.
+    ///
+    /// # Errors
+    /// When no block can begin there.
+    pub fn block_at(&self, offset: u64) -> Result<Option<BlockRef>, ShmError> {
+        if self.arena().is_in_use(offset) { self.arena().block_ref(offset).map(Some) } else { Ok(None) }
     }
 
     /// Offsets of the LIVE blocks of a slab, in address order; each stays allocated while the guard lives.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::header::{ArenaHeader, CHECKED_BYTES, FORMAT_VERSION, FirstPage, Identity, MAGIC};
 use super::slab::{EXTENT_BYTES, MAX_BYTES_LIMIT, PAGE_BYTES, SLAB_BYTES, SLABS_PER_EXTENT, SlabOwner};
-use super::{RelPtr, Shared, ShmError};
+use super::{RelPtr, Shared, ShmError, SlabRef};
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::{
     Create, Mapping, RegularFile, SysError, anonymous_file, boot_id, prefetch, u64_of, unix_seconds, usize_of,
@@ -260,7 +260,8 @@ impl Arena {
 
     /// Bytes in slabs that somebody uses, and in fixed tables. Looks at every slab's owner: for reports, not for each operation.
     pub fn used_bytes(&self) -> u64 {
-        let used = self.slabs().filter(|slab| slab.word().owner() != SlabOwner::Free).count();
+        let is_used = |slab: &SlabRef| !matches!(slab.word().owner(), SlabOwner::Free | SlabOwner::Absent);
+        let used = self.slabs().filter(is_used).count();
         (self.first_slab() + u64_of(used)) * SLAB_BYTES
     }
 

@@ -303,6 +303,10 @@ impl Arena {
     /// Applies `step` to the word as long as the block's use lasts.
     #[inline]
     fn change(&self, block: BlockRef, step: impl Fn(BlockWord) -> Move) -> bool {
+        // X5: remembered for long, its memory may have been given back.
+        if !self.is_in_use(block.offset) {
+            return false;
+        }
         let Ok(header) = self.block_header(block.offset) else { return false };
         // Acquire: as in `block_word`.
         let mut word = BlockWord(header.word.load(Ordering::Acquire));

@@ -101,10 +101,7 @@ fn check(arena: &Arena, point: u64) {
     }
     let mut offsets = BTreeSet::new();
     for slab in arena.slabs() {
-        assert!(
-            matches!(slab.word().owner(), SlabOwner::Free | SlabOwner::Orphan) || is_tail(slab),
-            "point {point}"
-        );
+        assert!(!matches!(slab.word().owner(), SlabOwner::Owned(_)) || is_tail(slab), "point {point}");
         for (offset, word) in slab.blocks(arena) {
             assert_ne!(word.state(), BlockState::Reserved, "point {point}: {offset:#x}");
             if let SlabUse::Large(count) = slab.word().usage()
@@ -154,6 +151,28 @@ fn check(arena: &Arena, point: u64) {
         "point {point}: {:?}",
         arena.slabs().filter(|slab| slab.word().owner() != SlabOwner::Free).collect::<Vec<_>>()
     );
+}
+
+/// No slab of an extent without memory can be taken, and all that was given back can be had again.
+fn check_extents(arena: &Arena, heir: &mut Heap, point: u64) {
+    for slab in arena.slabs() {
+        let is_absent = slab.word().owner() == SlabOwner::Absent;
+        assert_eq!(is_absent, !arena.has_memory(slab.index()), "point {point}: {slab:?}");
+        let is_there = arena.mapping().is_present(slab.offset(), SLAB_BYTES);
+        assert!(is_absent || is_there, "point {point}: {slab:?} has no memory");
+    }
+    heir.give_back_leftovers().unwrap();
+    let absent = arena.slabs().filter(|slab| slab.word().owner() == SlabOwner::Absent).count() as u64;
+    let extents = absent / (EXTENT_BYTES / SLAB_BYTES);
+    assert_eq!(arena.given_back_bytes(), extents * (EXTENT_BYTES - 4096), "point {point}: something is left");
+    let mut blocks = Vec::new();
+    while let Ok(block) = heir.alloc(1_900_000, BlockKind::RAW, 0, Reserve::No) {
+        blocks.push(block);
+    }
+    assert!(!blocks.is_empty() && arena.given_back_bytes() == 0, "point {point}");
+    for block in blocks {
+        assert!(heir.free(block));
+    }
 }
 
 fn is_tail(slab: SlabRef) -> bool {
@@ -247,6 +266,46 @@ fn growing() {
             alloc(&mut scene.victim, 1_900_000);
         }
     });
+}
+
+#[test]
+fn giving_an_extent_back_and_using_it_again() {
+    let options = ArenaOptions { max_bytes: 2 * EXTENT_BYTES, reserve_extents: 0, ..Default::default() };
+    let mut point = 0;
+    loop {
+        point += 1;
+        let arena = Arena::anonymous(&options).unwrap();
+        let mut victim = Heap::new(arena.clone(), VICTIM);
+        let kept = live(&arena, &mut victim, 1_900_000);
+        let block = alloc(&mut victim, 1_900_000);
+        victim.free(block);
+        let survived = survives(point, || {
+            let empty = arena.empty_extents();
+            assert_eq!(empty.len(), 1);
+            assert_eq!(victim.give_back(empty[0]).unwrap(), EXTENT_BYTES - 4096);
+            let again = alloc(&mut victim, 1_900_000);
+            assert!(again.offset == block.offset && victim.free(again));
+        });
+        drop(victim);
+        let mut reaper_point = point % 5 + 1;
+        while !survives(reaper_point, || {
+            release_slabs_of(&arena, VICTIM);
+        }) {
+            reaper_point += 7;
+        }
+        let mut heir = Heap::new(arena.clone(), HEIR);
+        check_extents(&arena, &mut heir, point);
+        let report = mark_sweep::<ShmError>(&arena, |marker| {
+            assert!(marker.mark(kept.offset));
+            Ok(())
+        });
+        let report = report.unwrap();
+        assert!(report.is_clean() && report.live == 1 && report.reserved == 0, "point {point}: {report:?}");
+        if survived {
+            assert!(point > 100, "{point} points");
+            return;
+        }
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Growth: the file gets longer by extents, each reserved and present before anybody learns of it.
 //!
 //! Invariants  E1: an extent is published only when all its pages exist, so no touch of published memory can meet a full file
-//!             system. E2: the last published extents are kept back; they are there also when the file system, not our limit,
+//!             system; what is given back is touched by nobody (X5 of `giveback`). E2: the last published extents are kept back; they are there also when the file system, not our limit,
 //!             is what ran out.
 //! Ordering    `extent_count` is raised by an `AcqRel` CAS; who learns of an offset from another process, learns of its extent.
 #![forbid(unsafe_code)]

@@ -3,8 +3,8 @@
 //! Layout      the first half of the first page; the second half holds the slab headers of extent 0. `magic`, `version` and
 //!             `state` keep their places in every version.
 //! Invariants  A1: the identity never changes after creation and carries a checksum. A2: `extent_count` only grows, and
-//!             every extent below it exists in the file with all its pages. A3: the hints may be wrong; nothing depends on
-//!             them but speed.
+//!             every extent below it exists in the file with all its pages, but for what was given back (`giveback`). A3: the
+//!             hints may be wrong; nothing depends on them but speed.
 //! Ordering    creation is guarded by the lock on [`INIT_LOCK_BYTE`]; `state` becomes ready last, by a Release store.
 
 use std::mem::offset_of;
@@ -18,7 +18,7 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 /// The first four bytes of every arena.
 pub const MAGIC: u32 = 0xAEB0_B007;
 /// The format of this header, of slabs and of blocks.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 /// The lock byte that is held while an arena is created or attached.
 pub const INIT_LOCK_BYTE: u64 = 0;
 /// The first of the lock bytes that upper layers may give to processes and roles.
@@ -138,7 +138,7 @@ pub struct ArenaHeader {
     pad: [u64; 2],
     /// Extents that exist; see A2.
     pub(super) extent_count: AtomicU64,
-    /// Hint: no slab below this index is free.
+    /// Hint: no slab below this index is free that serves untagged blocks.
     pub(super) low_slab: AtomicU64,
     /// Rises when an orphan slab may have appeared, or got a free block.
     pub(super) orphan_events: AtomicU64,
@@ -148,7 +148,11 @@ pub struct ArenaHeader {
     pub(super) release_events: AtomicU64,
     /// Rises when somebody found no room: the others return the slabs they do not need.
     pub(super) pressure_events: AtomicU64,
-    pad_hints: [u64; 10],
+    /// Hint: no slab below this index is free that serves tagged blocks.
+    pub(super) low_tagged_slab: AtomicU64,
+    /// Hint: not 0 when some extent may be without memory.
+    pub(super) absent_hint: AtomicU64,
+    pad_hints: [u64; 8],
     roots: [AtomicU64; ROOT_COUNT],
     /// By owner slot: rises when a block of one of its slabs was freed by somebody else.
     pub(super) remote_events: [AtomicU64; REMOTE_COUNT],
@@ -188,6 +192,7 @@ impl ArenaHeader {
         header.magic.store(MAGIC, Ordering::Relaxed);
         header.version.store(FORMAT_VERSION, Ordering::Relaxed);
         header.low_slab.store(identity.first_slab, Ordering::Relaxed);
+        header.low_tagged_slab.store(identity.first_slab, Ordering::Relaxed);
         header.extent_count.store(extents, Ordering::Relaxed);
     }
 

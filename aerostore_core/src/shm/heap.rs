@@ -14,10 +14,10 @@ use foldhash::fast::RandomState;
 use super::block::{BLOCK_HEADER_BYTES, BlockWord};
 use super::class::{CLASS_COUNT, block_bytes, class_for};
 use super::header::REMOTE_COUNT;
-use super::slab::{NO_TAG, SlabHeader, SlabOwner, SlabUse, slab_of};
+use super::slab::{EXTENT_BYTES, NO_TAG, SlabHeader, SlabOwner, SlabUse, slab_of};
 use super::{Arena, BlockKind, BlockRef, BlockState, OwnerId, Reserve, ShmError};
 use crate::sync::{AtomicU64, Ordering};
-use crate::sys::u64_of;
+use crate::sys::{u64_of, usize_of};
 
 /// Frees between two looks at whether others need memory; a power of two.
 const PRESSURE_INTERVAL: u64 = 64;
@@ -74,6 +74,8 @@ pub(super) struct Pool {
     pub(super) orphans_seen: u64,
     /// The count of deaths when the states of all of `slabs` were last read.
     pub(super) deaths_seen: u64,
+    /// The number of known free blocks above which slabs without a block in use are returned.
+    pub(super) trim_at: usize,
     /// What the world looked like when no room was found, so that nobody searches again before it changes.
     pub(super) found_full: Option<[u64; 5]>,
 }
@@ -91,8 +93,14 @@ impl Pool {
             orphan_cursor: 0,
             orphans_seen: 0,
             deaths_seen: 0,
+            trim_at: Self::trim_at_first(key),
             found_full: None,
         }
+    }
+
+    /// An extent's worth of blocks. Tagged slabs are not returned (S3).
+    pub(super) fn trim_at_first(key: PoolKey) -> usize {
+        if key.tag == NO_TAG { usize_of(EXTENT_BYTES / block_bytes(key.class)) } else { usize::MAX }
     }
 
     /// Hands out a block, if one is known to be free.
@@ -233,6 +241,8 @@ impl Heap {
         reserve: Reserve,
         list: Option<&AtomicU64>,
     ) -> Result<BlockRef, ShmError> {
+        let first = &mut self.pools[pool];
+        first.trim_at = Pool::trim_at_first(first.key);
         loop {
             // A refill may turn to the reserve, which has a pool of its own.
             let filled = self.refill(pool, reserve, list)?;
@@ -259,8 +269,13 @@ impl Heap {
             // Relaxed: written by this session, or by the owner before it.
             let tag = header.tag.load(Ordering::Relaxed);
             let pool = self.pool_of(slab, class, tag);
-            self.pools[pool].free.push(block.offset);
+            let Pool { free, trim_at, .. } = &mut self.pools[pool];
+            free.push(block.offset);
+            let is_much = free.len() > *trim_at;
             self.freed_bytes += block_bytes(class);
+            if is_much {
+                self.trim_grown(pool);
+            }
             // A block as large as its slab goes back as a whole: parts of a table that has been outgrown are not needed again.
             if usize::from(class) == CLASS_COUNT - 1 || self.pools[pool].key.reserve == Reserve::Yes {
                 self.trim_pool(pool);
@@ -316,7 +331,7 @@ impl Heap {
     }
 
     /// The shared count of remote frees of this session's blocks.
-    pub(super) fn remote_events(&self) -> u64 {
+    pub fn remote_events(&self) -> u64 {
         // Acquire: pairs with the Release in `note_remote_free`; the hints raised before are seen.
         remote_counter(&self.arena, self.owner).load(Ordering::Acquire)
     }
@@ -341,7 +356,7 @@ fn note_remote_free(arena: &Arena, header: &SlabHeader) {
             // Release: pairs with the Acquire in `Heap::adopt_orphan`.
             arena.header().orphan_events.fetch_add(1, Ordering::Release);
         }
-        SlabOwner::Free => {}
+        SlabOwner::Free | SlabOwner::Absent => {}
     }
 }
 

@@ -50,53 +50,42 @@ impl Heap {
         // Relaxed: a hint.
         let low = self.arena.header().low_slab.load(Ordering::Relaxed);
         let first = u32::try_from(low).unwrap_or(0);
-        if let Some(head) = self.claim_run(first, self.arena.slab_end_for(Reserve::No), count) {
+        if let Some(head) = self.claim_run(first, self.arena.slab_end_for(Reserve::No), count, false) {
             return Ok(Some(head));
         }
         while self.grow()? {
-            if let Some(head) = self.claim_run(first, self.arena.slab_end_for(Reserve::No), count) {
+            if let Some(head) = self.claim_run(first, self.arena.slab_end_for(Reserve::No), count, false) {
                 return Ok(Some(head));
             }
         }
         self.trim();
         self.release_empty_orphans();
-        let found = self.claim_run(0, self.arena.slab_end_for(reserve), count);
+        let found = self.claim_run(0, self.arena.slab_end_for(reserve), count, true);
         if found.is_none() {
             self.call_for_memory();
         }
         Ok(found)
     }
 
-    /// Claims the first `count` free neighbours between `first` and `end`.
-    fn claim_run(&self, first: u32, end: u32, count: u64) -> Option<u32> {
+    /// Claims the first `count` free neighbours between `first` and `end`, in an extent for them or in `any`.
+    fn claim_run(&self, first: u32, end: u32, count: u64, any: bool) -> Option<u32> {
         let first = first.max(slab_of(self.arena.first_slab() * SLAB_BYTES));
         let mut length = 0;
         for slab in first..end {
             // The first slab of an extent holds slab headers, so it is in no run, and no run spans extents.
-            length = if is_first_of_extent(slab) || !self.is_free(slab) { 0 } else { length + 1 };
+            let counts = !is_first_of_extent(slab)
+                && self.is_free(slab)
+                && (any || self.arena.extent_serves(slab, false));
+            length = if counts { length + 1 } else { 0 };
             if length == count {
                 let head = slab - u32::try_from(count - 1).unwrap_or(0);
-                if self.claim_neighbours(head, slab) {
+                if self.claim(head..=slab, SlabWord::FREE) {
                     return Some(head);
                 }
                 length = 0;
             }
         }
         None
-    }
-
-    /// Claims all of `head..=last`, or none.
-    fn claim_neighbours(&self, head: u32, last: u32) -> bool {
-        let forming = SlabWord::owned(self.owner, SlabUse::Forming);
-        for slab in head..=last {
-            let claimed =
-                self.arena.slab_header(slab).is_some_and(|header| header.replace(SlabWord::FREE, forming));
-            if !claimed {
-                (head..slab).for_each(|slab| release(&self.arena, slab, forming));
-                return false;
-            }
-        }
-        true
     }
 
     /// Makes claimed neighbours one block and hands it out; none when this session was declared dead meanwhile.
@@ -168,18 +157,24 @@ impl Heap {
         self.orphans_seen = events;
         let arena = self.arena.clone();
         for slab in arena.slabs().filter(|slab| slab.word().owner() == SlabOwner::Orphan) {
-            if matches!(slab.word().usage(), SlabUse::Large(_)) && is_block_free(&arena, slab.index()) {
-                self.adopt_and_dissolve(slab.index(), slab.word());
+            if matches!(slab.word().usage(), SlabUse::Large(_)) {
+                self.dissolve_if_free(slab.index(), slab.word());
             }
         }
     }
 
-    /// Returns the slabs of an orphan run whose block is free.
-    pub(super) fn adopt_and_dissolve(&mut self, head: u32, word: SlabWord) {
-        let adopted =
-            self.arena.slab_header(head).is_some_and(|header| header.replace(word, word.adopted(self.owner)));
-        if adopted {
+    /// Takes an orphan run over, and returns its slabs if its block is free.
+    pub(super) fn dissolve_if_free(&mut self, head: u32, word: SlabWord) {
+        let own = word.adopted(self.owner);
+        let Some(header) = self.arena.slab_header(head) else { return };
+        // First: before, its memory may be given back (X5).
+        if !header.replace(word, own) {
+            return;
+        }
+        if is_block_free(&self.arena, head) {
             self.dissolve(head);
+        } else {
+            self.disown(header, own, word);
         }
     }
 }

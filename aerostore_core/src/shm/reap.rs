@@ -2,10 +2,11 @@
 //!
 //! Invariants  P1: every function can be stopped anywhere and run again, by several at a time: each step is a CAS from what only
 //!             the dead can have left. P2: a reserved block is freed only if its slab is still the dead session's *after* the
-//!             state was read; an heir hands the block out under another generation.
+//!             state was read; an heir hands the block out under another generation. P3: the caller is in an operation, for
+//!             another reaper may be ahead, and memory that it has freed be given back (X5 of `giveback`).
 #![forbid(unsafe_code)]
 
-use super::slab::{SlabOwner, SlabRef, SlabUse};
+use super::slab::{SlabRef, SlabUse};
 use super::trim::release;
 use super::{Arena, BlockRef, BlockState, OwnerId};
 use crate::sync::Ordering;
@@ -59,7 +60,7 @@ fn covering_head(arena: &Arena, tail: u32) -> bool {
 /// Reads the states of the whole arena. Blocks that a concurrent call adopts are in its answer and not in this one.
 pub fn adopt_retired(arena: &Arena, dead: u16, to: u16) -> Vec<BlockRef> {
     let mut adopted = Vec::new();
-    for slab in arena.slabs().filter(|slab| slab.word().owner() != SlabOwner::Free) {
+    for slab in arena.slabs().filter(|slab| slab.word().is_in_use()) {
         for (offset, word) in slab.blocks(arena) {
             // A slab that is taken for other blocks meanwhile shows payload where states were.
             if word.state() == BlockState::Retired && word.retirer() == dead && slab.is_unchanged(arena) {

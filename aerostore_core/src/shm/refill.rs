@@ -8,7 +8,10 @@
 
 use super::block::BlockWord;
 use super::heap::{Heap, PoolKey, payload_at};
-use super::slab::{SlabOwner, SlabUse, SlabWord, block_count, is_on_list, push_listed, slab_of, slab_start};
+use super::slab::{
+    NO_TAG, SLABS_PER_EXTENT, SlabOwner, SlabUse, SlabWord, block_count, is_on_list, push_listed, slab_of,
+    slab_start,
+};
 use super::{Arena, BlockState, Reserve, ShmError};
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::monotonic_ns;
@@ -48,7 +51,7 @@ impl Heap {
                 return Ok(pool);
             }
         }
-        if self.search_everything(pool, list)? {
+        if self.claim_any_slab(pool, list)? || self.search_everything(pool, list)? {
             return Ok(pool);
         }
         match reserve {
@@ -142,12 +145,13 @@ impl Heap {
         Ok(free.len() > known)
     }
 
-    /// Adds an extent; false when there is no room for one.
+    /// Makes an extent present that was given back, or adds one; false when there is no room for one.
     pub(super) fn grow(&mut self) -> Result<bool, ShmError> {
         if self.growth_refused_ns != 0 && monotonic_ns() - self.growth_refused_ns < GROWTH_PAUSE_NS {
             return Ok(false);
         }
-        match self.arena.grow() {
+        let grown = self.make_one_present().and_then(|done| if done { Ok(()) } else { self.arena.grow() });
+        match grown {
             Ok(()) => {
                 self.growth_refused_ns = 0;
                 Ok(true)
@@ -160,26 +164,69 @@ impl Heap {
         }
     }
 
-    /// Takes a slab that nobody uses, from the lowest on.
+    /// Takes a slab that nobody uses, from the lowest on, in an extent that serves the pool's kind.
     fn claim_slab(&mut self, pool: usize, list: Option<&AtomicU64>) -> Result<bool, ShmError> {
-        let header = self.arena.header();
+        let PoolKey { class, tag, .. } = self.pools[pool].key;
+        let is_tagged = tag != NO_TAG;
         // Relaxed: a hint.
-        let low = header.low_slab.load(Ordering::Relaxed);
+        let low = low_slab(&self.arena, is_tagged).load(Ordering::Relaxed);
         let first = u32::try_from(low.max(self.arena.first_slab())).unwrap_or(u32::MAX);
         let end = self.arena.slab_end_for(Reserve::No);
         let mut low_is_next = true;
-        for slab in first..end {
-            if block_count(slab, self.pools[pool].key.class) == 0 {
-                low_is_next &= !self.is_free(slab);
+        let mut slab = first;
+        while slab < end {
+            if !self.arena.extent_serves(slab, is_tagged) {
+                slab = first_of_next_extent(slab);
                 continue;
             }
-            if self.try_claim(pool, slab, list)? {
+            if block_count(slab, class) == 0 {
+                low_is_next &= !self.is_free(slab);
+            } else if self.try_claim(pool, slab, list)? {
                 if low_is_next {
                     // Relaxed: a hint. Should it hide a slab that is freed now, `search_everything` still finds that one.
                     let next = u64::from(slab) + 1;
-                    let header = self.arena.header();
-                    let _ = header.low_slab.compare_exchange(low, next, Ordering::Relaxed, Ordering::Relaxed);
+                    let hint = low_slab(&self.arena, is_tagged);
+                    let _ = hint.compare_exchange(low, next, Ordering::Relaxed, Ordering::Relaxed);
                 }
+                return Ok(true);
+            }
+            slab += 1;
+        }
+        Ok(is_tagged && self.claim_slab_of_new_kind(pool, list)?)
+    }
+
+    /// Makes an extent in which all is free one for tagged slabs, and takes its first.
+    fn claim_slab_of_new_kind(&mut self, pool: usize, list: Option<&AtomicU64>) -> Result<bool, ShmError> {
+        // Relaxed: a hint.
+        let low = low_slab(&self.arena, false).load(Ordering::Relaxed).max(self.arena.first_slab());
+        let end = self.arena.slab_end_for(Reserve::No);
+        let mut first = u32::try_from(low.next_multiple_of(SLABS_PER_EXTENT)).unwrap_or(end);
+        while first < end {
+            let next = first_of_next_extent(first);
+            if (first..next).all(|slab| self.is_free(slab))
+                && let Some(header) = self.arena.extent_header(first)
+            {
+                // Relaxed: hints. An untagged slab that comes in between does no harm.
+                header.extent_is_tagged.store(1, Ordering::Relaxed);
+                low_slab(&self.arena, true).fetch_min(u64::from(first), Ordering::Relaxed);
+                for slab in first..next {
+                    if block_count(slab, self.pools[pool].key.class) > 0
+                        && self.try_claim(pool, slab, list)?
+                    {
+                        return Ok(true);
+                    }
+                }
+            }
+            first = next;
+        }
+        Ok(false)
+    }
+
+    /// Takes a slab that nobody uses, wherever it is.
+    fn claim_any_slab(&mut self, pool: usize, list: Option<&AtomicU64>) -> Result<bool, ShmError> {
+        let first = slab_of(self.arena.first_slab() * super::SLAB_BYTES);
+        for slab in first..self.arena.slab_end_for(Reserve::No) {
+            if block_count(slab, self.pools[pool].key.class) > 0 && self.try_claim(pool, slab, list)? {
                 return Ok(true);
             }
         }
@@ -296,17 +343,15 @@ impl Heap {
         }
         let range =
             slab_of(self.arena.first_slab() * super::SLAB_BYTES)..self.arena.slab_end_for(Reserve::No);
-        for slab in range.clone() {
+        for slab in range {
             if self.try_adopt(pool, slab, true, list)? {
                 return Ok(true);
             }
         }
         self.trim();
         self.release_empty_orphans();
-        for slab in range {
-            if block_count(slab, self.pools[pool].key.class) > 0 && self.try_claim(pool, slab, list)? {
-                return Ok(true);
-            }
+        if self.claim_any_slab(pool, list)? {
+            return Ok(true);
         }
         self.pools[pool].found_full = Some(self.world());
         self.call_for_memory();
@@ -327,6 +372,17 @@ impl Heap {
             header.death_events.load(Ordering::Acquire),
         ]
     }
+}
+
+/// The hint below which no slab of a kind is free.
+fn low_slab(arena: &Arena, is_tagged: bool) -> &AtomicU64 {
+    let header = arena.header();
+    if is_tagged { &header.low_tagged_slab } else { &header.low_slab }
+}
+
+fn first_of_next_extent(slab: u32) -> u32 {
+    let step = slab_of(super::EXTENT_BYTES);
+    slab - slab % step + step
 }
 
 /// Appends the slab's free blocks, downward, so that they are handed out upward.

@@ -6,7 +6,7 @@
 //! Invariants  S1: owner, use and run length are one word, changed by CAS only: what a stalled process does late, fails. S2: a
 //!             slab that is owned but still forming hands out nothing, so it can be freed when its owner dies. S3: a tagged
 //!             slab is on its list before its first block is handed out, and stays there. S4: `generation` is at least that
-//!             of every block the slab ever held, and 0 only if its memory was never used.
+//!             of every block the slab ever held, and 0 only if its memory was never used; it grows with every use.
 //! Ordering    the word is moved with `AcqRel`, so an owner sees what the last owner left in the header.
 
 use super::block::{BLOCK_HEADER_BYTES, BlockWord};
@@ -46,6 +46,8 @@ pub(super) enum SlabOwner {
     Free,
     Owned(OwnerId),
     Orphan,
+    /// Nobody's, and without memory; see `giveback`.
+    Absent,
 }
 
 /// What a slab is used for.
@@ -67,6 +69,7 @@ pub(super) struct SlabWord(u64);
 
 const KIND_OWNED: u64 = 1 << 62;
 const KIND_ORPHAN: u64 = 2 << 62;
+const KIND_ABSENT: u64 = 3 << 62;
 const KIND_MASK: u64 = 3 << 62;
 const USE_SHIFT: u32 = 48;
 const RUN_SHIFT: u32 = 56;
@@ -76,6 +79,7 @@ const USE_TAIL: u64 = 0xff;
 
 impl SlabWord {
     pub(super) const FREE: Self = Self(0);
+    pub(super) const ABSENT: Self = Self(KIND_ABSENT);
 
     #[inline]
     pub(super) fn owned(owner: OwnerId, usage: SlabUse) -> Self {
@@ -103,6 +107,7 @@ impl SlabWord {
                 SlabOwner::Owned(OwnerId { slot: self.0 as u16, incarnation: (self.0 >> 16) as u32 })
             }
             KIND_ORPHAN => SlabOwner::Orphan,
+            KIND_ABSENT => SlabOwner::Absent,
             _ => SlabOwner::Free,
         }
     }
@@ -116,6 +121,12 @@ impl SlabWord {
             class if class != 0 && class <= CLASS_COUNT as u64 => SlabUse::Blocks((class - 1) as u8),
             _ => SlabUse::Forming,
         }
+    }
+
+    /// Whether the slab's memory is there and means something.
+    #[inline]
+    pub(super) fn is_in_use(self) -> bool {
+        matches!(self.owner(), SlabOwner::Owned(_) | SlabOwner::Orphan) && self.usage() != SlabUse::Forming
     }
 
     #[inline]
@@ -146,12 +157,22 @@ pub(super) struct SlabHeader {
     pub(super) tag: AtomicU32,
     /// See S4.
     pub(super) generation: AtomicU32,
-    /// 1 when a block may have become free without the owner's knowledge.
+    /// Not 0 when a block may have become free without the owner's knowledge; see [`HINT_OWNER`].
     pub(super) hint: AtomicU32,
     /// 1 once the slab is on the list of its tag.
     pub(super) listed: AtomicU32,
-    pad: [u64; 4],
+    /// Of an extent's first slab: whether the extent has memory, see `giveback`.
+    pub(super) extent_memory: AtomicU32,
+    /// Of an extent's first slab: 1 when tagged slabs come from here, see [`Arena::extent_serves`].
+    pub(super) extent_is_tagged: AtomicU32,
+    pad: [u64; 3],
 }
+
+/// For the owner, or whoever adopts the slab.
+const HINT_OWNER: u32 = 1;
+/// For whoever looks for slabs without an owner that have become empty.
+const HINT_EMPTY: u32 = 2;
+const HINTS: u32 = HINT_OWNER | HINT_EMPTY;
 
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<SlabHeader>() as u64 == SLAB_HEADER_BYTES);
@@ -179,7 +200,7 @@ impl SlabHeader {
     pub(super) fn raise_hint(&self) -> bool {
         // SeqCst, like the CAS that freed the block before and the swap in `take_hint`: either we see the hint lowered and
         // raise it, or its taker scans after our CAS and finds the block.
-        self.hint.load(Ordering::SeqCst) == 0 && self.hint.swap(1, Ordering::SeqCst) == 0
+        self.hint.load(Ordering::SeqCst) != HINTS && self.hint.swap(HINTS, Ordering::SeqCst) != HINTS
     }
 
     /// Whether there was a note; takes it. The caller scans the states afterwards.
@@ -187,6 +208,21 @@ impl SlabHeader {
     pub(super) fn take_hint(&self) -> bool {
         // Relaxed look first: most slabs have no hint, and a note missed now is found at the next look.
         self.hint.load(Ordering::Relaxed) != 0 && self.hint.swap(0, Ordering::SeqCst) != 0
+    }
+
+    /// Whether there is a note, for anybody.
+    pub(super) fn has_hint(&self) -> bool {
+        // SeqCst: as in `raise_hint`, whose caller may have seen another owner.
+        self.hint.load(Ordering::SeqCst) != 0
+    }
+
+    /// Whether blocks may have become free since somebody last asked this; the owner's note stays.
+    pub(super) fn take_empty_hint(&self) -> bool {
+        // Relaxed look first, as in `take_hint`.
+        let hint = self.hint.load(Ordering::Relaxed);
+        // SeqCst: as in `take_hint`. Should it fail, somebody else is looking at the slab.
+        hint & HINT_EMPTY != 0
+            && self.hint.compare_exchange(hint, HINT_OWNER, Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
 }
 
@@ -291,7 +327,7 @@ impl SlabRef {
 
     /// First block, number of blocks, bytes of each.
     fn layout(self) -> Option<(u64, u64, u64)> {
-        if self.word.owner() == SlabOwner::Free {
+        if !self.word.is_in_use() {
             return None;
         }
         match self.word.usage() {

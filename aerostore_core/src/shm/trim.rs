@@ -5,10 +5,10 @@
 //!             those of all its blocks, so references to the old ones fail.
 #![forbid(unsafe_code)]
 
-use super::heap::Heap;
+use super::heap::{Heap, Pool};
 use super::refill::push_free_blocks;
 use super::slab::{NO_TAG, SlabHeader, SlabOwner, SlabUse, SlabWord, block_count, slab_of};
-use super::{Arena, BlockState};
+use super::{Arena, BlockState, SLAB_BYTES, SlabRef};
 use crate::sync::Ordering;
 use crate::sys::u64_of;
 
@@ -27,6 +27,15 @@ impl Heap {
             self.pressure_seen = pressure;
             self.trim();
         }
+    }
+
+    /// Returns what is not needed of a pool in which many blocks are free.
+    #[cold]
+    pub(super) fn trim_grown(&mut self, index: usize) {
+        self.trim_pool(index);
+        let pool = &mut self.pools[index];
+        // What stays is spread over slabs in use: sorted through again only when it has doubled.
+        pool.trim_at = Pool::trim_at_first(pool.key).max(pool.free.len() * 2);
     }
 
     /// Returns the pool's slabs that have no block in use; tells how many.
@@ -94,33 +103,75 @@ impl Heap {
             let Some(header) = self.arena.slab_header(slab.index()) else { continue };
             // Relaxed: as in `try_adopt`.
             let tagged = header.tag.load(Ordering::Relaxed) != NO_TAG;
-            let all_free =
-                |arena: &Arena| slab.blocks(arena).all(|(_, word)| word.state() == BlockState::Free);
-            let word = slab.word();
-            let own = word.adopted(self.owner);
-            match word.usage() {
-                SlabUse::Blocks(_) if !tagged && all_free(&self.arena) && header.replace(word, own) => {
-                    // Asked again now that nobody else can hand blocks out of it.
-                    if all_free(&self.arena) {
-                        self.release_empty(slab.index());
-                    } else {
-                        header.replace(own, word);
-                    }
-                }
-                SlabUse::Large(_) if all_free(&self.arena) => self.adopt_and_dissolve(slab.index(), word),
+            match slab.word().usage() {
+                SlabUse::Blocks(_) if !tagged => self.release_if_empty(slab, header),
+                SlabUse::Large(_) => self.dissolve_if_free(slab.index(), slab.word()),
                 _ => {}
             }
         }
     }
+
+    /// Takes an orphan over, and returns it if no block in it is in use.
+    fn release_if_empty(&self, slab: SlabRef, header: &SlabHeader) {
+        let (word, own) = (slab.word(), slab.word().adopted(self.owner));
+        // First: before, others may take it, and its memory may be given back (X5).
+        if !header.replace(word, own) {
+            return;
+        }
+        let is_empty = slab.blocks(&self.arena).all(|(_, word)| word.state() == BlockState::Free);
+        if is_empty {
+            self.release_empty(slab.index());
+        } else {
+            self.disown(header, own, word);
+        }
+    }
+
+    /// Leaves a slab without an owner again.
+    pub(super) fn disown(&self, header: &SlabHeader, own: SlabWord, orphan: SlabWord) {
+        if header.replace(own, orphan) && header.has_hint() {
+            // Release: pairs with the Acquire in `Heap::adopt_orphan`. Who freed a block meanwhile told us.
+            self.arena.header().orphan_events.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Returns orphans in which blocks were freed since the last call and none is in use, among `count` slabs from `first` on.
+    /// Tells where to go on; none after the last.
+    pub fn release_emptied_orphans(&mut self, first: u32, count: u32) -> Option<u32> {
+        let first = first.max(slab_of(self.arena.first_slab() * SLAB_BYTES));
+        let end = self.arena.slab_end();
+        let next = first.saturating_add(count).min(end);
+        for index in first..next {
+            let Some(slab) = self.arena.slab_ref(index) else { continue };
+            let Some(header) = self.arena.slab_header(index) else { continue };
+            // Relaxed: as in `try_adopt`.
+            let is_tagged = header.tag.load(Ordering::Relaxed) != NO_TAG;
+            if slab.word().owner() != SlabOwner::Orphan || is_tagged || !header.take_empty_hint() {
+                continue;
+            }
+            match slab.word().usage() {
+                SlabUse::Blocks(_) => self.release_if_empty(slab, header),
+                SlabUse::Large(_) => self.dissolve_if_free(index, slab.word()),
+                _ => {}
+            }
+        }
+        (next < end).then_some(next)
+    }
 }
 
-/// Makes an own slab free for everyone. Its header's generation is up to date.
+/// Lets go of a slab, whose header's generation is up to date: it is free for everyone, or without memory (X4).
 pub(super) fn release(arena: &Arena, slab: u32, word: SlabWord) {
     let Some(header) = arena.slab_header(slab) else { return };
-    if header.replace(word, SlabWord::FREE) {
-        let shared = arena.header();
-        // Relaxed: a hint; see `claim_slab`.
-        shared.low_slab.fetch_min(u64::from(slab), Ordering::Relaxed);
+    let shared = arena.header();
+    if !arena.has_memory(slab) {
+        if header.replace(word, SlabWord::ABSENT) {
+            // Release: pairs with the Acquire in `Heap::make_one_present`.
+            shared.absent_hint.fetch_add(1, Ordering::Release);
+        }
+    } else if header.replace(word, SlabWord::FREE) {
+        // Relaxed: hints; see `claim_slab`.
+        let is_tagged = arena.extent_serves(slab, true);
+        let low = if is_tagged { &shared.low_tagged_slab } else { &shared.low_slab };
+        low.fetch_min(u64::from(slab), Ordering::Relaxed);
         // Release: pairs with the Acquire in `Heap::world`.
         shared.release_events.fetch_add(1, Ordering::Release);
     }

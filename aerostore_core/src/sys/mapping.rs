@@ -154,6 +154,38 @@ impl Mapping {
         self.populate(offset, bytes)
     }
 
+    /// Takes the pages between `offset` and `offset + bytes` out of the file, which stays as long as it is; both are multiples
+    /// of a page. True when all of them have gone; the kernel may keep parts of a huge page, and clears them.
+    ///
+    /// # Errors
+    /// `Io`; also when the file system cannot do it.
+    pub fn punch(&self, offset: u64, bytes: u64) -> Result<bool, SysError> {
+        let file = self.file.as_raw_fd();
+        let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        loop {
+            // SAFETY: the descriptor is open as long as `self.file`. The bytes that go stay mapped: whoever looks there
+            // sees zeros.
+            if unsafe { libc::fallocate64(file, mode, offset.cast_signed(), bytes.cast_signed()) } == 0 {
+                break;
+            }
+            let source = io::Error::last_os_error();
+            if source.raw_os_error() != Some(libc::EINTR) {
+                return Err(SysError::io("fallocate", &self.path, source));
+            }
+        }
+        // SAFETY: as above; nobody uses the descriptor's position.
+        let data = unsafe { libc::lseek64(file, offset.cast_signed(), libc::SEEK_DATA) };
+        Ok(data < 0 || data.cast_unsigned() >= offset + bytes)
+    }
+
+    /// Whether no page between `offset` and `offset + bytes` is missing.
+    #[cfg(test)]
+    pub(crate) fn is_present(&self, offset: u64, bytes: u64) -> bool {
+        // SAFETY: the descriptor is open as long as `self.file`; nobody uses its position.
+        let hole = unsafe { libc::lseek64(self.file.as_raw_fd(), offset.cast_signed(), libc::SEEK_HOLE) };
+        hole < 0 || hole.cast_unsigned() >= offset + bytes
+    }
+
     /// Turns the pages of one huge page into it, if possible: only a wish.
     fn collapse(&self, offset: u64) {
         let start = self.base().wrapping_add(usize_of(offset));

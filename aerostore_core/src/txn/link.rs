@@ -150,6 +150,11 @@ pub(super) fn settle_link(guard: &Guard<'_>, slot: &Slot, limbo: &mut Limbo) -> 
     }
     let arena = guard.arena();
     let offset = slot.link_block.load(Ordering::Relaxed);
+    if !arena.is_in_use(offset) || !arena.is_in_use(word_offset) {
+        // Another reaper has settled it, and what it was about has been given back since.
+        slot.link_word.store(0, Ordering::Release);
+        return Ok(());
+    }
     let shape = slot.link_shape.load(Ordering::Relaxed);
     let generation = u32::try_from(shape & u64::from(u32::MAX)).unwrap_or(0);
     let block = BlockRef { offset, generation };

@@ -5,6 +5,7 @@
 mod commit;
 mod ddl;
 mod error;
+mod giveback;
 mod intents;
 mod link;
 mod load;
@@ -30,6 +31,7 @@ mod write;
 
 pub use ddl::{create_table, tables};
 pub use error::TxnError;
+pub use giveback::GiveBack;
 pub(crate) use intents::blocks_of as intent_blocks;
 pub use log::flush;
 pub(crate) use log::ring_at;

@@ -172,8 +172,7 @@ pub(super) fn prune_between(
 ) -> Result<Pruned, ShmError> {
     let mut pruned = Pruned::default();
     let arena = guard.arena();
-    let word = arena.block_word(version.offset)?;
-    if word.generation() != version.generation || word.state() != BlockState::Live {
+    if guard.word_of(version)?.is_none_or(|word| word.state() != BlockState::Live) {
         return Ok(pruned);
     }
     // As in `prune_below`.
@@ -219,8 +218,7 @@ pub(super) fn prune_below(
     may_not: bool,
 ) -> Result<bool, ShmError> {
     let arena = guard.arena();
-    let word = arena.block_word(version.offset)?;
-    if word.generation() != version.generation || word.state() != BlockState::Live {
+    if guard.word_of(version)?.is_none_or(|word| word.state() != BlockState::Live) {
         return Ok(false);
     }
     // The guard was taken before the state was read: the version cannot be used again until it is dropped.

@@ -16,7 +16,7 @@ use crate::txn::intents::{self, Intent};
 use crate::txn::link::{Linker, settle_link};
 use crate::txn::prune::PruneQueue;
 use crate::txn::remove::finish_removal;
-use crate::txn::settle::{settle_aborted, settle_committed};
+use crate::txn::settle::{release, settle_aborted, settle_committed};
 use crate::txn::table::primary_at;
 use crate::txn::{Session, Store, TxnError};
 use std::sync::Arc;
@@ -67,18 +67,20 @@ impl Session {
     }
 
     fn reclaim_memory(&mut self, dead: OwnerId) -> Result<(), TxnError> {
-        let arena = self.arena().clone();
+        let Self { participant, limbo, .. } = self;
+        let (arena, participant) = (participant.arena().clone(), &*participant);
+        let _guard = participant.pin(); // P3
         // A slot's records lie in its own slabs, and all of them are settled and passed by the log writer.
         for slab in slabs_of(&arena, dead) {
             for (offset, word) in slab.blocks(&arena) {
                 if word.kind() == BlockKind::TXN_RECORD && word.state() == BlockState::Live {
                     let block = BlockRef { offset, generation: word.generation() };
-                    self.limbo.retire(&self.participant, block)?;
+                    limbo.retire(participant, block)?;
                 }
             }
         }
-        for block in adopt_retired(&arena, dead.slot, self.participant.owner().slot) {
-            self.limbo.push(&self.participant, block)?;
+        for block in adopt_retired(&arena, dead.slot, participant.owner().slot) {
+            limbo.push(participant, block)?;
         }
         release_slabs_of(&arena, dead);
         Ok(())
@@ -141,8 +143,19 @@ fn settle_entry(
         }
     }
     match decided {
+        RecordState::Committed(_) if !lasts(guard, entry.version())? => {
+            release(guard.resolve(row)?, record); // stamped, superseded and pruned since
+            Ok(())
+        }
         RecordState::Committed(commit_ts) => settle_committed(guard, record, commit_ts, entry),
         _ => settle_aborted(guard, limbo, record, entry),
+    }
+}
+
+fn lasts(guard: &Guard<'_>, version: Option<BlockRef>) -> Result<bool, ShmError> {
+    match version {
+        Some(version) => Ok(guard.word_of(version)?.is_some()),
+        None => Ok(true),
     }
 }
 

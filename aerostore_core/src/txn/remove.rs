@@ -18,7 +18,7 @@
 
 use crate::epoch::{Guard, Slot};
 use crate::mvcc::{BeginWord, NEVER, RowHeader, TxnRecord, VersionRef};
-use crate::shm::{BlockKind, BlockRef, BlockState};
+use crate::shm::{BlockKind, BlockRef, BlockState, BlockWord};
 use crate::sync::Ordering;
 use crate::txn::link::Linker;
 use crate::txn::settle::retire_chain;
@@ -51,11 +51,10 @@ pub(super) fn remove_row(
     horizon: u64,
 ) -> Result<Removal, TxnError> {
     let arena = guard.arena();
-    let word = guard.block_word(version.offset)?;
-    if word.generation() != version.generation
-        || word.kind() != BlockKind::VERSION
-        || !matches!(word.state(), BlockState::Live | BlockState::Reserved)
-    {
+    let is_version = |word: BlockWord| {
+        word.kind() == BlockKind::VERSION && matches!(word.state(), BlockState::Live | BlockState::Reserved)
+    };
+    if !guard.word_of(version)?.is_some_and(is_version) {
         return Ok(Removal::No);
     }
     let last = VersionRef::resolve(guard, version.offset)?;

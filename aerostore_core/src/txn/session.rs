@@ -42,6 +42,8 @@ pub struct Session {
     pub(super) redo: Vec<u8>,
     pub(super) buffers: Buffers,
     pub(super) hot: HotRows,
+    /// Fences passed and remote frees seen when nothing was left to be tidied.
+    tidied_at: (u64, u64),
 }
 
 /// What a transaction keeps in this process; its memory serves the session's next one.
@@ -145,6 +147,7 @@ impl Session {
             superseding: PruneQueue::default(),
             redo: Vec::new(),
             buffers: Buffers::default(),
+            tidied_at: (0, 0),
             hot: HotRows::default(),
         })
     }
@@ -208,6 +211,22 @@ impl Session {
             self.out_of_line.release(self.store.log().durable_ts(), &mut self.heap);
         }
         self.limbo.collect(&self.participant, &mut self.heap)?;
+        Ok(())
+    }
+
+    /// Gives back what an idle session does not need. Called again and again, it does something only if the session, or another
+    /// that freed what this one owns, has been at work since.
+    pub(crate) fn tidy_idle(&mut self) -> Result<(), TxnError> {
+        let done = |session: &Self| (session.participant.fences(), session.heap.remote_events());
+        if self.tidied_at == done(self) {
+            return Ok(());
+        }
+        self.prune(0)?;
+        self.limbo.collect_now(&self.participant, &mut self.heap)?;
+        self.heap.trim();
+        if self.superseding.is_empty() && self.limbo.is_empty() {
+            self.tidied_at = done(self);
+        }
         Ok(())
     }
 

@@ -18,11 +18,8 @@ fn retire_until(guard: &Guard<'_>, limbo: &mut Limbo, first: BlockRef, keep: &[u
     let arena = guard.arena();
     let mut block = first;
     loop {
-        let word = arena.block_word(block.offset)?;
-        if keep.contains(&block.offset) || word.generation() != block.generation {
-            return Ok(());
-        }
-        if word.kind() != BlockKind::VERSION || word.state() == BlockState::Free {
+        let Some(word) = guard.word_of(block)? else { return Ok(()) };
+        if keep.contains(&block.offset) || word.kind() != BlockKind::VERSION {
             return Ok(());
         }
         let next = VersionRef::resolve(guard, block.offset)?.next(guard);
@@ -30,7 +27,7 @@ fn retire_until(guard: &Guard<'_>, limbo: &mut Limbo, first: BlockRef, keep: &[u
             limbo.retire(guard.participant(), block)?;
             return Ok(());
         }
-        let next = arena.block_ref(next)?;
+        let Some(next) = guard.block_at(next)? else { return Ok(()) };
         // Where chains are retired by several, this one may have been freed meanwhile; what its memory says then is of
         // another use. It was not if it still is in this use: it is retired and freed before what lies below.
         let word = arena.block_word(block.offset)?;
@@ -122,9 +119,7 @@ fn settle_interrupted_link(
     row: u64,
     block: BlockRef,
 ) -> Result<(), ShmError> {
-    let arena = guard.arena();
-    let word = arena.block_word(block.offset)?;
-    if word.generation() != block.generation || word.kind() != BlockKind::VERSION {
+    if guard.word_of(block)?.is_none_or(|word| word.kind() != BlockKind::VERSION) {
         return Ok(());
     }
     let version = VersionRef::resolve(guard, block.offset)?;
@@ -149,8 +144,7 @@ fn unlink_aborted(
 ) -> Result<(), ShmError> {
     let arena = guard.arena();
     loop {
-        let word = arena.block_word(block.offset)?;
-        if word.generation() != block.generation || word.state() == BlockState::Free {
+        if guard.word_of(block)?.is_none() {
             return Ok(());
         }
         if !chain(guard, row)?.contains(&block.offset) {

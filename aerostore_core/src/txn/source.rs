@@ -78,7 +78,10 @@ impl CommitSource for StoreCommits<'_> {
     }
 
     fn copy_out(&self, offset: u64, length: u64, into: &mut Vec<u8>) -> bool {
-        copy_bytes(self.store.arena(), offset, length, into)
+        // A deposed writer may come so late that what it was to copy has been given back.
+        let _guard = self.participant.pin();
+        let arena = self.store.arena();
+        arena.is_in_use(offset) && copy_bytes(arena, offset, length, into)
     }
 
     fn is_committed(&self, record: &AtomicU64, commit_ts: u64) -> bool {

@@ -167,6 +167,8 @@ pub(crate) fn status(interp: &Interp, words: &[Obj]) -> Outcome {
         &dict([
             ("used_bytes", Obj::count(status.used_bytes)),
             ("max_bytes", Obj::count(status.max_bytes)),
+            ("file_bytes", Obj::count(status.file_bytes)),
+            ("given_back_bytes", Obj::count(status.given_back_bytes)),
             ("rows", Obj::count(status.rows)),
             ("commit_ts", Obj::count(status.clock)),
             ("horizon", Obj::count(status.horizon)),

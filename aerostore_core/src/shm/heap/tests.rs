@@ -2,6 +2,7 @@ use std::collections::HashSet;
 
 use super::*;
 use crate::shm::class::block_bytes;
+use crate::shm::slab::SlabWord;
 use crate::shm::{
     ArenaOptions, EXTENT_BYTES, LARGE_PAYLOAD_BYTES_MAX, RelPtr, SLAB_BYTES, mark_sweep, release_slabs_of,
     tagged_slabs,
@@ -186,7 +187,8 @@ fn empty_slabs_of_one_session_serve_another_after_pressure() {
     let arena = arena(5);
     let (mut rich, mut poor) = (Heap::new(arena.clone(), FIRST), Heap::new(arena.clone(), SECOND));
     let blocks = fill(&mut rich, 500, Reserve::No);
-    for &block in &blocks {
+    // Not so many that they are returned at once.
+    for &block in &blocks[..3500] {
         assert!(rich.free(block));
     }
     assert!(alloc(&mut poor, 90).unwrap_err().is_out_of_space());
@@ -390,4 +392,173 @@ fn a_block_as_large_as_a_slab_goes_back_as_a_slab() {
         assert!(heap.free(block));
     }
     assert_eq!(arena.used_bytes(), before);
+}
+
+/// Fills an extent and empties it again; the first is in use by then.
+fn emptied(arena: &Arena, heap: &mut Heap) -> crate::shm::EmptyExtent {
+    let block = alloc(heap, 1_900_000).unwrap();
+    assert!(heap.free(block));
+    *arena.empty_extents().last().unwrap()
+}
+
+#[test]
+fn an_extent_that_was_used_since_it_was_seen_empty_is_not_given_back() {
+    let arena = arena(6);
+    let mut heap = Heap::new(arena.clone(), FIRST);
+    alloc(&mut heap, 1_900_000).unwrap();
+    let seen = emptied(&arena, &mut heap);
+    assert_eq!(emptied(&arena, &mut heap).index(), seen.index());
+    assert_eq!(heap.give_back(seen).unwrap(), 0, "somebody may have seen it in use");
+    let seen = *arena.empty_extents().last().unwrap();
+    let block = alloc(&mut heap, 1_900_000).unwrap();
+    assert_eq!(heap.give_back(seen).unwrap(), 0, "it is in use");
+    assert!(heap.free(block));
+    let seen = *arena.empty_extents().last().unwrap();
+    assert_eq!(heap.give_back(seen).unwrap(), EXTENT_BYTES - 4096);
+    assert_eq!(arena.given_back_bytes(), EXTENT_BYTES - 4096);
+}
+
+#[test]
+fn blocks_of_an_extent_that_was_given_back_are_nobodys() {
+    let arena = arena(6);
+    let mut heap = Heap::new(arena.clone(), FIRST);
+    alloc(&mut heap, 1_900_000).unwrap();
+    let old = alloc(&mut heap, 1_900_000).unwrap();
+    assert!(arena.publish(old) && arena.is_in_use(old.offset));
+    assert!(arena.retire(old, 1) && heap.free(old));
+    assert!(heap.give_back(*arena.empty_extents().last().unwrap()).unwrap() > 0);
+    assert!(!arena.is_in_use(old.offset));
+    assert!(!arena.publish(old) && !arena.retire(old, 1) && !heap.free(old), "the old use has ended");
+    assert_eq!(arena.given_back_bytes(), EXTENT_BYTES - 4096, "looking at it brought it back");
+    // The same place in its next life is another block.
+    let new = alloc(&mut heap, 1_900_000).unwrap();
+    assert_eq!((new.offset, arena.given_back_bytes()), (old.offset, 0));
+    assert!(new.generation > old.generation);
+    assert!(!arena.publish(old) && arena.publish(new));
+}
+
+#[test]
+fn tagged_slabs_keep_to_extents_of_their_own() {
+    let arena = arena(12);
+    let mut heap = Heap::new(arena.clone(), FIRST);
+    let mut untagged = Vec::new();
+    for _ in 0..3000 {
+        heap.alloc_tagged(40, BlockKind::ROW, 0, Reserve::No, 5, arena.root(0)).unwrap();
+        untagged.push(alloc(&mut heap, 1000).unwrap());
+    }
+    let extent = |offset: u64| offset / EXTENT_BYTES;
+    let slabs = tagged_slabs(&arena, arena.root(0)).unwrap();
+    let tagged: HashSet<u64> = slabs.iter().map(|slab| extent(slab.offset())).collect();
+    assert!(untagged.iter().all(|block| !tagged.contains(&extent(block.offset))));
+    for block in untagged {
+        assert!(heap.free(block));
+    }
+    heap.trim();
+    assert!(!arena.empty_extents().is_empty(), "rows that stay keep all memory");
+    // Without room for another extent they share what there is.
+    while heap.alloc(1000, BlockKind::RAW, 0, Reserve::No).is_ok() {}
+    let end = arena.file_bytes() - 2 * EXTENT_BYTES;
+    assert_eq!(arena.slabs().filter(|slab| slab.offset() < end && slab.word() == SlabWord::FREE).count(), 0);
+}
+
+#[test]
+fn freeing_much_returns_slabs_without_being_asked() {
+    let arena = arena(20);
+    let mut heap = Heap::new(arena.clone(), FIRST);
+    let blocks: Vec<_> = (0..20_000).map(|_| alloc(&mut heap, 1000).unwrap()).collect();
+    let used = arena.used_bytes();
+    for block in blocks {
+        assert!(heap.free(block));
+    }
+    assert!(arena.used_bytes() < used / 4, "{} of {used}", arena.used_bytes());
+}
+
+#[test]
+fn orphans_that_become_empty_are_returned_once_they_are_looked_for() {
+    let arena = arena(20);
+    let mut first = Heap::new(arena.clone(), FIRST);
+    let blocks: Vec<_> = (0..3000).map(|_| alloc(&mut first, 1000).unwrap()).collect();
+    for block in &blocks {
+        assert!(arena.publish(*block));
+    }
+    first.close();
+    let mut second = Heap::new(arena.clone(), SECOND);
+    let look = |heap: &mut Heap| {
+        let mut at = Some(0);
+        while let Some(first) = at {
+            at = heap.release_emptied_orphans(first, 20);
+        }
+    };
+    look(&mut second);
+    let used = arena.used_bytes();
+    for block in blocks {
+        assert!(arena.retire(block, SECOND.slot) && second.free(block));
+    }
+    assert_eq!(arena.used_bytes(), used);
+    look(&mut second);
+    assert!(arena.used_bytes() <= arena.first_slab() * SLAB_BYTES, "{} of {used}", arena.used_bytes());
+}
+
+#[test]
+fn giving_back_while_others_allocate_loses_nothing() {
+    let arena = arena(10);
+    let heap = |slot| Heap::new(arena.clone(), OwnerId { slot, incarnation: 1 });
+    let is_over = crate::sync::AtomicBool::new(false);
+    let check = |block: &BlockRef, bytes: usize, write: bool| {
+        for offset in (block.offset..block.offset + u64_of(bytes) - 8).step_by(512) {
+            let word: &AtomicU64 = arena.resolve(RelPtr::new(offset)).unwrap();
+            if write {
+                word.store(offset, Ordering::Relaxed);
+            } else {
+                assert_eq!(word.load(Ordering::Relaxed), offset, "memory went that was in use");
+            }
+        }
+    };
+    let given_back = std::thread::scope(|scope| {
+        let workers: Vec<_> = [1, 2]
+            .map(|slot| {
+                let mut heap = heap(slot);
+                scope.spawn(move || {
+                    let mut blocks = Vec::new();
+                    for round in 0..60_usize {
+                        let bytes = [900, 9000, 60_000, 700_000][(round + usize::from(slot)) % 4];
+                        for _ in 0..(2_000_000 / bytes) {
+                            let Ok(block) = alloc(&mut heap, bytes) else { break };
+                            check(&block, bytes, true);
+                            blocks.push((block, bytes));
+                        }
+                        if round % 3 == 0 {
+                            for (block, bytes) in blocks.drain(..) {
+                                check(&block, bytes, false);
+                                assert!(heap.free(block));
+                            }
+                            heap.trim();
+                        }
+                    }
+                    heap.close();
+                })
+            })
+            .into();
+        let heap = heap(3);
+        let (arena, is_over) = (&arena, &is_over);
+        let giver = scope.spawn(move || {
+            let mut bytes = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                for extent in arena.empty_extents() {
+                    bytes += heap.give_back(extent).unwrap();
+                }
+            }
+            bytes
+        });
+        for worker in workers {
+            worker.join().unwrap();
+        }
+        is_over.store(true, Ordering::Relaxed);
+        giver.join().unwrap()
+    });
+    assert!(given_back > 4 * EXTENT_BYTES, "{given_back} bytes");
+    // All of it can be had again.
+    let mut last = heap(4);
+    assert!(fill(&mut last, 1_900_000, Reserve::No).len() >= 7);
+    assert_eq!(arena.given_back_bytes(), 0);
 }

@@ -1,0 +1,110 @@
+//! Memory that a database no longer needs goes back to the operating system, and comes again when it does.
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use aerostore_core::db::{Database, OpenMode, Table, TxnOptions};
+use aerostore_core::row::{Column, ColumnType, RowImage, Schema, Value};
+use common::Place;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
+
+const ROWS: i64 = 40_000;
+const MIB: u64 = 1 << 20;
+
+fn schema() -> Schema {
+    Schema::builder("Note")
+        .column(Column::new("id", ColumnType::I64))
+        .column(Column::new("text", ColumnType::String(2000)))
+        .key("id")
+        .build()
+        .unwrap()
+}
+
+fn open(place: &Place) -> (Database, Table) {
+    let db = place.open();
+    db.set_config("synchronous_commit", "off").unwrap();
+    let table = db.create_table(&schema()).unwrap();
+    (db, table)
+}
+
+fn text(id: i64) -> String {
+    format!("{id:01000}")
+}
+
+/// Forty megabytes and more.
+fn fill(db: &Database, table: &Table) {
+    let mut image = RowImage::new(table.schema());
+    for first in (0..ROWS).step_by(500) {
+        db.transaction(TxnOptions::default(), |txn| {
+            for id in first..first + 500 {
+                image.reset(table.schema());
+                image.set(table.schema(), 0, Value::I64(id))?;
+                image.set(table.schema(), 1, Value::Str(&text(id)))?;
+                image.finish(table.schema())?;
+                txn.insert(table, &image)?;
+            }
+            Ok(())
+        })
+        .unwrap();
+    }
+}
+
+fn empty(db: &Database, table: &Table) {
+    for first in (0..ROWS).step_by(500) {
+        db.transaction(TxnOptions::default(), |txn| {
+            (first..first + 500).try_for_each(|id| txn.delete(table, Value::I64(id)).map(|_| ()))
+        })
+        .unwrap();
+    }
+}
+
+fn check(db: &Database, table: &Table) {
+    let mut txn = db.begin(TxnOptions::default()).unwrap();
+    for id in (0..ROWS).step_by(97) {
+        let same = txn.get(table, Value::I64(id), |row| row.get(1) == Value::Str(&text(id))).unwrap();
+        assert_eq!(same, Some(true), "row {id}");
+    }
+}
+
+/// Memory that the mapping takes.
+fn memory(place: &Place) -> u64 {
+    std::fs::metadata(&place.shm).unwrap().blocks() * 512
+}
+
+fn wait_for_less(place: &Place, bytes: u64) -> u64 {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while memory(place) > bytes {
+        assert!(Instant::now() < deadline, "the mapping still takes {} bytes, not {bytes}", memory(place));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    memory(place)
+}
+
+#[test]
+fn what_was_deleted_goes_back_to_the_system_and_comes_again() {
+    let place = Place::new("giveback");
+    let (db, table) = open(&place);
+    for _ in 0..2 {
+        fill(&db, &table);
+        let full = memory(&place);
+        assert!(full > 45 * MIB, "{full}");
+        assert!(db.status().unwrap().given_back_bytes < 10 * MIB);
+        empty(&db, &table);
+        let small = wait_for_less(&place, 30 * MIB);
+        let status = db.status().unwrap();
+        assert!(status.given_back_bytes > 20 * MIB, "{status:?}");
+        assert_eq!(status.file_bytes / 4096, std::fs::metadata(&place.shm).unwrap().len() / 4096);
+        assert!(small + status.given_back_bytes <= status.file_bytes + MIB, "{small} of {status:?}");
+        let report = db.verify().unwrap();
+        assert!(report.is_clean(), "{report:#?}");
+    }
+    fill(&db, &table);
+    check(&db, &table);
+    assert!(db.verify().unwrap().is_clean());
+    db.close().unwrap();
+    let (db, table) = open(&place);
+    assert_eq!(db.boot().mode, OpenMode::Warm);
+    check(&db, &table);
+    db.close().unwrap();
+}
