@@ -275,6 +275,7 @@ fn exhausted_retries_name_the_last_conflict() {
     holder.set(&world.table, Value::Str("1"), &[(3, Value::I32(1))]).unwrap();
     for (policy, reason) in [
         (RetryPolicy { tries: 2, ..RetryPolicy::optimistic() }, "is changing the row"),
+        (RetryPolicy { tries: 3, ..RetryPolicy::at_once() }, "is changing the row"),
         (RetryPolicy { tries: 1, escalate_after: Some(0), ..RetryPolicy::default() }, "for too long"),
     ] {
         world.db.set_config("lock_timeout", "20").unwrap();

@@ -1,15 +1,20 @@
 //! What do sixteen workers make of one row that all of them increment, and does each of them have its share?
 //!
 //! Row           one counter: a name of 3 characters and an i64; in LMDB 64 bytes under a key of 3 characters
-//! Operation     one transaction: read the counter, write it incremented
-//! Sides         hybrid: the default retry policy; optimistic: the same without ever queueing; LMDB (`heed`), no sync
+//! Operation     one transaction: read the counter, write it incremented, commit
+//! Sides         hybrid: the default retry policy; modify: the same with the engine's call that reads and writes at once;
+//!               optimistic: a conflict ends the transaction, which is run again at once: no locks, no queue, no pause;
+//!               LMDB (`heed`), no sync
 //! Workers       processes, then threads of one process
 //! Durability    commit mode off (the log is written behind); LMDB in /dev/shm, never synced
-//! Unit          increments per second, all workers together; worst worker against best over all turns
-//! Arguments     `--workers N --rounds N --millis N`
+//! Unit          increments per second, all workers together; their processor time per increment; from one increment's end to the
+//!               next one's in the same worker; worst worker against best over all turns
+//! Arguments     `--workers N --rounds N --millis N`; `--only processes` or `threads`; `--sides hybrid,lmdb`
 
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
+use aerostore_bench::contender::cpu_nanos;
+use aerostore_bench::histogram::Histogram;
 use aerostore_bench::place::Place;
 use aerostore_bench::report::print_machine;
 use aerostore_bench::turns::{median, median_ratio};
@@ -26,14 +31,14 @@ use std::time::{Duration, Instant};
 
 const WORKER: &str = "--worker";
 const ROW: &str = "row";
-const SIDES: [&str; 3] = ["hybrid", "optimistic", "lmdb"];
+const SIDES: [&str; 4] = ["hybrid", "modify", "optimistic", "lmdb"];
 
 type Failure = Box<dyn Error + Send + Sync>;
 
 /// Something with a counter.
 #[derive(Clone)]
 enum Side {
-    Aerostore { db: Database, table: Table, policy: RetryPolicy },
+    Aerostore { db: Database, table: Table, policy: RetryPolicy, at_once: bool },
     Lmdb { env: Env, rows: heed::Database<Str, Bytes> },
 }
 
@@ -61,28 +66,26 @@ impl Side {
         let table = db.create_table(&schema)?;
         let tries = u32::MAX;
         let policy = match name {
-            "hybrid" => RetryPolicy { tries, ..RetryPolicy::default() },
-            _ => RetryPolicy { tries, ..RetryPolicy::optimistic() },
+            "optimistic" => RetryPolicy { tries, ..RetryPolicy::at_once() },
+            _ => RetryPolicy { tries, ..RetryPolicy::default() },
         };
-        Ok(Self::Aerostore { db, table, policy })
+        let side = Self::Aerostore { db, table, policy, at_once: name == "modify" };
+        side.add_at_once(0)?;
+        Ok(side)
     }
 
     /// Adds `by` to the counter and returns what it is then.
     fn add(&self, by: i64) -> Result<i64, Failure> {
-        let mut now = 0;
         match self {
-            Self::Aerostore { db, table, policy } => {
+            Self::Aerostore { at_once: true, .. } => self.add_at_once(by),
+            Self::Aerostore { db, table, policy, .. } => {
+                let mut now = 0;
                 db.transaction_with(*policy, TxnOptions::default(), |txn| {
-                    txn.modify(table, Value::Str(ROW), |row, image| {
-                        now = by + row.and_then(|row| row.get(1).as_i64()).unwrap_or_default();
-                        match row {
-                            Some(row) => image.copy_from(row),
-                            None => image.set(table.schema(), 0, Value::Str(ROW))?,
-                        }
-                        image.set(table.schema(), 1, Value::I64(now))?;
-                        Ok(Change::Put)
-                    })
+                    let read = txn.get(table, Value::Str(ROW), |row| row.get(1).as_i64())?;
+                    now = by + read.flatten().unwrap_or_default();
+                    txn.set(table, Value::Str(ROW), &[(1, Value::I64(now))])
                 })?;
+                Ok(now)
             }
             Self::Lmdb { env, rows } => {
                 let mut txn = env.write_txn()?;
@@ -92,24 +95,56 @@ impl Side {
                 }
                 let mut count = [0; 8];
                 count.copy_from_slice(&image[..8]);
-                now = i64::from_le_bytes(count) + by;
+                let now = i64::from_le_bytes(count) + by;
                 image[..8].copy_from_slice(&now.to_le_bytes());
                 rows.put(&mut txn, ROW, &image)?;
                 txn.commit()?;
+                Ok(now)
             }
         }
+    }
+
+    fn add_at_once(&self, by: i64) -> Result<i64, Failure> {
+        let Self::Aerostore { db, table, policy, .. } = self else { return self.add(by) };
+        let mut now = 0;
+        db.transaction_with(*policy, TxnOptions::default(), |txn| {
+            txn.modify(table, Value::Str(ROW), |row, image| {
+                now = by + row.and_then(|row| row.get(1).as_i64()).unwrap_or_default();
+                match row {
+                    Some(row) => image.copy_from(row),
+                    None => image.set(table.schema(), 0, Value::Str(ROW))?,
+                }
+                image.set(table.schema(), 1, Value::I64(now))?;
+                Ok(Change::Put)
+            })
+        })?;
         Ok(now)
     }
 
-    fn run(&self, turn: Duration) -> Result<u64, Failure> {
-        let end = Instant::now() + turn;
-        let mut count = 0;
-        while Instant::now() < end {
+    fn run(&self, turn: Duration) -> Result<Outcome, Failure> {
+        let mut outcome = Outcome::default();
+        let cpu_before = cpu_nanos();
+        let mut before = Instant::now();
+        let end = before + turn;
+        while before < end {
             self.add(1)?;
-            count += 1;
+            let now = Instant::now();
+            outcome.count += 1;
+            outcome.times.add(u64::try_from((now - before).as_nanos())?);
+            before = now;
         }
-        Ok(count)
+        outcome.cpu_nanos = cpu_nanos() - cpu_before;
+        Ok(outcome)
     }
+}
+
+/// What a worker did in its turn.
+#[derive(Default)]
+struct Outcome {
+    count: u64,
+    /// Processor time, the kernel's for it included.
+    cpu_nanos: u64,
+    times: Histogram,
 }
 
 fn lmdb_path(place: &Place) -> PathBuf {
@@ -139,10 +174,14 @@ impl Process {
         Ok(self.input.flush()?)
     }
 
-    fn finish(&mut self) -> Result<u64, Failure> {
+    fn finish(&mut self) -> Result<Outcome, Failure> {
         let mut line = String::new();
         self.output.read_line(&mut line)?;
-        Ok(line.trim().parse()?)
+        let mut words = line.split_whitespace();
+        let mut number = || words.next().and_then(|word| word.parse().ok()).ok_or("the worker is gone");
+        let (count, cpu_nanos) = (number()?, number()?);
+        let times = words.next().and_then(Histogram::from_line).ok_or("the worker is gone")?;
+        Ok(Outcome { count, cpu_nanos, times })
     }
 }
 
@@ -159,7 +198,8 @@ fn serve(arguments: &[String]) -> Result<(), Failure> {
     let side = Side::open(side, &Place::existing(dir, shm))?;
     for line in std::io::stdin().lines() {
         let Ok(millis) = line?.parse() else { break };
-        println!("{}", side.run(Duration::from_millis(millis))?);
+        let Outcome { count, cpu_nanos, times } = side.run(Duration::from_millis(millis))?;
+        println!("{count} {cpu_nanos} {}", times.to_line());
     }
     Ok(())
 }
@@ -169,27 +209,38 @@ fn serve(arguments: &[String]) -> Result<(), Failure> {
 struct Tally {
     rates: Vec<f64>,
     workers: Vec<u64>,
+    /// Processor time per increment, by turn.
+    cpu_nanos: Vec<f64>,
+    times: Histogram,
 }
 
 impl Tally {
-    fn add(&mut self, counts: &[u64], turn: Duration) {
-        self.workers.resize(counts.len(), 0);
-        for (sum, count) in self.workers.iter_mut().zip(counts) {
-            *sum += count;
+    fn add(&mut self, outcomes: &[Outcome], turn: Duration) {
+        self.workers.resize(outcomes.len(), 0);
+        for (sum, outcome) in self.workers.iter_mut().zip(outcomes) {
+            *sum += outcome.count;
+            self.times.merge(&outcome.times);
         }
-        self.rates.push(counts.iter().sum::<u64>() as f64 / turn.as_secs_f64());
+        let count = outcomes.iter().map(|outcome| outcome.count).sum::<u64>() as f64;
+        let cpu_nanos = outcomes.iter().map(|outcome| outcome.cpu_nanos).sum::<u64>() as f64;
+        self.rates.push(count / turn.as_secs_f64());
+        self.cpu_nanos.push(cpu_nanos / count.max(1.0));
     }
 }
 
-fn print(title: &str, tallies: &[Tally]) {
+fn print(title: &str, names: &[String], tallies: &[Tally]) {
     println!("{title}");
-    for (name, tally) in SIDES.iter().zip(tallies) {
+    for (name, tally) in names.iter().zip(tallies) {
         let best = tally.workers.iter().max().copied().unwrap_or_default();
         let worst = tally.workers.iter().min().copied().unwrap_or_default();
+        let [p50, p99, most] = [0.5, 0.99, 1.0].map(|share| tally.times.quantile(share));
         println!(
-            "  {name:<11} {:>9.0} /s   worst worker {worst}, best {best}: 1 to {:.2}   hybrid to it {:.2}",
+            "  {name:<11} {:>9.0} /s  cpu {:>5.0} ns   p50 {p50} p99 {p99} most {most} ns   worst worker {worst}, best {best}: \
+             1 to {:.2}   {} to it {:.2}",
             median(&tally.rates),
+            median(&tally.cpu_nanos),
             best as f64 / worst.max(1) as f64,
+            names[0],
             median_ratio(&tallies[0].rates, &tally.rates)
         );
     }
@@ -206,17 +257,29 @@ fn main() -> Result<(), Failure> {
             None => Ok(default),
         }
     };
+    let text = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(at + 1).cloned()
+    };
+    let only = text("--only");
+    let names: Vec<String> = match text("--sides") {
+        Some(sides) => sides.split(',').map(str::to_owned).collect(),
+        None => SIDES.map(str::to_owned).to_vec(),
+    };
     let workers = usize::try_from(option("--workers", 16)?)?;
     let rounds = option("--rounds", 5)?;
     let turn = Duration::from_millis(option("--millis", 2000)?);
     print_machine();
     for threads in [false, true] {
+        if only.as_deref().is_some_and(|only| (only == "threads") != threads) {
+            continue;
+        }
         // A place each: hybrid and optimistic workers do not share a log.
-        let places: Vec<Place> = SIDES.iter().map(|side| Place::fresh(&format!("hot-{side}"))).collect();
-        let mut tallies: Vec<Tally> = SIDES.iter().map(|_| Tally::default()).collect();
+        let places: Vec<Place> = names.iter().map(|side| Place::fresh(&format!("hot-{side}"))).collect();
+        let mut tallies: Vec<Tally> = names.iter().map(|_| Tally::default()).collect();
         if threads {
             let sides: Result<Vec<Side>, Failure> =
-                SIDES.iter().zip(&places).map(|(side, place)| Side::open(side, place)).collect();
+                names.iter().zip(&places).map(|(side, place)| Side::open(side, place)).collect();
             let sides = sides?;
             for _ in 0..rounds {
                 for (side, tally) in sides.iter().zip(&mut tallies) {
@@ -227,18 +290,18 @@ fn main() -> Result<(), Failure> {
                             std::thread::spawn(move || side.run(turn))
                         })
                         .collect();
-                    let counts: Result<Vec<u64>, Failure> = running
+                    let counts: Result<Vec<Outcome>, Failure> = running
                         .into_iter()
                         .map(|thread| thread.join().map_err(|_| "a worker failed")?)
                         .collect();
                     tally.add(&counts?, turn);
                 }
             }
-            check(&sides, &tallies)?;
-            print(&format!("{workers} threads"), &tallies);
+            check(&names, &sides, &tallies)?;
+            print(&format!("{workers} threads"), &names, &tallies);
         } else {
             let mut processes = Vec::new();
-            for (side, place) in SIDES.iter().zip(&places) {
+            for (side, place) in names.iter().zip(&places) {
                 let side: Result<Vec<Process>, Failure> =
                     (0..workers).map(|_| Process::spawn(side, place)).collect();
                 processes.push(side?);
@@ -246,15 +309,16 @@ fn main() -> Result<(), Failure> {
             for _ in 0..rounds {
                 for (side, tally) in processes.iter_mut().zip(&mut tallies) {
                     side.iter_mut().try_for_each(|worker| worker.start(turn))?;
-                    let counts: Result<Vec<u64>, Failure> = side.iter_mut().map(Process::finish).collect();
+                    let counts: Result<Vec<Outcome>, Failure> =
+                        side.iter_mut().map(Process::finish).collect();
                     tally.add(&counts?, turn);
                 }
             }
             let sides: Result<Vec<Side>, Failure> =
-                SIDES.iter().zip(&places).map(|(side, place)| Side::open(side, place)).collect();
-            check(&sides?, &tallies)?;
+                names.iter().zip(&places).map(|(side, place)| Side::open(side, place)).collect();
+            check(&names, &sides?, &tallies)?;
             drop(processes);
-            print(&format!("{workers} processes"), &tallies);
+            print(&format!("{workers} processes"), &names, &tallies);
         }
         for place in &places {
             // Nothing there is as good as removed.
@@ -265,8 +329,8 @@ fn main() -> Result<(), Failure> {
 }
 
 /// No increment was lost.
-fn check(sides: &[Side], tallies: &[Tally]) -> Result<(), Failure> {
-    for ((name, side), tally) in SIDES.iter().zip(sides).zip(tallies) {
+fn check(names: &[String], sides: &[Side], tallies: &[Tally]) -> Result<(), Failure> {
+    for ((name, side), tally) in names.iter().zip(sides).zip(tallies) {
         let (counted, done) = (side.add(0)?.unsigned_abs(), tally.workers.iter().sum::<u64>());
         if counted != done {
             return Err(format!("{name}: {done} increments, but the counter is {counted}").into());

@@ -244,3 +244,36 @@ fn a_death_while_a_row_is_handed_over_leaves_it_to_the_waiter() {
         }
     }
 }
+
+/// The owner of a row dies at every point of its commit, in which it hands the row over to one that it has called.
+#[test]
+fn a_death_while_a_row_is_granted_leaves_it_to_the_waiter() {
+    let scene = Scene::new("grant");
+    let before = rows(&[("A", 1), ("B", 2)]);
+    for point in 1.. {
+        scene.reset(&before);
+        let mut txn = Transaction::begin(scene.session(), TxnOptions::default());
+        let owner = txn.owner().unwrap();
+        set(&mut txn, scene.table(), "A", 10).unwrap();
+        let mut waiter = Transaction::begin(scene.session(), TxnOptions::default());
+        set(&mut waiter, scene.table(), "B", 3).unwrap();
+        txn.owe_row_to(&waiter);
+        let survived = survives(point, || txn.commit(false).map(|_| ()).unwrap());
+        std::mem::forget(txn);
+        scene.reap(owner, point % 23 + 1);
+        let value = |row: crate::row::RowView<'_>| row.get(1).as_i64().unwrap();
+        let seen = waiter.lock_for_update(&scene.table().0, Value::Str("A"), value).unwrap().unwrap();
+        set(&mut waiter, scene.table(), "B", seen).unwrap();
+        waiter.commit(false).unwrap();
+        let session = waiter.into_session().unwrap();
+        session.close().unwrap();
+        let left = scene.rows();
+        let expected = [rows(&[("A", 1), ("B", 1)]), rows(&[("A", 10), ("B", 10)])];
+        assert!(expected.contains(&left), "point {point}: {left:?}");
+        let report = scene.db().verify().unwrap();
+        assert!(report.is_clean(), "point {point}: {report:#?}");
+        if survived {
+            return;
+        }
+    }
+}

@@ -30,6 +30,8 @@ mod garbage_tests;
 mod prune_tests;
 #[cfg(test)]
 mod superseded_tests;
+#[cfg(all(test, not(loom)))]
+mod turn_tests;
 
 pub use batch::{Applied, Operation};
 pub use builder::DatabaseBuilder;

@@ -70,6 +70,13 @@ impl Transaction {
         }
     }
 
+    /// See [`txn::Transaction::wait_for_nobody`].
+    pub(super) fn wait_for_nobody(&mut self) {
+        if let Some(inner) = &mut self.inner {
+            inner.wait_for_nobody();
+        }
+    }
+
     fn open(&mut self) -> Result<InUse<'_>, Error> {
         let timed = self.check()?;
         match &mut self.inner {

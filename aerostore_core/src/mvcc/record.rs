@@ -23,8 +23,15 @@ const PREPARED: u64 = 2;
 const COMMITTED: u64 = 3;
 const ABORTED: u64 = 4;
 const STATE_BITS: u32 = 3;
-/// Flag of `TxnRecord::waits_for`.
-const GRANTED: u64 = 1;
+/// State of a wait, in the low bits of `TxnRecord::waits_for`: in the queue.
+const WAITING: u64 = 0;
+/// The row's holder asks whether the waiter is running.
+const CALLED: u64 = 1;
+/// It is.
+const READY: u64 = 2;
+/// The row has been handed over.
+const GRANTED: u64 = 3;
+const WAIT_MASK: u64 = 3;
 
 /// What a record's word says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +91,7 @@ pub struct TxnRecord {
     word: AtomicU64,
     /// Slot of the owner in bits 0..16, its incarnation above: whose death leaves this record behind.
     owner: AtomicU64,
-    /// The row this transaction waits for, with `GRANTED` once it has been handed over; or 0.
+    /// The row this transaction waits for, and how far that has come in the low bits; or 0.
     waits_for: AtomicU64,
     /// Monotonic nanoseconds of the owner's last step, to a few milliseconds.
     touched_ns: AtomicU64,
@@ -140,29 +147,90 @@ impl TxnRecord {
         self.touched_ns.store(now_ns, Ordering::Relaxed);
     }
 
-    /// The transaction waits for `row`, since `since_ns`. L1 orders this before its look at the row's owner.
+    /// The transaction waits for `row`, since `since_ns`, unless it does already. L1 orders this before its look at the row's
+    /// owner.
     pub fn begin_wait(&self, row: u64, seniority: u64, since_ns: u64) {
+        if self.waits_for.load(Ordering::SeqCst) & !WAIT_MASK == row {
+            return; // L3: nobody else may take back what has become of it.
+        }
         self.seniority.store(seniority, Ordering::Relaxed);
         self.waits_since_ns.store(since_ns, Ordering::Relaxed);
-        self.waits_for.store(row, Ordering::SeqCst);
+        self.waits_for.store(row | WAITING, Ordering::SeqCst);
     }
 
     /// It does not wait any more; true when the row was granted before.
     pub fn end_wait(&self) -> bool {
-        self.waits_for.swap(0, Ordering::SeqCst) & GRANTED != 0
+        self.waits_for.swap(0, Ordering::SeqCst) & WAIT_MASK == GRANTED
+    }
+
+    fn move_wait(&self, row: u64, from: u64, to: u64) -> bool {
+        self.waits_for.compare_exchange(row | from, row | to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Asks a waiter for `row` to say when it is running; false when it has been asked already, or does not wait.
+    pub fn call(&self, row: u64) -> bool {
+        let is_called = self.move_wait(row, WAITING, CALLED);
+        if is_called {
+            self.wake();
+        }
+        is_called
+    }
+
+    /// Has it been called, or more?
+    pub fn is_called(&self) -> bool {
+        self.waits_for.load(Ordering::SeqCst) & WAIT_MASK != WAITING
+    }
+
+    /// The waiter says that it is running; false when it has not been called.
+    pub fn answer(&self) -> bool {
+        let seen = self.waits_for.load(Ordering::SeqCst);
+        seen & WAIT_MASK == CALLED && self.move_wait(seen & !WAIT_MASK, CALLED, READY)
+    }
+
+    /// Is the wait of one that has answered not over yet?
+    pub fn is_ready(&self) -> bool {
+        self.waits_for.load(Ordering::SeqCst) & WAIT_MASK == READY
+    }
+
+    /// The waiter has answered, and goes back to sleep; does nothing when the row is granted.
+    pub fn retract(&self) {
+        let row = self.waits_for.load(Ordering::SeqCst) & !WAIT_MASK;
+        let _ = self.move_wait(row, READY, WAITING);
+    }
+
+    /// Marks the row as granted to a waiter that has answered.
+    pub fn grant_if_ready(&self, row: u64) -> bool {
+        self.move_wait(row, READY, GRANTED)
     }
 
     /// Marks the row it waits for as granted; false when it does not wait for that row any more, or it is granted already.
     pub fn grant(&self, row: u64) -> bool {
-        self.waits_for.compare_exchange(row, row | GRANTED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        loop {
+            let seen = self.waits_for.load(Ordering::SeqCst);
+            if seen & !WAIT_MASK != row || seen & WAIT_MASK == GRANTED {
+                return false;
+            }
+            if self.move_wait(row, seen & WAIT_MASK, GRANTED) {
+                return true;
+            }
+        }
+    }
+
+    /// The waiter has been granted the row in vain, if at all.
+    pub fn wait_on(&self) {
+        let seen = self.waits_for.load(Ordering::SeqCst);
+        if seen & WAIT_MASK == GRANTED {
+            // Nobody else moves it from there.
+            self.waits_for.store(seen & !WAIT_MASK, Ordering::SeqCst);
+        }
     }
 
     /// The row it waits for, unless that is granted.
     pub fn waits_for(&self) -> Option<u64> {
         match self.waits_for.load(Ordering::SeqCst) {
             0 => None,
-            row if row & GRANTED != 0 => None,
-            row => Some(row),
+            word if word & WAIT_MASK == GRANTED => None,
+            word => Some(word & !WAIT_MASK),
         }
     }
 
@@ -295,6 +363,30 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_goes_from_called_to_ready_to_granted() {
+        const ROW: u64 = 64;
+        let record = TxnRecord::new();
+        record.begin_wait(ROW, 0, 1);
+        assert!(!record.answer() && !record.grant_if_ready(ROW), "nobody has called");
+        assert!(record.call(ROW) && !record.call(ROW) && !record.call(2 * ROW));
+        assert!(record.is_called() && !record.grant_if_ready(ROW));
+        assert!(record.answer() && record.is_ready());
+        record.retract();
+        assert!(!record.is_called() && record.waits_for() == Some(ROW));
+        assert!(record.call(ROW) && record.answer());
+        assert!(!record.grant_if_ready(2 * ROW) && record.grant_if_ready(ROW));
+        assert!(!record.is_ready() && record.waits_for().is_none() && !record.grant(ROW));
+        // Waiting again for the same row takes nothing back.
+        record.begin_wait(ROW, 0, 1);
+        assert!(record.end_wait() && !record.end_wait());
+        record.begin_wait(ROW, 0, 1);
+        assert!(record.grant(ROW));
+        record.wait_on();
+        assert_eq!(record.waits_for(), Some(ROW));
+        assert!(!record.end_wait());
+    }
+
+    #[test]
     fn a_second_timestamp_is_thrown_away() {
         let clock = Clock::new(0);
         let record = TxnRecord::new();
@@ -353,6 +445,60 @@ mod loom_tests {
             if seen == RecordState::Active {
                 assert!(snapshot < timestamp);
             }
+        });
+    }
+
+    /// L3: a waiter that has given up without knowing of a grant is not made the owner by it.
+    #[test]
+    fn loom_a_grant_and_a_waiter_that_gives_up_agree_on_the_owner() {
+        const ROW: u64 = 64;
+        const FROM: u64 = 8;
+        const WAITER: u64 = 16;
+        loom::model(|| {
+            let shared = Arc::new((TxnRecord::new(), AtomicU64::new(FROM)));
+            shared.0.begin_wait(ROW, 0, 1);
+            assert!(shared.0.move_wait(ROW, WAITING, CALLED));
+            let holder = {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || {
+                    let (record, owner) = &*shared;
+                    if record.grant_if_ready(ROW) || record.grant(ROW) {
+                        let _ = owner.compare_exchange(FROM, WAITER, Ordering::AcqRel, Ordering::Acquire);
+                    }
+                })
+            };
+            let (record, owner) = &*shared;
+            if record.answer() {
+                record.retract();
+            }
+            let was_granted = record.end_wait();
+            if was_granted {
+                let _ = owner.compare_exchange(FROM, 0, Ordering::AcqRel, Ordering::Acquire);
+            }
+            holder.join().unwrap();
+            let left = owner.load(Ordering::Acquire);
+            assert!(
+                if was_granted { left == 0 || left == WAITER } else { left == FROM },
+                "{was_granted} {left}"
+            );
+        });
+    }
+
+    /// A waiter that does not see that it has been called finds its word changed when it is about to sleep.
+    #[test]
+    fn loom_a_call_is_not_slept_through() {
+        const ROW: u64 = 64;
+        loom::model(|| {
+            let record = Arc::new(TxnRecord::new());
+            record.begin_wait(ROW, 0, 1);
+            let holder = {
+                let record = Arc::clone(&record);
+                thread::spawn(move || assert!(record.call(ROW)))
+            };
+            let seen = record.turn();
+            let is_called = record.is_called();
+            holder.join().unwrap();
+            assert!(is_called || record.turn() != seen);
         });
     }
 

@@ -10,7 +10,7 @@
 //!             place a 48-byte block can have.
 
 use crate::shm::Shared;
-use crate::sync::AtomicU64;
+use crate::sync::{AtomicU64, Ordering};
 use std::mem::{offset_of, size_of};
 
 /// The shared part of a row.
@@ -22,11 +22,33 @@ pub struct RowHeader {
     pub hash: AtomicU64,
     /// Transaction record that may change the row, or 0; counts only while that record is undecided.
     pub owner: AtomicU64,
-    /// Reserved.
-    pub flags: AtomicU64,
+    /// Monotonic nanoseconds until which the session that has had the row last is expected back, or 0. A hint (L5).
+    kept_until_ns: AtomicU64,
 }
+
+/// The longest time for which a row is kept: a mark that says more is of another boot.
+const KEPT_NS_MAX: u64 = 20_000_000;
 
 const _: () = assert!(size_of::<RowHeader>() == 32 && offset_of!(RowHeader, hash) == 8);
 
 // SAFETY: repr(C), atomics only; all-zero is a row without versions.
 unsafe impl Shared for RowHeader {}
+
+impl RowHeader {
+    /// Nobody has had the row yet.
+    pub fn reset_kept(&self) {
+        self.kept_until_ns.store(0, Ordering::Relaxed);
+    }
+
+    /// Those who queue are asked to leave the row alone until then.
+    pub fn keep_until(&self, until_ns: u64) {
+        // Relaxed: nothing but how long somebody sleeps depends on it.
+        self.kept_until_ns.store(until_ns, Ordering::Relaxed);
+    }
+
+    /// Should those who queue leave the row alone?
+    pub fn is_kept(&self, now_ns: u64) -> bool {
+        let left_ns = self.kept_until_ns.load(Ordering::Relaxed).wrapping_sub(now_ns);
+        left_ns != 0 && left_ns <= KEPT_NS_MAX
+    }
+}

@@ -72,6 +72,11 @@ impl Stall {
         Ok(())
     }
 
+    /// Has it begun?
+    pub fn has_begun(&self) -> bool {
+        self.rounds > 0
+    }
+
     /// Are the busy rounds over?
     pub fn has_spun(&self) -> bool {
         self.rounds >= self.policy.spins

@@ -93,7 +93,7 @@ impl Session {
             participant.arena().publish(version);
             let header: &RowHeader = guard.resolve(row.offset)?;
             header.owner.store(0, Ordering::Relaxed);
-            header.flags.store(0, Ordering::Relaxed);
+            header.reset_kept();
             header.hash.store(hash, Ordering::Relaxed);
             header.head.store(version.offset, Ordering::Release);
             let added = Entry { row: row.offset, version: version.offset };

@@ -2,56 +2,50 @@
 //!
 //! A row's owner word names a transaction record and counts only while that is undecided, so no lock outlives its holder.
 //! Plain writes wait a moment and give up: the first updater wins. `lock_for_update`, and transactions that have met a hot row,
-//! queue.
+//! queue. How a row gets from one to the next is in `turn`.
 //!
 //! Rules   L1: who waits says so in its own record (the row, and since when), tells the owner's record that somebody waits, and
 //!         looks again before it sleeps, on a word of its own record; the owner looks at its record after its decision. All
 //!         of that is sequentially consistent: either the waiter sees the decision or the owner sees the waiter.
-//!         L2: the queue is the waiters' records, found by way of the slots: there is nothing to repair when one dies. The
-//!         oldest waiter is woken at a release, and told of those behind it. L3: a row is handed over in three steps: mark the
-//!         waiter's record GRANTED, owner word from the decided record to it, wake it. A waiter that gives up takes its wait
-//!         back by an exchange; if that shows GRANTED, it owns the row after all, or takes it from the decided record like
-//!         anyone; so a late second step always fails, and no owner word comes to name a record that does not know of it.
+//!         L2: the queue is the waiters' records, found by way of the slots: there is nothing to repair when one dies.
+//!         L3: a row is handed over in three steps: mark the waiter's record GRANTED, owner word from the decided record to it,
+//!         wake it if it sleeps. A waiter that gives up takes its wait back by an exchange; if that shows GRANTED, it owns the
+//!         row after all, or takes it from the decided record like anyone; so a late second step always fails, and no owner
+//!         word comes to name a record that does not know of it. One that is granted a row which an undecided record owns was too
+//!         late, as is the second step then, and waits on.
 //!         L4: every sleep is short, after it liveness and cycles are looked at again: a wake lost by a death costs one sleep.
-//! Turns   A session that is back for the row at once after releasing it keeps it for `TURN_NS`, without waking anybody; then
-//!         the row is handed over to the oldest waiter. So a hot row moves from process to process about once in a turn
-//!         rather than at each commit, and everybody has its turn. A session that is not back at once wakes the next at each
-//!         release; one that leaves in the middle of its turn costs the next one a sleep of that length.
 //! Cycles  From the row one waits for to its owner, to the row that one waits for, and so on: a way back to oneself is a
 //!         deadlock. The youngest of the cycle gives up; whoever finds it wakes that one, which then sees for itself.
-//! Source  turns follow the eventual fairness of `WebKit`'s `ParkingLot` (Pizlo, 2016).
 
 #![forbid(unsafe_code)]
 
 use crate::epoch::Guard;
 use crate::mvcc::{RecordState, RowHeader, Stall, StallPolicy, TxnRecord};
 use crate::shm::{BlockRef, BlockState, OwnerId};
-use crate::sync::{Ordering, fence};
+use crate::sync::{Ordering, fence, spin_loop};
 use crate::sys::{coarse_ns, monotonic_ns};
 use crate::txn::transaction::running;
-use crate::txn::{Session, Store, TableRef, Transaction, TxnError};
+use crate::txn::{Isolation, Session, Store, TableRef, Transaction, TxnError};
 use std::time::Duration;
 
 /// How long a writer waits for another writer that has not begun to commit, before it gives up its own transaction.
 const OWNER_WAIT_NS: u64 = 1_000_000;
-/// How long a session may keep coming back for a row that others wait for.
-const TURN_NS: u64 = 1_000_000;
-/// A session that releases a row again within this time has come back for it at once.
-const RETURN_NS: u64 = 100_000;
-/// How long one sleeps who is next.
+/// How long one sleeps that has been next before.
 const NEXT_SLEEP: Duration = Duration::from_millis(1);
 /// How long the others sleep.
 const SLEEP: Duration = Duration::from_millis(5);
+/// How long one that has been called waits for the row on its processor.
+const READY_SPIN_NS: u64 = 10_000;
+/// How long it waits in all before it looks at the row itself.
+const READY_NS: u64 = 300_000;
 /// Records followed in search of a cycle.
 const CHASE_MAX: u32 = 256;
-/// How long a row counts as hot after it was last waited for.
-const HOT_NS: u64 = 1_000_000_000;
-/// Hot rows a session remembers.
-const HOT_ROWS: usize = 8;
 
 /// How to wait for a row that another transaction owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Patience {
+    /// Not at all.
+    No,
     /// A moment.
     Brief,
     /// In the queue.
@@ -66,56 +60,6 @@ pub(super) enum Owned {
     Busy,
 }
 
-/// What a session remembers of rows that many want.
-#[derive(Default)]
-pub(super) struct HotRows {
-    /// Row, and until when it counts as hot.
-    rows: Vec<(u64, u64)>,
-    turn: Option<Turn>,
-}
-
-/// A row that this session has released while others waited.
-struct Turn {
-    row: u64,
-    released_ns: u64,
-    /// The end of the turn, if the session has come back for the row.
-    ends_ns: Option<u64>,
-}
-
-impl HotRows {
-    #[inline]
-    pub(super) fn contains(&self, row: u64) -> bool {
-        !self.rows.is_empty() && {
-            let now = coarse_ns();
-            self.rows.iter().any(|(hot, until)| *hot == row && *until > now)
-        }
-    }
-
-    pub(super) fn add(&mut self, row: u64) {
-        if row == 0 {
-            return;
-        }
-        let now = coarse_ns();
-        self.rows.retain(|(hot, until)| *hot != row && *until > now);
-        if self.rows.len() == HOT_ROWS {
-            self.rows.remove(0);
-        }
-        self.rows.push((row, now + HOT_NS));
-    }
-
-    /// The row has cost a transaction `error`.
-    #[cold]
-    pub(super) fn blame(&mut self, row: u64, error: TxnError) -> TxnError {
-        self.add(row);
-        error
-    }
-
-    #[inline]
-    pub(super) fn in_turn(&self) -> bool {
-        self.turn.is_some()
-    }
-}
-
 /// Makes `record` the owner of a row; `Busy`, or an error, when another live transaction is (first updater wins).
 #[inline]
 pub(super) fn own(
@@ -123,22 +67,30 @@ pub(super) fn own(
     store: &Store,
     table: &TableRef,
     row: &RowHeader,
-    row_offset: u64,
     record: u64,
+    is_polite: bool,
     patience: impl FnOnce() -> Patience,
 ) -> Result<Owned, TxnError> {
     let owner = guard.protect(&row.owner);
+    if is_polite && owner != record && row.is_kept(monotonic_ns()) {
+        return Ok(Owned::Busy); // L5
+    }
     // AcqRel: the owner sees everything the one before it has linked.
     let quick = owner == record
         || owner == 0 && row.owner.compare_exchange(0, record, Ordering::AcqRel, Ordering::Acquire).is_ok();
     if !quick && contend(guard, store, table, row, record, patience())? == Owned::Busy {
         return Ok(Owned::Busy);
     }
-    // A row whose maker was stopped before it could say LIVE: scans pass over it until then.
+    Ok(Owned::Yes)
+}
+
+/// Says LIVE of a row that is owned and whose maker was stopped before it could: scans pass over it until then.
+#[inline]
+pub(super) fn say_live(guard: &Guard<'_>, row_offset: u64) -> Result<(), TxnError> {
     if guard.arena().block_word(row_offset)?.state() == BlockState::Reserved {
         guard.arena().publish(guard.arena().block_ref(row_offset)?);
     }
-    Ok(Owned::Yes)
+    Ok(())
 }
 
 /// As [`own`], of a row that somebody else has, or has had.
@@ -161,6 +113,10 @@ fn contend(
             let other: &TxnRecord = guard.resolve(owner)?;
             match other.state() {
                 RecordState::Committed(_) | RecordState::Aborted => {}
+                _ if patience == Patience::Queue && !stall.has_begun() && row.is_kept(monotonic_ns()) => {
+                    return Ok(Owned::Busy); // L5
+                }
+                _ if patience == Patience::No => return Err(taken(table)),
                 RecordState::Active => {
                     stall.wait(guard, other)?;
                     if patience == Patience::Queue && stall.has_spun() {
@@ -174,10 +130,7 @@ fn contend(
                         other.abort();
                     }
                     if !other.state().is_decided() {
-                        return Err(TxnError::Serialization {
-                            reason: "another transaction is changing the row",
-                            table: table.schema().name().to_owned(),
-                        });
+                        return Err(taken(table));
                     }
                     continue;
                 }
@@ -199,10 +152,19 @@ fn contend(
     Ok(Owned::Yes)
 }
 
+fn taken(table: &TableRef) -> TxnError {
+    TxnError::Serialization {
+        reason: "another transaction is changing the row",
+        table: table.schema().name().to_owned(),
+    }
+}
+
 /// One wait for a row, over several sleeps.
 #[derive(Default)]
 pub(super) struct RowWait {
-    /// Monotonic nanoseconds when it began; 0 while it has not.
+    /// The row; 0 while there is none.
+    row: u64,
+    /// Monotonic nanoseconds when it began.
     since_ns: u64,
     /// Whether somebody has woken us: we are next.
     next: bool,
@@ -229,43 +191,107 @@ impl Transaction {
         wait: &mut RowWait,
     ) -> Result<(), TxnError> {
         let Some(record) = self.record else { return Ok(()) };
+        if wait.row != row {
+            // The key has another row now.
+            self.end_wait(wait)?;
+        }
         let session = running(&mut self.session)?;
         let seniority = match self.seniority {
             Some(seniority) => seniority,
             None => session.own_record(record)?.seniority(),
         };
-        if self.adaptive {
-            session.hot.add(row);
-        }
+        session.hot.wants(row);
         let now = monotonic_ns();
-        if wait.since_ns == 0 {
-            wait.since_ns = now;
+        let is_first = wait.row == 0;
+        if is_first {
+            *wait = RowWait { row, since_ns: now, next: false };
         }
         let limit_ns = session.store.lock_timeout_ns();
         let waited_ns = now - wait.since_ns;
         let outcome = if waited_ns >= limit_ns {
             Err(TxnError::LockTimeout { table: table.schema().name().to_owned() })
         } else {
-            session.look(record, row, seniority, wait.since_ns, waited_ns > 0, table)
+            session.look(record, row, seniority, wait.since_ns, !is_first, table)
         };
         match outcome {
             Ok(Look::Free) => Ok(()),
             Ok(Look::Sleep(seen)) => {
                 let limit = Duration::from_nanos(limit_ns - waited_ns);
                 let sleep = if wait.next { NEXT_SLEEP } else { SLEEP };
-                session.sleep(record, seen, sleep.min(limit), wait)
+                self.rest(record, seen, sleep.min(limit), wait)
             }
             Err(error) => {
                 // L3: what was granted meanwhile is taken.
-                if session.end_wait(record)? { Ok(()) } else { Err(error) }
+                if session.own_record(record)?.end_wait() { Ok(()) } else { Err(error) }
             }
         }
     }
 
-    /// The wait for `row` is over, one way or the other.
-    pub(super) fn end_wait(&mut self, row: u64) -> Result<(), TxnError> {
-        let (Some(record), Some(session)) = (self.record, self.session.as_deref()) else { return Ok(()) };
-        if session.end_wait(record)? {
+    /// Sleeps between two operations, then goes on with the one that was running. A snapshot at which nothing has been read yet
+    /// is given back meanwhile: it would hold back what those in front write.
+    fn rest(
+        &mut self,
+        record: BlockRef,
+        seen: u32,
+        sleep: Duration,
+        wait: &mut RowWait,
+    ) -> Result<(), TxnError> {
+        let has_read = self.has_read;
+        let session = running(&mut self.session)?;
+        if self.snapshot.is_some() && !has_read && session.buffers.reads.is_empty() {
+            session.participant.slot().clear_snapshot();
+            self.snapshot = None;
+        }
+        session.sleep(record, seen, sleep, wait)?;
+        if self.options.isolation == Isolation::Snapshot {
+            self.read_ts()?; // A1
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    fn test_record(&self, offset: u64) -> &TxnRecord {
+        self.session.as_ref().unwrap().arena().resolve(crate::shm::RelPtr::new(offset)).unwrap()
+    }
+
+    /// The record of a transaction that has written.
+    #[cfg(test)]
+    pub(crate) fn record_offset(&self) -> u64 {
+        self.own_record()
+    }
+
+    /// Queues for the row that `holder` has written, before everybody else, and never looks again.
+    #[cfg(test)]
+    pub(crate) fn wait_in_vain(&self, holder: &Self) {
+        let row = holder.session.as_ref().unwrap().buffers.owned.first().unwrap();
+        self.session.as_ref().unwrap().participant.rest();
+        self.test_record(self.own_record()).begin_wait(row, 0, 1);
+        holder.test_record(holder.own_record()).announce_waiter();
+    }
+
+    /// Does the transaction of that record queue for the row that this one has written?
+    #[cfg(test)]
+    pub(crate) fn is_waiting(&self, record: u64) -> bool {
+        let row = self.session.as_ref().unwrap().buffers.owned.first();
+        self.has_waiters() && self.test_record(record).waits_for() == row
+    }
+
+    /// Marks the row that this transaction has written as granted to that record, without handing it over.
+    #[cfg(test)]
+    pub(crate) fn grant_in_vain(&self, record: u64) -> bool {
+        let row = self.session.as_ref().unwrap().buffers.owned.first().unwrap();
+        self.test_record(record).grant(row)
+    }
+
+    /// The wait is over, one way or the other.
+    pub(super) fn end_wait(&mut self, wait: &mut RowWait) -> Result<(), TxnError> {
+        let (Some(record), Some(session)) = (self.record, self.session.as_deref_mut()) else { return Ok(()) };
+        let row = std::mem::take(wait).row;
+        if row == 0 {
+            return Ok(());
+        }
+        session.hot.polite = 0;
+        if session.own_record(record)?.end_wait() {
             // L3: if we leave without the row, whoever granted it must not make it ours later.
             let guard = session.participant.pin();
             let row: &RowHeader = guard.resolve(row)?;
@@ -278,20 +304,9 @@ impl Transaction {
     }
 }
 
-impl RowWait {
-    pub(super) fn has_begun(&self) -> bool {
-        self.since_ns != 0
-    }
-}
-
 impl Session {
     fn own_record(&self, record: BlockRef) -> Result<&TxnRecord, TxnError> {
         Ok(self.arena().resolve(record.pointer())?)
-    }
-
-    /// Takes the wait back; true when the row was granted before that.
-    fn end_wait(&self, record: BlockRef) -> Result<bool, TxnError> {
-        Ok(self.own_record(record)?.end_wait())
     }
 
     /// Says what we wait for, and looks at the owner (L1).
@@ -310,32 +325,47 @@ impl Session {
         let seen = own.turn();
         own.begin_wait(row_offset, seniority, since_ns);
         let owner = guard.protect(&row.owner);
-        if owner == 0 || owner == record.offset {
+        if owner == record.offset {
             return Ok(Look::Free);
         }
-        let other: &TxnRecord = guard.resolve(owner)?;
-        other.announce_waiter();
-        fence(Ordering::SeqCst);
-        if other.state() != RecordState::Active || row.owner.load(Ordering::SeqCst) != owner {
-            return Ok(Look::Free);
+        let is_free = owner == 0 || {
+            let other: &TxnRecord = guard.resolve(owner)?;
+            other.announce_waiter();
+            fence(Ordering::SeqCst);
+            other.state().is_decided() || row.owner.load(Ordering::SeqCst) != owner
+        };
+        if is_free {
+            let is_kept = self.hot.is_polite(row_offset) && row.is_kept(monotonic_ns());
+            return Ok(if is_kept { Look::Sleep(seen) } else { Look::Free }); // L5
         }
         if own.state() != RecordState::Active {
             return Err(TxnError::ForcedAbort);
         }
-        if again {
-            let ((slot, incarnation), now_ns) = (other.owner(), monotonic_ns());
-            let owner = OwnerId { slot, incarnation };
-            if other.idle_ns(now_ns) > self.store.stall.idle_after_ns
-                || guard.participant().registry().is_unresponsive_owner(owner, now_ns)?
-            {
-                other.abort();
-                return Ok(Look::Free);
-            }
+        // L3: whoever has granted us the row has found that `other` was quicker, or will.
+        own.wait_on();
+        if again && self.abort_idle(&guard, guard.resolve(owner)?)? {
+            return Ok(Look::Free);
         }
         if closes_cycle(&guard, record.offset, seniority, owner) {
             return Err(TxnError::Deadlock { table: table.schema().name().to_owned() });
         }
         Ok(Look::Sleep(seen))
+    }
+
+    /// Aborts a transaction that is not going on; says whether it is decided now.
+    fn abort_idle(&self, guard: &Guard<'_>, other: &TxnRecord) -> Result<bool, TxnError> {
+        let now_ns = monotonic_ns();
+        let idle_after_ns = match other.state() {
+            RecordState::Active => self.store.stall.idle_after_ns,
+            _ => self.store.stall.abort_after_ns,
+        };
+        let (slot, incarnation) = other.owner();
+        if other.idle_ns(now_ns) > idle_after_ns
+            || guard.participant().registry().is_unresponsive_owner(OwnerId { slot, incarnation }, now_ns)?
+        {
+            other.abort();
+        }
+        Ok(other.state().is_decided())
     }
 
     /// Sleeps between two operations, then goes on with the one that was running.
@@ -348,117 +378,44 @@ impl Session {
     ) -> Result<(), TxnError> {
         self.participant.leave();
         self.participant.rest();
-        let own = self.own_record(record)?;
-        own.sleep(seen, sleep);
-        wait.next |= own.turn() != seen;
+        let own: &TxnRecord = self.participant.arena().resolve(record.pointer())?;
+        // Called after `seen` was read: the word has changed, or is about to.
+        if !own.is_called() {
+            own.sleep(seen, sleep);
+        }
+        let was_called = own.answer();
+        if was_called {
+            await_grant(own);
+        }
+        let is_next = was_called || own.turn() != seen;
+        wait.next |= is_next;
+        // L5: if nobody has asked us to come.
+        self.hot.polite = if is_next { 0 } else { wait.row };
         own.touch(coarse_ns());
         self.participant.enter();
         Ok(())
     }
-
-    /// The record is decided: rows that others wait for are passed on, or their next one is woken (L2).
-    #[cold]
-    pub(super) fn hand_over(&mut self, record: BlockRef) -> Result<(), TxnError> {
-        let now = monotonic_ns();
-        let mut turn = self.hot.turn.take();
-        let guard = self.participant.pin();
-        if let Some(Turn { row, ends_ns: Some(ends_ns), .. }) = turn
-            && now < ends_ns
-            && self.buffers.owned.get(row).is_some()
-            && !guard.resolve::<TxnRecord>(record.offset)?.has_waiters()
-        {
-            self.hot.turn = turn;
-            return Ok(());
-        }
-        let waiters = waiters(&guard, record.offset)?;
-        let mut served: Vec<u64> = Vec::new();
-        let mut kept = None;
-        for waiter in &waiters {
-            let is_ours = self.buffers.owned.get(waiter.row).is_some();
-            let was_ours = turn.as_ref().is_some_and(|turn| turn.row == waiter.row);
-            if !(is_ours || was_ours) || served.contains(&waiter.row) {
-                continue;
-            }
-            served.push(waiter.row);
-            // What others wait for, this session does not rush at either.
-            self.hot.add(waiter.row);
-            if waiters.iter().any(|other| other.row == waiter.row && other.record != waiter.record) {
-                guard.resolve::<TxnRecord>(waiter.record)?.announce_waiter();
-            }
-            let before = if was_ours && is_ours { turn.take() } else { None };
-            match before {
-                Some(Turn { ends_ns: Some(ends_ns), row, released_ns }) if now < ends_ns => {
-                    kept = Some(Turn { row, released_ns, ends_ns: Some(ends_ns) });
-                }
-                Some(Turn { ends_ns: Some(_), .. }) => grant(&guard, record.offset, waiter)?,
-                Some(Turn { released_ns, row, .. }) if now - released_ns < RETURN_NS => {
-                    kept = Some(Turn { row, released_ns: now, ends_ns: Some(now + TURN_NS) });
-                }
-                _ => {
-                    guard.resolve::<TxnRecord>(waiter.record)?.wake();
-                    if is_ours {
-                        kept = Some(Turn { row: waiter.row, released_ns: now, ends_ns: None });
-                    }
-                }
-            }
-        }
-        self.hot.turn = kept;
-        Ok(())
-    }
-
-    /// A row was let go of in the middle of a transaction.
-    pub(super) fn wake_next(&self, record: u64, rows: &[u64]) -> Result<(), TxnError> {
-        let guard = self.participant.pin();
-        fence(Ordering::SeqCst);
-        if !guard.resolve::<TxnRecord>(record)?.has_waiters() {
-            return Ok(());
-        }
-        let waiters = waiters(&guard, record)?;
-        for row in rows {
-            if let Some(first) = waiters.iter().find(|waiter| waiter.row == *row) {
-                let first: &TxnRecord = guard.resolve(first.record)?;
-                first.announce_waiter();
-                first.wake();
-            }
-        }
-        Ok(())
-    }
 }
 
-struct Waiter {
-    row: u64,
-    record: u64,
-    since_ns: u64,
-}
-
-/// Everybody who waits for some row, the oldest first.
-fn waiters(guard: &Guard<'_>, own: u64) -> Result<Vec<Waiter>, TxnError> {
-    let mut waiters = Vec::new();
-    let registry = guard.participant().registry();
-    registry.for_each_slot(|_, slot| {
-        let offset = guard.protect(&slot.record);
-        if offset == 0 || offset == own {
+/// Stays on the processor until the row is granted, for a while: whoever has called us is about to look.
+fn await_grant(own: &TxnRecord) {
+    let begin = monotonic_ns();
+    loop {
+        if !own.is_ready() {
             return;
         }
-        let Ok(record) = guard.resolve::<TxnRecord>(offset) else { return };
-        if let Some(row) = record.waits_for() {
-            waiters.push(Waiter { row, record: offset, since_ns: record.waits_since_ns() });
+        let waited_ns = monotonic_ns() - begin;
+        if waited_ns > READY_NS {
+            own.retract();
+            return;
         }
-    })?;
-    waiters.sort_by_key(|waiter| waiter.since_ns);
-    Ok(waiters)
-}
-
-/// Hands a row over from the decided record `from` (L3).
-fn grant(guard: &Guard<'_>, from: u64, waiter: &Waiter) -> Result<(), TxnError> {
-    let to: &TxnRecord = guard.resolve(waiter.record)?;
-    if to.grant(waiter.row) {
-        let row: &RowHeader = guard.resolve(waiter.row)?;
-        // Fails when somebody has taken it from the decided record: then the waiter goes on waiting.
-        let _ = row.owner.compare_exchange(from, waiter.record, Ordering::AcqRel, Ordering::Acquire);
+        if waited_ns > READY_SPIN_NS {
+            // The holder may be waiting for this very processor.
+            std::thread::yield_now();
+        } else {
+            (0..8).for_each(|_| spin_loop());
+        }
     }
-    to.wake();
-    Ok(())
 }
 
 /// Does waiting for `owner` close a cycle of which this transaction is the youngest? If another one is, it is woken.

@@ -24,6 +24,7 @@ mod source;
 mod store;
 mod table;
 mod transaction;
+mod turn;
 mod vacuum;
 mod validate;
 mod version_link;

@@ -52,6 +52,11 @@ pub(super) struct ReadSet {
 }
 
 impl ReadSet {
+    /// Has nothing been observed?
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.missing.is_empty() && self.scans.is_empty()
+    }
+
     pub(super) fn clear(&mut self) {
         self.rows.clear();
         self.missing.clear();

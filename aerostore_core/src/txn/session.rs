@@ -11,11 +11,11 @@ use crate::sync::Ordering;
 use crate::sys::coarse_ns;
 use crate::txn::intents::IntentList;
 use crate::txn::link::Linker;
-use crate::txn::lock::HotRows;
 use crate::txn::log::{OutOfLine, RingPlace};
 use crate::txn::prune::PruneQueue;
 use crate::txn::read_set::ReadSet;
 use crate::txn::savepoint::Marks;
+use crate::txn::turn::HotRows;
 use crate::txn::{Store, TableRef, TxnError};
 use crate::wal::Published;
 use std::collections::HashMap;
@@ -75,6 +75,16 @@ impl OwnedRows {
             None if self.many.is_empty() => None,
             None => self.many.get(&row).copied(),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn first(&self) -> Option<u64> {
+        self.few.first().map(|(row, _)| *row)
+    }
+
+    /// Is there one only?
+    pub(super) fn is_one(&self) -> bool {
+        self.few.len() == 1 && self.many.is_empty()
     }
 
     /// The row's intent is number `index`, whatever it was before.

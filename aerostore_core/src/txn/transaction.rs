@@ -90,6 +90,11 @@ impl Transaction {
         }
     }
 
+    /// Makes this transaction wait for nobody who is changing a row: that is a conflict at once.
+    pub fn wait_for_nobody(&mut self) {
+        self.patience = Patience::No;
+    }
+
     /// The timestamp this transaction reads at, from now on.
     #[inline]
     pub(super) fn read_ts(&mut self) -> Result<u64, TxnError> {
@@ -165,14 +170,19 @@ impl Transaction {
         if self.patience == Patience::Queue {
             return self.lock_for_update(table, key, f);
         }
-        let had_read = std::mem::replace(&mut self.has_read, true);
+        let may_lock = self.adaptive && !self.options.read_only;
+        let key = lookup_key(table, key)?;
+        let session = running(&mut self.session)?;
+        let hash = hash_key(key, &mut session.buffers.key);
+        if may_lock && session.hot.contains_hash(hash) {
+            return self.lock_for_update(table, key, f);
+        }
         let own = self.own_record();
         let remembers = self.remembers_reads();
         let snapshot = self.read_ts()?;
+        let had_read = std::mem::replace(&mut self.has_read, true);
         let session = running(&mut self.session)?;
         let Session { store, participant, buffers, hot: session_hot, .. } = session;
-        let key = lookup_key(table, key)?;
-        let hash = hash_key(key, &mut buffers.key);
         let guard = participant.pin();
         let Some(Found { row: offset, .. }) = find_row(&guard, table, key, hash)? else {
             if remembers {
@@ -180,7 +190,8 @@ impl Transaction {
             }
             return Ok(None);
         };
-        if self.adaptive && !self.options.read_only && session_hot.contains(offset) {
+        if may_lock && session_hot.contains(offset) {
+            session_hot.note_hash(offset, hash);
             drop(guard);
             self.has_read = had_read;
             return self.lock_for_update(table, key, f);

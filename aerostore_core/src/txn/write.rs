@@ -13,7 +13,7 @@ use crate::sync::Ordering;
 use crate::sys::coarse_ns;
 use crate::txn::intents::Intent;
 use crate::txn::link::Linker;
-use crate::txn::lock::{Owned, Patience, RowWait, own};
+use crate::txn::lock::{Owned, Patience, RowWait, own, say_live};
 use crate::txn::read_set::MissingRead;
 use crate::txn::redo;
 use crate::txn::settle::release;
@@ -255,25 +255,19 @@ impl Transaction {
         build: &mut Build<'_>,
     ) -> Result<Upserted, TxnError> {
         let mut wait = RowWait::default();
-        let mut waited_for = 0;
         let outcome = loop {
             let prepared = match attempt {
                 Attempt::Done(done) => break Ok(done),
                 Attempt::Again => Ok(()),
                 Attempt::Extend => self.extend_snapshot(),
-                Attempt::Busy(row) => {
-                    waited_for = row;
-                    self.wait_for_row(target.table, row, &mut wait)
-                }
+                Attempt::Busy(row) => self.wait_for_row(target.table, row, &mut wait),
             };
             match prepared.and_then(|()| self.try_write(target, image, build)) {
                 Ok(next) => attempt = next,
                 Err(error) => break Err(error),
             }
         };
-        if wait.has_begun() {
-            self.end_wait(waited_for)?;
-        }
+        self.end_wait(&mut wait)?;
         outcome
     }
 
@@ -349,7 +343,7 @@ impl Transaction {
         )?;
         let row: &RowHeader = guard.resolve(row_block.offset)?;
         row.hash.store(hash, Ordering::Relaxed);
-        row.flags.store(0, Ordering::Relaxed);
+        row.reset_kept();
         row.owner.store(record, Ordering::Relaxed);
         row.head.store(version.offset, Ordering::Release);
         let added = Entry { row: row_block.offset, version: version.offset };
@@ -433,8 +427,8 @@ impl Transaction {
             }
         };
         let patience = || if adaptive && hot.contains(row_offset) { Patience::Queue } else { usual };
-        match own(&guard, store, table, row, row_offset, record, patience) {
-            Ok(Owned::Yes) => {}
+        match own(&guard, store, table, row, record, hot.is_polite(row_offset), patience) {
+            Ok(Owned::Yes) => say_live(&guard, row_offset)?,
             Ok(Owned::Busy) => return Ok(Attempt::Busy(row_offset)),
             Err(error) => return Err(hot.blame(row_offset, error)),
         }
