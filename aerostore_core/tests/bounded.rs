@@ -1,5 +1,10 @@
 //! Memory stays bounded, whatever is written for however long; a full database works again once room is made.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::disallowed_types,
+    reason = "tests, with a flag of their own process"
+)]
 
 mod common;
 
@@ -9,6 +14,7 @@ use common::{Place, flight, flight_schema};
 use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const SMALL: u64 = 24 << 20;
@@ -286,7 +292,7 @@ fn update_each(db: &Database, table: &Table, rows: u64, from: u64, updates: u64)
 fn an_old_reader_costs_one_version_of_each_row() {
     // Versions of the session's last looks, and the few that it keeps before it looks between snapshots.
     const SLACK: u64 = 400;
-    let (rows, updates) = (number("AEROSTORE_PRUNE_ROWS", 1_000), number("AEROSTORE_PRUNE_UPDATES", 60_000));
+    let (rows, updates) = (number("AEROSTORE_PRUNE_ROWS", 1_000), number("AEROSTORE_PRUNE_UPDATES", 40_000));
     let place = Place::new("bounded-old-reader");
     let (db, table) = open(&place, 256 << 20);
     (0..rows).step_by(1000).for_each(|first| insert(&db, &table, first..rows.min(first + 1000)).unwrap());
@@ -316,6 +322,107 @@ fn an_old_reader_costs_one_version_of_each_row() {
     db.close().unwrap();
 }
 
+#[test]
+fn idle_sessions_leave_no_garbage() {
+    let place = Place::new("bounded-idle");
+    let (db, table) = open(&place, 64 << 20);
+    insert(&db, &table, 0..200).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let (db, table) = (&db, &table);
+            // Too few for a session to look at them.
+            scope.spawn(move || {
+                update(db, table, thread * 20..thread * 20 + 15);
+                (0..5).for_each(|key| delete(db, table, thread * 20 + key..thread * 20 + key + 1).unwrap());
+            });
+        }
+    });
+    loop {
+        let report = verified(&db);
+        if (report.rows, report.versions) == (160, 160) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    db.close().unwrap();
+}
+
+/// Reads all rows at one snapshot over and over, and takes another when it is revoked. Returns how often that was.
+fn read_for_long(db: &Database, table: &Table, rows: u64, stop: &AtomicBool) -> u64 {
+    let mut revoked = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let mut txn = db.begin(READ).unwrap();
+        let mut first = None;
+        while !stop.load(Ordering::Relaxed) {
+            let (mut count, mut sum) = (0, 0);
+            let outcome = txn.scan(table, &mut |row| {
+                count += 1;
+                sum += row.get(3).as_i64().unwrap();
+                ControlFlow::Continue(())
+            });
+            match outcome {
+                Ok(()) => assert_eq!((count, sum), (rows, *first.get_or_insert(sum)), "a snapshot changed"),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Revoked, "{error}");
+                    revoked += 1;
+                    break;
+                }
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    revoked
+}
+
+/// The figures are for a soak to change: see `scripts/soak churn`.
+#[test]
+fn memory_stays_flat_under_a_long_reader_and_a_stopped_process() {
+    const STEPS: u64 = 50;
+    let (rows, updates) = (number("AEROSTORE_CHURN_ROWS", 2_000), number("AEROSTORE_CHURN_UPDATES", 60_000));
+    let max_bytes = number("AEROSTORE_CHURN_BYTES", 48 << 20);
+    let place = Place::with_timeout("bounded-flat", 300.max(updates / 10_000));
+    let (db, table) = open(&place, max_bytes);
+    db.set_config("max_snapshot_age", &number("AEROSTORE_CHURN_AGE", 700).to_string()).unwrap();
+    (0..rows).step_by(1000).for_each(|first| insert(&db, &table, first..rows.min(first + 1000)).unwrap());
+    let mut child = child(&place, "stands");
+    let pid = i32::try_from(child.id()).unwrap();
+    // SAFETY: the child was started by this test and has not been waited for, so the pid is its own.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGSTOP) }, 0);
+    let stop = AtomicBool::new(false);
+    let (warm, most, revoked) = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| read_for_long(&db, &table, rows, &stop));
+        let (mut warm, mut most) = (0, 0);
+        let begun = std::time::Instant::now();
+        for step in 0..STEPS {
+            update_each(&db, &table, rows, step * updates / STEPS, updates / STEPS);
+            let status = db.status().unwrap();
+            most = most.max(status.used_bytes);
+            if step < STEPS / 5 {
+                warm = most;
+            }
+            let done = (step + 1) * updates / STEPS;
+            let rate = done * 1000 / u64::try_from(begun.elapsed().as_millis()).unwrap().max(1);
+            println!(
+                "churn: {done} of {updates} updates, {rate} a second, {} MiB in use of {}, {} snapshots revoked",
+                status.used_bytes >> 20,
+                max_bytes >> 20,
+                status.vacuum.snapshots_revoked
+            );
+        }
+        stop.store(true, Ordering::Relaxed);
+        (warm, most, reader.join().unwrap())
+    });
+    println!(
+        "churn: {rows} rows, {updates} updates, {revoked} snapshots of the reader revoked: {warm} bytes in use at first, {most} at most"
+    );
+    assert!(most <= warm + (2 << 20), "{warm} bytes after the warm-up, {most} at most");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let versions = verified(&db).versions;
+    assert!(versions <= 2 * rows + 400, "{versions} versions of {rows} rows");
+    db.close().unwrap();
+}
+
 const ROLE: &str = "AEROSTORE_BOUNDED_CHILD";
 
 /// A process that deletes what it inserts and then stands there.
@@ -338,6 +445,16 @@ fn child_process() {
     let parts: Vec<&str> = role.split('|').collect();
     let place = Place::existing(parts[1].into(), parts[2].into());
     let (db, table) = open(&place, 64 << 20);
+    if parts[0] == "stands" {
+        // In the middle of a transaction that has read, and owns rows.
+        let mut txn = db.begin(TxnOptions::default()).unwrap();
+        txn.count(&table).unwrap();
+        (0..10).for_each(|key| {
+            txn.set(&table, Value::Str(&id(key)), &[(3, Value::I32(-1))]).unwrap();
+        });
+        println!("ready:");
+        std::thread::sleep(Duration::from_hours(10));
+    }
     insert(&db, &table, 0..10_000).unwrap();
     if parts[0] == "forgets" {
         (0..10_000).for_each(|number| delete(&db, &table, number..number + 1).unwrap());

@@ -46,7 +46,7 @@ impl ConfigKey {
 }
 
 /// Every setting.
-pub const CONFIG_KEYS: [ConfigKey; 5] = [
+pub const CONFIG_KEYS: [ConfigKey; 6] = [
     ConfigKey { name: "synchronous_commit", kind: Kind::OnOff { default: true } },
     ConfigKey { name: "wal_writer_delay_ms", kind: Kind::Number { default: 10, min: 1, max: 10_000 } },
     ConfigKey { name: "retry_limit", kind: Kind::Number { default: 100, min: 0, max: 1_000_000 } },
@@ -55,6 +55,7 @@ pub const CONFIG_KEYS: [ConfigKey; 5] = [
         name: "idle_in_transaction_timeout",
         kind: Kind::Number { default: 0, min: 0, max: 86_400_000 },
     },
+    ConfigKey { name: "max_snapshot_age", kind: Kind::Number { default: 60_000, min: 0, max: 86_400_000 } },
 ];
 
 const SYNCHRONOUS_COMMIT: usize = 0;
@@ -64,6 +65,8 @@ const RETRY_LIMIT: usize = 2;
 const LOCK_TIMEOUT: usize = 3;
 /// Milliseconds a transaction may stand between two calls; 0 for any time.
 const IDLE_TIMEOUT: usize = 4;
+/// Milliseconds that a snapshot may hold garbage back; 0 for any time.
+const MAX_SNAPSHOT_AGE: usize = 5;
 
 /// The settings of a process.
 pub(super) struct Config {
@@ -107,6 +110,10 @@ impl Config {
 
     pub(super) fn idle_timeout_ms(&self) -> u64 {
         self.value(IDLE_TIMEOUT)
+    }
+
+    pub(super) fn max_snapshot_age_ns(&self) -> Option<u64> {
+        Some(self.value(MAX_SNAPSHOT_AGE) * 1_000_000).filter(|age| *age != 0)
     }
 
     fn index(name: &str) -> Result<usize, Error> {

@@ -175,6 +175,10 @@ impl Inner {
         }
         if let Some(worker) = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take() {
             worker.stop();
+            // What it has put back meanwhile.
+            for session in self.pool.drain() {
+                outcome = outcome.and(session.close().map_err(Error::from));
+            }
         }
         match self.store.registry().has_peers() {
             Ok(true) => {}

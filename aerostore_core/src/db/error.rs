@@ -39,6 +39,8 @@ pub enum ErrorKind {
     ReadOnly,
     /// The transaction or database is closed.
     Closed,
+    /// The transaction's snapshot was too old: run it again.
+    Revoked,
     /// A handle from before `fork`.
     Forked,
     /// In use by others.
@@ -64,6 +66,7 @@ impl ErrorKind {
             Self::Corrupt => "CORRUPT",
             Self::ReadOnly => "READ_ONLY",
             Self::Closed => "CLOSED",
+            Self::Revoked => "REVOKED",
             Self::Forked => "FORKED",
             Self::Busy => "BUSY",
             Self::Config => "CONFIG",
@@ -198,6 +201,7 @@ fn txn_kind(error: &TxnError) -> ErrorKind {
         TxnError::Serialization { .. } | TxnError::ForcedAbort | TxnError::Deadlock { .. } => {
             ErrorKind::Serialization
         }
+        TxnError::SnapshotRevoked => ErrorKind::Revoked,
         TxnError::Duplicate { .. } | TxnError::TableExists { .. } => ErrorKind::Duplicate,
         TxnError::ReadOnly | TxnError::LogReadOnly => ErrorKind::ReadOnly,
         TxnError::LogFault { errno } if *errno == libc::ENOSPC => ErrorKind::Space,

@@ -11,7 +11,7 @@ use crate::epoch::{BEAT_INTERVAL_NS, ProcessId, SILENCE_NS};
 use crate::sync::{AtomicBool, Ordering};
 use crate::sys::OsFileSystem;
 use crate::sys::{monotonic_ns, wait, wake};
-use crate::txn::{GiveBack, Session, Store, StoreCommits, Vacuum, reap_dead_processes};
+use crate::txn::{GiveBack, Session, SnapshotWatch, Store, StoreCommits, Vacuum, reap_dead_processes};
 use crate::wal::{LogOptions, LogWriter, WalError};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +27,14 @@ const VACUUM_PAUSE_NS: u64 = 200_000_000;
 const TEND_INTERVAL_NS: u64 = 250_000_000;
 /// Slabs of rows that the vacuum looks at before the thread does other work: about a millisecond.
 const VACUUM_SLABS: usize = 16;
+/// The same while a write waits for it.
+const VACUUM_SLABS_PRESSED: usize = 256;
+/// The vacuum pauses for so many times as long as it has worked, so that it takes a small share of a processor.
+const VACUUM_REST: u64 = 10;
+/// How often a process looks for snapshots that hold garbage back, at least; more often if their limit is short.
+const WATCH_INTERVAL_NS: u64 = 1_000_000_000;
+/// Looks during the time that a snapshot may hold garbage back.
+const WATCHES_PER_AGE: u64 = 8;
 /// A log writer whose process gives no sign of life for this long is replaced; doubled by each process that has done so, for
 /// machines on which everything takes long.
 const STALL_NS: u64 = SILENCE_NS;
@@ -67,6 +75,10 @@ struct Work {
     give_back: GiveBack,
     pool: Arc<SessionPool>,
     tended_ns: u64,
+    /// How long it has worked at the running walk.
+    vacuum_ns: u64,
+    watch: SnapshotWatch,
+    last_watch_ns: u64,
     /// Held while the vacuum works, and by whoever wants nothing to change.
     gate: Arc<Mutex<()>>,
 }
@@ -106,6 +118,9 @@ impl Worker {
             give_back: GiveBack::default(),
             pool: Arc::clone(&inner.pool),
             tended_ns: monotonic_ns(),
+            vacuum_ns: 0,
+            watch: SnapshotWatch::default(),
+            last_watch_ns: 0,
             gate: Arc::clone(&inner.vacuum_gate),
         };
         let beat = Beat {
@@ -200,6 +215,7 @@ impl Work {
                 let _ = self.session.tidy();
             }
             if self.writes_log {
+                self.watch_snapshots();
                 self.vacuum();
                 self.give_back();
             }
@@ -215,11 +231,27 @@ impl Work {
         }
     }
 
+    /// Revokes snapshots that have held garbage back for too long.
+    fn watch_snapshots(&mut self) {
+        let now = monotonic_ns();
+        let age = self.config.max_snapshot_age_ns();
+        let pause = age.map_or(WATCH_INTERVAL_NS, |age| WATCH_INTERVAL_NS.min(age / WATCHES_PER_AGE));
+        // From the last look, so that a shorter limit counts at once.
+        if now < self.last_watch_ns + pause {
+            return;
+        }
+        self.last_watch_ns = now;
+        // Damage is reported to whoever works with the damaged part.
+        let _ = self.watch.look(&self.store, now, age);
+    }
+
     /// A slice of the vacuum's work, if this process has the role and there is any.
     fn vacuum(&mut self) {
         let (store, now) = (Arc::clone(&self.store), monotonic_ns());
         let garbage = store.garbage();
-        if garbage.open_requests().is_none() && self.vacuum.is_none() || now < self.next_vacuum_ns {
+        let is_pressed = garbage.is_pressed();
+        let is_wanted = garbage.open_requests().is_some() || self.vacuum.is_some();
+        if !is_wanted || (now < self.next_vacuum_ns && !is_pressed) {
             return;
         }
         if !self.has_vacuum_role(now) {
@@ -229,12 +261,17 @@ impl Work {
         let _quiet = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         if self.vacuum.is_none() {
             self.vacuum = Vacuum::begin(&self.session).ok().flatten();
+            self.vacuum_ns = 0;
         }
         let Some(vacuum) = &mut self.vacuum else { return };
         // After an error the next walk tries again; damage is reported to whoever works with the damaged part.
-        if vacuum.go_on(&mut self.session, VACUUM_SLABS).unwrap_or(true) {
+        let slabs = if is_pressed { VACUUM_SLABS_PRESSED } else { VACUUM_SLABS };
+        let is_over = vacuum.go_on(&mut self.session, slabs).unwrap_or(true);
+        let end = monotonic_ns();
+        self.vacuum_ns += end - now;
+        if is_over {
             self.vacuum = None;
-            self.next_vacuum_ns = monotonic_ns() + VACUUM_PAUSE_NS;
+            self.next_vacuum_ns = end + VACUUM_PAUSE_NS.max(VACUUM_REST * self.vacuum_ns);
         }
     }
 

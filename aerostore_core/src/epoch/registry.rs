@@ -6,7 +6,10 @@
 //!             the next incarnation, by its owner or by the reaper that holds the reap lock of its dead process.
 //!             G3: a published snapshot is never larger than what the clock showed after it became visible, so a
 //!             horizon computed as the minimum of (clock, then all snapshots) is never above a live snapshot.
-//!             What is published when the snapshot is taken is the snapshot itself, not a bound of it.
+//!             What is published when the snapshot is taken is the snapshot itself, not a bound of it. G5: a snapshot is
+//!             revoked by one CAS, before anything that it alone needs is pruned. Its session looks at its own slot after
+//!             it has looked for a version, and before it relies on what it found: whoever has seen a trace of the pruning
+//!             sees the CAS, which happened before.
 //! Ordering    publish: Release store, `SeqCst` fence, then read the clock; once more if it shows something else. Horizon: read
 //!             the clock, `SeqCst` fence, then the slots. One of the two fences comes first: either the horizon sees the
 //!             snapshot or the snapshot is at least the clock that bounds the horizon.
@@ -25,6 +28,8 @@ const SLOT_COUNT: u32 = 4096;
 
 /// Value of `Slot::snapshot` while the session has none.
 pub const NO_SNAPSHOT: u64 = u64::MAX;
+/// Stands in the place of a snapshot that was revoked, until its session ends it.
+const REVOKED: u64 = u64::MAX - 1;
 
 /// How often a process that writes gives a sign of life.
 pub const BEAT_INTERVAL_NS: u64 = 20_000_000;
@@ -196,11 +201,12 @@ impl Slot {
         publish_now(&self.next_snapshot, clock)
     }
 
-    /// The snapshot that was taken last takes the place of the one before.
-    pub fn adopt_next_snapshot(&self) {
-        self.snapshot.store(self.next_snapshot.load(Ordering::Relaxed), Ordering::Release);
+    /// The snapshot `next`, which was taken last, takes the place of the one before, `old`. False if either was revoked.
+    #[must_use]
+    pub fn adopt_next_snapshot(&self, old: u64, next: u64) -> bool {
+        let adopted = self.snapshot.compare_exchange(old, next, Ordering::AcqRel, Ordering::Acquire).is_ok();
         // Release: who does not find it here finds it there, see `snapshots`.
-        self.next_snapshot.store(NO_SNAPSHOT, Ordering::Release);
+        self.next_snapshot.swap(NO_SNAPSHOT, Ordering::AcqRel) == next && adopted
     }
 
     /// Gives the snapshot back that was taken last.
@@ -215,11 +221,31 @@ impl Slot {
 
     /// The published snapshot, or `NO_SNAPSHOT`.
     pub fn snapshot(&self) -> u64 {
-        self.snapshot.load(Ordering::Acquire)
+        match self.snapshot.load(Ordering::Acquire) {
+            REVOKED => NO_SNAPSHOT,
+            snapshot => snapshot,
+        }
+    }
+
+    /// Is the snapshot that the session took still its own (G5)?
+    #[inline]
+    pub fn still_has(&self, snapshot: u64) -> bool {
+        // Acquire is not needed: what was read before came with an Acquire, and the CAS before it (G5).
+        self.snapshot.load(Ordering::Acquire) == snapshot
+    }
+
+    /// Revokes a snapshot that was found here, whoever's it is (G5); true for the one who did.
+    pub fn revoke(&self, snapshot: u64) -> bool {
+        let revoke = |word: &AtomicU64| {
+            word.compare_exchange(snapshot, REVOKED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        };
+        // Both words: the session may be moving it from one to the other.
+        let next = revoke(&self.next_snapshot);
+        revoke(&self.snapshot) || next
     }
 
     /// Both snapshots that may be published.
-    pub(super) fn snapshots(&self) -> [u64; 2] {
+    pub fn snapshots(&self) -> [u64; 2] {
         // In this order: the next one is given up here only after it stands there.
         let next = self.next_snapshot.load(Ordering::Acquire);
         [next, self.snapshot()]

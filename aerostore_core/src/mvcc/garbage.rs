@@ -19,10 +19,15 @@ pub struct GarbageControl {
     passes: AtomicU64,
     rows_removed: AtomicU64,
     versions_pruned: AtomicU64,
-    _reserved: u64,
+    snapshots_revoked: AtomicU64,
+    /// Bytes of versions that snapshots held back when a walk last looked.
+    held_bytes: AtomicU64,
+    /// 1 while a write waits for a walk, for want of room.
+    pressed: AtomicU64,
+    _reserved: [u64; 6],
 }
 
-const _: () = assert!(size_of::<GarbageControl>() == 64);
+const _: () = assert!(size_of::<GarbageControl>() == 128);
 
 // SAFETY: repr(C), atomics and padding only; all-zero is a vacuum that nobody runs or wants.
 unsafe impl Shared for GarbageControl {}
@@ -36,6 +41,10 @@ pub struct VacuumStats {
     pub rows_removed: u64,
     /// Superseded versions it has taken out; the end of a chain that was cut off counts once.
     pub versions_pruned: u64,
+    /// Snapshots that were revoked.
+    pub snapshots_revoked: u64,
+    /// Bytes of versions that only old snapshots see, as of the last walk.
+    pub held_bytes: u64,
     /// Whether there may be garbage that no session remembers.
     pub is_wanted: bool,
 }
@@ -87,6 +96,37 @@ impl GarbageControl {
         self.versions_pruned.fetch_add(versions_pruned, Ordering::Relaxed);
     }
 
+    /// Asks for a walk at once: a write finds no room.
+    pub fn press(&self) {
+        self.want();
+        self.pressed.store(1, Ordering::Release);
+    }
+
+    /// Does a write wait for a walk?
+    pub fn is_pressed(&self) -> bool {
+        self.pressed.load(Ordering::Acquire) != 0
+    }
+
+    /// A walk that began after the press, and all that followed from it, is over.
+    pub fn relieve(&self) {
+        self.pressed.store(0, Ordering::Release);
+    }
+
+    /// Counts a snapshot that was revoked.
+    pub fn count_revoked(&self) {
+        self.snapshots_revoked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Bytes of versions that snapshots held back when a walk last looked.
+    pub fn held_bytes(&self) -> u64 {
+        self.held_bytes.load(Ordering::Relaxed)
+    }
+
+    /// What a walk has found to be held back.
+    pub fn set_held_bytes(&self, bytes: u64) {
+        self.held_bytes.store(bytes, Ordering::Relaxed);
+    }
+
     /// A walk that began after `requests` is over; with nothing left, they are done.
     pub fn count_pass(&self, requests: u64, is_all_done: bool) {
         self.passes.fetch_add(1, Ordering::Relaxed);
@@ -101,6 +141,8 @@ impl GarbageControl {
             passes: self.passes.load(Ordering::Relaxed),
             rows_removed: self.rows_removed.load(Ordering::Relaxed),
             versions_pruned: self.versions_pruned.load(Ordering::Relaxed),
+            snapshots_revoked: self.snapshots_revoked.load(Ordering::Relaxed),
+            held_bytes: self.held_bytes(),
             is_wanted: self.open_requests().is_some(),
         }
     }

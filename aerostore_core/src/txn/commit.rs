@@ -48,8 +48,9 @@ impl Transaction {
 
     /// ACTIVE to COMMITTED.
     fn decide(&mut self, block: BlockRef, staged: Option<StagedRedo>) -> Result<u64, TxnError> {
+        let has_snapshot = self.check_snapshot();
         let session = running(&mut self.session)?;
-        let assigned = assign(session, block);
+        let assigned = has_snapshot.and_then(|()| assign(session, block));
         let commit_ts = match (assigned, staged) {
             (Ok(commit_ts), Some(staged)) => {
                 // R4: complete and checksummed before the commit point.
@@ -67,7 +68,7 @@ impl Transaction {
         let Session { store, participant, buffers, hot, .. } = session;
         if self.options.isolation == Isolation::Serializable {
             // Without a snapshot it has read nothing but what it owns.
-            let (reads, snapshot) = (&buffers.reads, self.snapshot.unwrap_or(commit_ts));
+            let (reads, snapshot) = (&buffers.reads, self.snapshot);
             let limit = Limit::Commit(commit_ts);
             if let Err(error) = validate(participant, store, reads, snapshot, limit, block.offset) {
                 if self.adaptive {

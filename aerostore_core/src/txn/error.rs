@@ -22,6 +22,9 @@ pub enum TxnError {
     },
     /// Somebody else ended this transaction because it did not make progress.
     ForcedAbort,
+    /// The snapshot was older than the setting `max_snapshot_age` allows, or held back too much when memory ran short, and what
+    /// it sees may be gone.
+    SnapshotRevoked,
     /// `insert` of a key that is there.
     Duplicate {
         /// Name of the table.
@@ -89,6 +92,14 @@ pub enum TxnError {
 }
 
 impl TxnError {
+    /// Was there no room in the mapping?
+    pub fn is_out_of_space(&self) -> bool {
+        match self {
+            Self::Shm(error) | Self::Epoch(EpochError::Shm(error)) => error.is_out_of_space(),
+            _ => false,
+        }
+    }
+
     /// Was it a conflict over rows, which locking them first would have avoided?
     pub fn is_row_conflict(&self) -> bool {
         matches!(self, Self::Serialization { .. } | Self::Deadlock { .. } | Self::LockTimeout { .. })
@@ -98,7 +109,11 @@ impl TxnError {
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
-            Self::Serialization { .. } | Self::ForcedAbort | Self::Deadlock { .. } | Self::LockTimeout { .. }
+            Self::Serialization { .. }
+                | Self::ForcedAbort
+                | Self::SnapshotRevoked
+                | Self::Deadlock { .. }
+                | Self::LockTimeout { .. }
         )
     }
 }
@@ -110,6 +125,9 @@ impl fmt::Display for TxnError {
                 write!(f, "could not serialize access to {table}: {reason}")
             }
             Self::ForcedAbort => f.write_str("the transaction was aborted because it made no progress"),
+            Self::SnapshotRevoked => f.write_str(
+                "the transaction's snapshot was revoked: it was too old, or held back too much when memory ran short",
+            ),
             Self::Duplicate { table, key } => write!(f, "{table} already has a row with key \"{key}\""),
             Self::TableExists { table } => write!(f, "table {table} exists with another definition"),
             Self::KeyChanged { table } => {

@@ -161,6 +161,8 @@ pub(super) struct Pruned {
     pub(super) taken_out: u64,
     /// Versions that somebody may still see.
     pub(super) needed: u32,
+    /// Bytes of these.
+    pub(super) needed_bytes: u64,
 }
 
 /// Takes out what lies below `version` and nobody needs (P1). Does nothing if the version has not committed, or is garbage.
@@ -195,6 +197,7 @@ pub(super) fn prune_between(
             || matches!(older.begin(guard), BeginWord::Stamped(begin) if begin != NEVER && !live.need(begin, end));
         if !is_garbage {
             pruned.needed += 1;
+            pruned.needed_bytes += arena.block_capacity(older.offset)?;
             newer = older;
             continue;
         }

@@ -44,6 +44,8 @@ pub struct Session {
     pub(super) hot: HotRows,
     /// Fences passed and remote frees seen when nothing was left to be tidied.
     tidied_at: (u64, u64),
+    /// Until when a write that finds no room does not wait for the vacuum.
+    pub(super) no_room_until_ns: u64,
 }
 
 /// What a transaction keeps in this process; its memory serves the session's next one.
@@ -159,6 +161,7 @@ impl Session {
             buffers: Buffers::default(),
             tidied_at: (0, 0),
             hot: HotRows::default(),
+            no_room_until_ns: 0,
         })
     }
 

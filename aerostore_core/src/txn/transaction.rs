@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::epoch::Guard;
+use crate::epoch::{Guard, Participant};
 use crate::index::{Found, key};
 use crate::mvcc::{Resolved, RowHeader, TxnRecord, VersionRef, visible_at};
 use crate::row::{RowView, Value};
@@ -107,6 +107,15 @@ impl Transaction {
         Ok(snapshot)
     }
 
+    /// Is what it sees still there? Asked after every look for a version, before what was found is used (G5).
+    #[inline]
+    pub(super) fn check_snapshot(&self) -> Result<(), TxnError> {
+        match self.snapshot {
+            Some(snapshot) => still_has(&self.session()?.participant, snapshot),
+            None => Ok(()),
+        }
+    }
+
     /// Has this transaction written?
     pub fn has_writes(&self) -> bool {
         self.record.is_some()
@@ -185,6 +194,7 @@ impl Transaction {
         let Session { store, participant, buffers, hot: session_hot, .. } = session;
         let guard = participant.pin();
         let Some(Found { row: offset, .. }) = find_row(&guard, table, key, hash)? else {
+            still_has(participant, snapshot)?;
             if remembers {
                 buffers.reads.missing.push(MissingRead::new(table, key, hash));
             }
@@ -198,6 +208,7 @@ impl Transaction {
         }
         let row: &RowHeader = guard.resolve(offset)?;
         let seen = visible_at(&guard, store.clock(), row, snapshot, own, store.stall)?;
+        still_has(participant, snapshot)?;
         let result = match &seen {
             Some((version, _)) if !version.is_tombstone() => Some(f(table.view(version.payload())?)),
             _ => None,
@@ -266,6 +277,7 @@ impl Transaction {
         let Some(old) = self.snapshot else {
             return self.read_ts().map(drop);
         };
+        self.check_snapshot()?;
         let session = self.session()?;
         if self.options.isolation == Isolation::Snapshot && self.has_read {
             // First updater wins: reads are not remembered here, so whether they still hold cannot be known.
@@ -282,7 +294,7 @@ impl Transaction {
             &session.participant,
             &session.store,
             &session.buffers.reads,
-            old,
+            Some(old),
             super::validate::Limit::Snapshot(new),
             own,
         );
@@ -294,7 +306,9 @@ impl Transaction {
             }
             return Err(error);
         }
-        slot.adopt_next_snapshot();
+        if !slot.adopt_next_snapshot(old, new) {
+            return Err(TxnError::SnapshotRevoked);
+        }
         self.snapshot = Some(new);
         Ok(())
     }
@@ -302,6 +316,12 @@ impl Transaction {
     pub(super) fn record_of<'g>(guard: &Guard<'g>, record: BlockRef) -> Result<&'g TxnRecord, ShmError> {
         guard.resolve(record.offset)
     }
+}
+
+/// Is the snapshot still this session's (G5)?
+#[inline]
+pub(super) fn still_has(participant: &Participant, snapshot: u64) -> Result<(), TxnError> {
+    if participant.slot().still_has(snapshot) { Ok(()) } else { Err(TxnError::SnapshotRevoked) }
 }
 
 /// The session of a transaction that has not ended. A function of the field, so that the others can be used beside it.
@@ -412,7 +432,8 @@ impl Scan<'_> {
                 }
             }
         }
-        Ok(())
+        // Rows that were removed after a revocation have been passed over.
+        still_has(participant, self.snapshot)
     }
 
     fn visit(
@@ -422,7 +443,9 @@ impl Scan<'_> {
         f: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, TxnError> {
         let store: &Arc<Store> = &self.session.store;
-        match visible_at(guard, store.clock(), row, self.snapshot, self.own, store.stall)? {
+        let seen = visible_at(guard, store.clock(), row, self.snapshot, self.own, store.stall)?;
+        still_has(&self.session.participant, self.snapshot)?;
+        match seen {
             Some((version, _)) if !version.is_tombstone() => Ok(f(self.table.view(version.payload())?)),
             _ => Ok(ControlFlow::Continue(())),
         }

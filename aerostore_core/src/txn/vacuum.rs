@@ -14,13 +14,18 @@ use crate::shm::{Reserve, SlabRef, tagged_slabs};
 use crate::txn::link::Linker;
 use crate::txn::prune::prune_between;
 use crate::txn::remove::{Removal, finish_removal, remove_row};
+use crate::txn::revoke::revoke_for_room;
 use crate::txn::{Session, Store, TxnError};
+use std::sync::Arc;
 
 /// One walk over the rows of all tables.
 pub struct Vacuum {
     slabs: Vec<SlabRef>,
     requests: u64,
     is_all_done: bool,
+    held_bytes: u64,
+    /// Whether a write waited for it when it began.
+    is_pressed: bool,
 }
 
 /// What a slice of a walk has done.
@@ -28,6 +33,8 @@ pub struct Vacuum {
 struct Slice {
     rows_removed: u64,
     versions_pruned: u64,
+    /// Bytes of versions that only old snapshots see.
+    held_bytes: u64,
     /// Whether garbage has to stay for the sake of somebody's snapshot or transaction.
     leaves_some: bool,
 }
@@ -40,6 +47,7 @@ impl Vacuum {
     pub fn begin(session: &Session) -> Result<Option<Self>, TxnError> {
         let store = session.store();
         let Some(requests) = store.garbage().open_requests() else { return Ok(None) };
+        let is_pressed = store.garbage().is_pressed();
         let guard = session.participant().pin();
         let mut slabs = Vec::new();
         for (_, root) in store.catalog().tables(&guard)? {
@@ -47,7 +55,7 @@ impl Vacuum {
                 slabs.extend(tagged_slabs(store.arena(), &root.rows)?);
             }
         }
-        Ok(Some(Self { slabs, requests, is_all_done: true }))
+        Ok(Some(Self { slabs, requests, is_all_done: true, held_bytes: 0, is_pressed }))
     }
 
     /// Goes on with up to `slabs` slabs of rows; true when the walk is over.
@@ -59,12 +67,23 @@ impl Vacuum {
             let Some(slab) = self.slabs.pop() else { break };
             let slice = session.vacuum_slab(slab)?;
             self.is_all_done &= !slice.leaves_some;
+            self.held_bytes += slice.held_bytes;
             session.store.garbage().count(slice.rows_removed, slice.versions_pruned);
         }
         if !self.slabs.is_empty() {
             return Ok(false);
         }
-        session.store.garbage().count_pass(self.requests, self.is_all_done);
+        let store = Arc::clone(&session.store);
+        store.garbage().set_held_bytes(self.held_bytes);
+        store.garbage().count_pass(self.requests, self.is_all_done);
+        if self.is_pressed {
+            let Session { participant, heap, limbo, .. } = session;
+            limbo.collect_now(participant, heap)?;
+            heap.trim();
+        }
+        if !revoke_for_room(&store)? && self.is_pressed {
+            store.garbage().relieve();
+        }
         Ok(true)
     }
 }
@@ -111,7 +130,11 @@ impl Slice {
                     self.rows_removed += 1;
                     return Ok(());
                 }
-                Removal::NotNow | Removal::No => self.leaves_some = true,
+                Removal::NotNow | Removal::No => {
+                    let arena = guard.arena();
+                    self.held_bytes += arena.block_capacity(row)? + arena.block_capacity(head)?;
+                    self.leaves_some = true;
+                }
             }
         }
         // The newest that has committed.
@@ -126,6 +149,7 @@ impl Slice {
         }
         let pruned = prune_between(guard, linker, guard.arena().block_ref(at.offset)?, live)?;
         self.versions_pruned += pruned.taken_out;
+        self.held_bytes += pruned.needed_bytes;
         self.leaves_some |= pruned.needed > 0;
         Ok(())
     }

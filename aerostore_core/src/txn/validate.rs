@@ -12,6 +12,7 @@ use crate::shm::tagged_slabs;
 use crate::sync::Ordering;
 use crate::sys::coarse_ns;
 use crate::txn::read_set::{MissingRead, ReadSet, RowRead, ScanRead};
+use crate::txn::transaction::still_has;
 use crate::txn::{Store, TxnError};
 
 /// Rows checked between two signs of life.
@@ -26,21 +27,24 @@ pub(super) enum Limit {
     Snapshot(u64),
 }
 
-/// Checks everything read at `snapshot` as of `limit`; `own` is the transaction's record.
+/// Checks everything read at `snapshot` as of `limit`; `own` is the transaction's record. Who has no snapshot has read nothing.
 ///
 /// # Errors
-/// `Serialization`, when something has changed in between.
+/// `Serialization`, when something has changed in between; `SnapshotRevoked`.
 pub(super) fn validate(
     participant: &Participant,
     store: &Store,
     reads: &ReadSet,
-    snapshot: u64,
+    snapshot: Option<u64>,
     limit: Limit,
     own: u64,
 ) -> Result<(), TxnError> {
+    let Some(snapshot) = snapshot else { return Ok(()) };
     let check = Check { store, snapshot, limit, own };
     if !(reads.rows.is_empty() && reads.missing.is_empty()) {
         let guard = participant.pin();
+        // G5: from here on the guard keeps the rows that the snapshot kept until now.
+        still_has(participant, snapshot)?;
         for batch in reads.rows.chunks(PROGRESS_BATCH) {
             check.touch(&guard)?;
             for read in batch {
@@ -54,7 +58,7 @@ pub(super) fn validate(
     for read in &reads.scans {
         check.scan(participant, read)?;
     }
-    Ok(())
+    still_has(participant, snapshot)
 }
 
 #[cfg(test)]
@@ -63,8 +67,7 @@ impl crate::txn::Transaction {
     pub(crate) fn check_reads_at(&self, commit_ts: u64) -> Result<(), TxnError> {
         let session = self.session()?;
         let (own, limit) = (self.own_record(), Limit::Commit(commit_ts));
-        let snapshot = self.snapshot.unwrap_or(commit_ts);
-        validate(&session.participant, &session.store, &session.buffers.reads, snapshot, limit, own)
+        validate(&session.participant, &session.store, &session.buffers.reads, self.snapshot, limit, own)
     }
 }
 

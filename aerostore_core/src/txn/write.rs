@@ -18,7 +18,7 @@ use crate::txn::read_set::MissingRead;
 use crate::txn::redo;
 use crate::txn::settle::release;
 use crate::txn::store::Store;
-use crate::txn::transaction::{hash_key, row_has_key, running};
+use crate::txn::transaction::{hash_key, row_has_key, running, still_has};
 use crate::txn::version_link::{VersionLink, owned_head};
 use crate::txn::{Session, TableRef, Transaction, TxnError};
 use std::mem::size_of;
@@ -202,6 +202,9 @@ impl Transaction {
         if let Some(session) = self.session.as_deref_mut() {
             session.participant.leave();
         }
+        if outcome.as_ref().is_err_and(TxnError::is_out_of_space) {
+            outcome = self.write_with_room(target, build);
+        }
         if outcome.as_ref().is_err_and(|error| !error.is_retryable()) {
             self.remember_refused(table, key)?;
         }
@@ -216,6 +219,21 @@ impl Transaction {
         let seen = self.get(table, key, |_| ());
         (self.patience, self.adaptive) = usual;
         seen.map(drop)
+    }
+
+    /// Tries once more after there was no room.
+    #[cold]
+    fn write_with_room(&mut self, target: Target<'_>, build: &mut Build<'_>) -> Result<Upserted, TxnError> {
+        let session = running(&mut self.session)?;
+        session.make_room()?;
+        session.participant.enter();
+        let outcome = self.write_found(target, build);
+        let session = running(&mut self.session)?;
+        session.participant.leave();
+        if outcome.as_ref().is_err_and(TxnError::is_out_of_space) {
+            session.note_no_room();
+        }
+        outcome
     }
 
     #[inline]
@@ -299,6 +317,7 @@ impl Transaction {
         build: &mut Build<'_>,
     ) -> Result<Attempt, TxnError> {
         let Target { table, key, hash, .. } = target;
+        self.check_snapshot()?; // G5
         if build(None, image)? != Change::Put {
             if self.snapshot.is_none() {
                 return Ok(Attempt::Extend);
@@ -455,6 +474,9 @@ impl Transaction {
         let current = if mine { Some(head) } else { base.as_ref().map(|(version, _)| *version) };
         let current = current.filter(|version| !version.is_tombstone());
         let before = current.map(|version| table.view(version.payload())).transpose()?;
+        if let Some(snapshot) = snapshot {
+            still_has(participant, snapshot)?; // G5
+        }
         let change = build(before, image)?;
         let flags = match change {
             Change::Keep | Change::Delete if before.is_none() => {

@@ -1,0 +1,53 @@
+//! A write that finds no room: its session gives back what garbage it can, has the vacuum look for the rest, and tries once more.
+
+#![forbid(unsafe_code)]
+
+use crate::sys::monotonic_ns;
+use crate::txn::{Session, TxnError};
+use std::time::Duration;
+
+/// How long a write waits for the vacuum.
+const WAIT_NS: u64 = 5_000_000_000;
+/// The same while no process runs the vacuum.
+const WAIT_FOR_HOLDER_NS: u64 = 500_000_000;
+/// How long a session that has waited in vain does not wait again: a mapping full of rows is full.
+const PAUSE_NS: u64 = 1_000_000_000;
+const POLL: Duration = Duration::from_millis(1);
+
+impl Session {
+    /// Makes what room it can, between operations.
+    #[cold]
+    pub(super) fn make_room(&mut self) -> Result<(), TxnError> {
+        self.prune(0)?;
+        self.collect_all()?;
+        let begun_ns = monotonic_ns();
+        if begun_ns < self.no_room_until_ns {
+            return Ok(()); // what the session itself had may be enough
+        }
+        let garbage = self.store.garbage();
+        garbage.press();
+        while garbage.is_pressed() {
+            let limit_ns = if garbage.holder() == 0 { WAIT_FOR_HOLDER_NS } else { WAIT_NS };
+            if monotonic_ns() - begun_ns > limit_ns {
+                break;
+            }
+            std::thread::sleep(POLL);
+        }
+        self.collect_all()
+    }
+
+    /// Frees what nobody can reach, and gives slabs back that are empty then.
+    fn collect_all(&mut self) -> Result<(), TxnError> {
+        // The transaction's reservation would hold back what was retired since, by this session and by others.
+        self.participant.rest();
+        self.limbo.collect_now(&self.participant, &mut self.heap)?;
+        self.heap.trim();
+        Ok(())
+    }
+
+    /// The write has found no room again.
+    #[cold]
+    pub(super) fn note_no_room(&mut self) {
+        self.no_room_until_ns = monotonic_ns() + PAUSE_NS;
+    }
+}
