@@ -34,6 +34,8 @@ const CALL_NS: u64 = 500_000;
 const OVERTIME_NS: u64 = 4_000_000;
 /// How long one may wait for a row whose holders are not back at once, before the row is handed over to it.
 const BARGED_NS: u64 = 2_000_000;
+/// How long one may wait for its turn before the row is handed over to it without an answer: others have been quicker.
+const OVERDUE_NS: u64 = 100_000_000;
 /// A waiter that has shown no sign of life for so long is not handed a row without an answer.
 const SILENCE_NS: u64 = 50_000_000;
 /// Waiters called at a time that are looked at for an answer.
@@ -372,9 +374,12 @@ impl Queue<'_, '_> {
 
     /// The turn is over: calls, and hands over when that takes too long.
     fn go_on(&self, mut overtime: Overtime) -> Result<Option<Phase>, TxnError> {
-        if overtime.grant_to_ready(self.guard, self.from, self.row)?
-            || self.now_ns - overtime.since_ns > OVERTIME_NS && self.grant_to_living()?
-        {
+        if overtime.grant_to_ready(self.guard, self.from, self.row)? {
+            return Ok(None);
+        }
+        let is_late = self.now_ns - overtime.since_ns > OVERTIME_NS
+            || self.now_ns.saturating_sub(self.waiters[0].since_ns) > OVERDUE_NS;
+        if is_late && self.grant_to_living()? {
             return Ok(None);
         }
         if self.now_ns < overtime.call_ns {
