@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
@@ -46,6 +47,15 @@ pub trait LogFile: Send + fmt::Debug {
     /// # Errors
     /// The operating system's error.
     fn set_len(&mut self, length: u64) -> io::Result<()>;
+
+    /// Where at or after `offset` something may have been written, as ranges from low to high; the rest of the file reads as zero.
+    /// Whoever cannot tell says that all of it may.
+    ///
+    /// # Errors
+    /// The operating system's error.
+    fn data_ranges(&self, offset: u64) -> io::Result<Vec<Range<u64>>> {
+        Ok(std::iter::once(offset..self.len()?.max(offset)).collect())
+    }
 
     /// The file's length in bytes.
     ///
@@ -137,6 +147,15 @@ impl OsFileSystem {
     }
 }
 
+impl OsFile {
+    fn seek(&self, offset: u64, whence: libc::c_int) -> io::Result<u64> {
+        let from = i64::try_from(offset).map_err(|_| io::Error::from(ErrorKind::InvalidInput))?;
+        // SAFETY: the call takes no pointer; the descriptor is ours, and nobody uses its position.
+        let found = unsafe { libc::lseek64(self.file.as_raw_fd(), from, whence) };
+        if found < 0 { Err(io::Error::last_os_error()) } else { Ok(found.cast_unsigned()) }
+    }
+}
+
 impl FileSystem for OsFileSystem {
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
         let file = OpenOptions::new()
@@ -223,6 +242,30 @@ impl LogFile for OsFile {
         self.file.set_len(length)
     }
 
+    fn data_ranges(&self, offset: u64) -> io::Result<Vec<Range<u64>>> {
+        let mut ranges = Vec::new();
+        let mut at = offset;
+        loop {
+            match self.seek(at, libc::SEEK_DATA) {
+                Ok(start) => {
+                    let end = self.seek(start, libc::SEEK_HOLE)?;
+                    ranges.push(start..end);
+                    at = end;
+                }
+                Err(error) => {
+                    return match error.raw_os_error() {
+                        Some(libc::ENXIO) => Ok(ranges),
+                        // Not every file system can tell.
+                        Some(libc::EINVAL | libc::EOPNOTSUPP) => {
+                            Ok(std::iter::once(offset..self.len()?.max(offset)).collect())
+                        }
+                        _ => Err(error),
+                    };
+                }
+            }
+        }
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
@@ -261,6 +304,27 @@ mod tests {
         OsFileSystem.rename(&path, &dir.join("b")).unwrap();
         assert_eq!(OsFileSystem.list(&dir).unwrap(), ["b"]);
         OsFileSystem.remove(&dir.join("b")).unwrap();
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn what_was_only_reserved_is_no_data() {
+        let dir = scratch("data");
+        let mut file = OsFileSystem.create_new(&dir.join("a")).unwrap();
+        file.preallocate(1 << 20).unwrap();
+        // Told apart where the file system can: never is something passed over that was written.
+        let whole = file.data_ranges(8).unwrap().first().is_some_and(|range| range.end == 1 << 20);
+        assert!(whole || file.data_ranges(8).unwrap().is_empty());
+        file.write_at(700_000, b"abc").unwrap();
+        for synced in [false, true] {
+            if synced {
+                file.sync_data().unwrap();
+            }
+            let ranges = file.data_ranges(8).unwrap();
+            assert!(ranges.iter().any(|range| range.contains(&700_000) && range.contains(&700_002)));
+            assert!(whole || ranges.iter().all(|range| range.start > 600_000 && range.end < 800_000));
+            assert_eq!(file.data_ranges(700_001).unwrap()[0].start, 700_001);
+        }
         std::fs::remove_dir_all(dir).unwrap();
     }
 

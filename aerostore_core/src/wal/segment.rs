@@ -219,32 +219,38 @@ pub(super) struct Tail {
 
 impl Tail {
     /// Looks through `file` from `offset`, which is a multiple of 8, for traces of batches. `place` is where reading
-    /// stopped.
+    /// stopped. What was reserved and never written reads as zero, and is passed over.
     pub(super) fn search(file: &dyn LogFile, seed: u32, offset: u64, place: u64) -> std::io::Result<Self> {
         const BLOCK: usize = 1 << 20;
         let mut tail = Self::default();
-        let left = usize::try_from(file.len()?.saturating_sub(offset)).unwrap_or(BLOCK).min(BLOCK);
-        // Never shorter than the file's rest unless that exceeds a block; the overlap keeps a header in one piece.
-        let mut block = vec![0; left + BATCH_HEADER_BYTES];
-        let mut at = offset;
-        loop {
-            let count = file.read_at(at, &mut block)?;
-            let bytes = &block[..count];
-            if let Some(last) = bytes.iter().rposition(|&byte| byte != 0) {
-                tail.used_bytes = at + last as u64 + 1 - offset;
-                for candidate in (0..count.min(BLOCK)).step_by(8) {
-                    if bytes[candidate..].starts_with(&BATCH_MAGIC)
-                        && let Some(batch) = BatchHeader::decode(&bytes[candidate..], seed)
-                    {
-                        tail.batch_found = true;
-                        tail.was_durable |= batch.synced_bytes > place;
-                    }
-                }
+        let mut block = Vec::new();
+        // Asked for before anything is read: what the kernel reads ahead would count as written.
+        for range in file.data_ranges(offset)? {
+            // A header begins with its magic, so none begins before the data does; places are multiples of 8.
+            let mut at = range.start - range.start % 8;
+            while at < range.end {
+                let length = usize::try_from(range.end - at).unwrap_or(BLOCK).min(BLOCK);
+                // The overlap keeps a header in one piece.
+                block.resize(length + BATCH_HEADER_BYTES, 0);
+                let count = file.read_at(at, &mut block)?;
+                tail.look(&block[..count], length, at - offset, seed, place);
+                at += length as u64;
             }
-            if count <= BLOCK {
-                return Ok(tail);
+        }
+        Ok(tail)
+    }
+
+    /// Looks through the `bytes` at `at` behind the place where the search began; headers begin in the first `length`.
+    fn look(&mut self, bytes: &[u8], length: usize, at: u64, seed: u32, place: u64) {
+        let Some(last) = bytes.iter().rposition(|&byte| byte != 0) else { return };
+        self.used_bytes = self.used_bytes.max(at + last as u64 + 1);
+        for candidate in (0..bytes.len().min(length)).step_by(8) {
+            if bytes[candidate..].starts_with(&BATCH_MAGIC)
+                && let Some(batch) = BatchHeader::decode(&bytes[candidate..], seed)
+            {
+                self.batch_found = true;
+                self.was_durable |= batch.synced_bytes > place;
             }
-            at += BLOCK as u64;
         }
     }
 }
@@ -294,6 +300,66 @@ pub(super) fn create(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::OsFileSystem;
+    use std::sync::Mutex;
+
+    /// Counts what is read of a file.
+    #[derive(Debug)]
+    struct Counting {
+        file: Box<dyn LogFile>,
+        bytes: Mutex<u64>,
+    }
+
+    impl LogFile for Counting {
+        fn write_at(&mut self, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+            self.file.write_at(offset, bytes)
+        }
+
+        fn read_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<usize> {
+            let count = self.file.read_at(offset, into)?;
+            *self.bytes.lock().unwrap() += count as u64;
+            Ok(count)
+        }
+
+        fn sync_data(&mut self) -> std::io::Result<()> {
+            self.file.sync_data()
+        }
+
+        fn preallocate(&mut self, length: u64) -> std::io::Result<()> {
+            self.file.preallocate(length)
+        }
+
+        fn set_len(&mut self, length: u64) -> std::io::Result<()> {
+            self.file.set_len(length)
+        }
+
+        fn data_ranges(&self, offset: u64) -> std::io::Result<Vec<std::ops::Range<u64>>> {
+            self.file.data_ranges(offset)
+        }
+
+        fn len(&self) -> std::io::Result<u64> {
+            self.file.len()
+        }
+    }
+
+    #[test]
+    fn what_was_never_written_of_a_segment_is_not_read() {
+        let dir = std::env::temp_dir().join(format!("aerostore-segment-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        OsFileSystem.create_dir(&dir).unwrap();
+        let mut file = OsFileSystem.create_new(&dir.join("a")).unwrap();
+        file.preallocate(64 << 20).unwrap();
+        file.write_at(FIRST_BATCH, &[1; 10_000]).unwrap();
+        file.write_at(40 << 20, &[2; 100]).unwrap();
+        file.sync_data().unwrap();
+        let tells_holes = file.data_ranges(50 << 20).unwrap().is_empty();
+        let file = Counting { file, bytes: Mutex::new(0) };
+        let tail = Tail::search(&file, 7, FIRST_BATCH, FIRST_BATCH).unwrap();
+        assert_eq!(tail.used_bytes, (40 << 20) + 100 - FIRST_BATCH);
+        let bytes = *file.bytes.lock().unwrap();
+        assert!(bytes < 4 << 20 || !tells_holes, "{bytes} bytes were read");
+        std::fs::remove_dir_all(dir).unwrap();
+    }
 
     #[test]
     fn names_round_trip_and_others_are_ignored() {

@@ -77,7 +77,7 @@ struct Window {
 }
 
 /// Bytes read at once, where the file is longer.
-const WINDOW_BYTES: u64 = 1 << 20;
+const WINDOW_BYTES: u64 = 256 << 10;
 
 impl Window {
     /// The file's bytes at `offset`, fewer than `count` only at its end.

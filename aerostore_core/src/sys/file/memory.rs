@@ -282,6 +282,18 @@ impl LogFile for MemoryFile {
         Ok(())
     }
 
+    /// As a file system does that knows which sectors were written.
+    fn data_ranges(&self, offset: u64) -> io::Result<Vec<std::ops::Range<u64>>> {
+        let contents = self.contents();
+        let mut ranges = Vec::new();
+        for (sector, start) in contents.live.chunks(512).zip((0_u64..).step_by(512)) {
+            if start + 512 > offset && sector.iter().any(|&byte| byte != 0) {
+                ranges.push(start.max(offset)..start + 512);
+            }
+        }
+        Ok(ranges)
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.contents().live.len() as u64)
     }
