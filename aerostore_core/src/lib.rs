@@ -100,7 +100,6 @@
 
 #[cfg(not(loom))]
 pub mod db;
-#[cfg(not(loom))]
 pub mod epoch;
 pub mod index;
 pub mod mvcc;

@@ -9,10 +9,11 @@
 //!         an operation holds back what was live then, and nothing that was born later; so does an idle transaction.
 //! Source  `2GE-IBR`: Wen et al., "Interval-Based Memory Reclamation", `PPoPP` 2018.
 
-use crate::epoch::{EpochError, Registry, Slot, SlotId};
+use crate::epoch::reservation::Reservation;
+use crate::epoch::{EpochError, Registry, SlotId};
 use crate::shm::{Arena, BlockRef, BlockState, BlockWord, Heap, OwnerId, RelPtr, Shared, ShmError, SlabRef};
 use crate::sync::{AtomicU64, Ordering, fence};
-use std::cell::Cell;
+use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -30,21 +31,21 @@ pub struct Participant {
     arena: Arena,
     registry: Arc<Registry>,
     owner: OwnerId,
-    slot: NonNull<Slot>,
-    epoch: NonNull<AtomicU64>,
-    pins: Cell<u32>,
-    /// The published reservation; meaningless unless `published`.
-    low: Cell<u64>,
-    high: Cell<u64>,
-    published: Cell<bool>,
-    /// The reservation stays between operations.
-    stays: Cell<bool>,
-    /// `SeqCst` fences that this session has passed (I1).
-    fences: Cell<u64>,
+    reservation: Reservation,
 }
 
-// SAFETY: the pointers lead into the shared mapping, whose words are atomics; `arena` keeps it mapped in every thread.
+// SAFETY: the reservation's pointers lead into the shared mapping, whose words are atomics; `arena` keeps it mapped in every thread.
 unsafe impl Send for Participant {}
+
+/// What a session may touch is a part of it.
+impl Deref for Participant {
+    type Target = Reservation;
+
+    #[inline]
+    fn deref(&self) -> &Reservation {
+        &self.reservation
+    }
+}
 
 impl Participant {
     /// Claims a slot.
@@ -55,19 +56,9 @@ impl Participant {
         let owner = registry.claim_slot()?;
         let slot = NonNull::from(registry.slot(SlotId(owner.slot))?);
         let epoch = NonNull::from(registry.epoch()?);
-        Ok(Self {
-            arena,
-            registry,
-            owner,
-            slot,
-            epoch,
-            pins: Cell::new(0),
-            low: Cell::new(0),
-            high: Cell::new(0),
-            published: Cell::new(false),
-            stays: Cell::new(false),
-            fences: Cell::new(0),
-        })
+        // SAFETY: both lie in the arena, which `Self` keeps mapped as long as the reservation; slots never move.
+        let reservation = unsafe { Reservation::new(slot, epoch) };
+        Ok(Self { arena, registry, owner, reservation })
     }
 
     /// Slot and incarnation.
@@ -85,25 +76,6 @@ impl Participant {
         &self.registry
     }
 
-    /// This session's slot.
-    #[inline]
-    pub fn slot(&self) -> &Slot {
-        // SAFETY: `new` resolved the slot within the arena that `self` keeps mapped; slots never move.
-        unsafe { self.slot.as_ref() }
-    }
-
-    #[inline]
-    fn epoch_word(&self) -> &AtomicU64 {
-        // SAFETY: as for `slot`.
-        unsafe { self.epoch.as_ref() }
-    }
-
-    /// The current epoch: the birth epoch of a block allocated now.
-    #[inline]
-    pub fn epoch(&self) -> u64 {
-        self.epoch_word().load(Ordering::Acquire)
-    }
-
     /// Begins an operation: until the guard is dropped, what it loads stays allocated. Guards nest.
     #[inline]
     pub fn pin(&self) -> Guard<'_> {
@@ -111,93 +83,10 @@ impl Participant {
         Guard { participant: self }
     }
 
-    /// Begins an operation that several guards will be part of, and that ends with [`Participant::leave`].
-    #[inline]
-    pub fn enter(&self) {
-        let pins = self.pins.get();
-        self.pins.set(pins + 1);
-        if pins > 0 {
-            return;
-        }
-        let epoch = self.epoch();
-        if self.published.get() && self.high.get() == epoch {
-            // Everybody sees the reservation already. What only its older part held is given up.
-            if self.low.get() != epoch {
-                self.publish(epoch);
-            }
-            return;
-        }
-        self.publish(epoch);
-        // I2: the reservation is visible before the operation's first load; pairs with the fence in `intervals`.
-        fence(Ordering::SeqCst);
-        self.note_fence();
-    }
-
-    #[inline]
-    fn note_fence(&self) {
-        self.fences.set(self.fences.get().wrapping_add(1));
-    }
-
     fn intervals(&self, into: &mut Vec<(u64, u64)>) -> Result<(), ShmError> {
         self.registry.intervals(into)?;
         self.note_fence();
         Ok(())
-    }
-
-    fn publish(&self, epoch: u64) {
-        self.low.set(epoch);
-        self.high.set(epoch);
-        self.published.set(true);
-        self.slot().publish_interval(epoch, epoch);
-    }
-
-    fn withdraw(&self) {
-        self.published.set(false);
-        self.slot().clear_interval();
-    }
-
-    /// Ends what [`Participant::enter`] began.
-    #[inline]
-    pub fn leave(&self) {
-        let pins = self.pins.get().saturating_sub(1);
-        self.pins.set(pins);
-        if pins == 0 && !self.stays.get() {
-            self.withdraw();
-        }
-    }
-
-    /// Ends every operation; no guard may be left.
-    pub fn leave_all(&self) {
-        self.slot().drop_next_snapshot(); // its taker may not have come to it
-        self.pins.set(0);
-        self.rest();
-    }
-
-    /// Begins a transaction: lets the reservation stay from one operation to the next, for as long as the epoch is the same.
-    /// It holds back what was live when it was last published, as a process stopped in an operation does.
-    #[inline]
-    pub fn begin(&self) {
-        self.stays.set(true);
-    }
-
-    /// Takes a snapshot at what `clock` shows now; one fence for it and for the reservation of the operation that follows.
-    #[inline]
-    pub fn take_snapshot(&self, clock: &AtomicU64) -> u64 {
-        if self.pins.get() == 0 {
-            self.publish(self.epoch());
-        }
-        // I2: the snapshot's fence comes after the reservation and before every operation.
-        let snapshot = self.slot().take_snapshot(clock);
-        self.note_fence();
-        snapshot
-    }
-
-    /// Ends a transaction.
-    #[inline]
-    pub fn end(&self) {
-        self.slot().clear_snapshot();
-        self.stays.set(false);
-        self.rest();
     }
 
     /// A number that every transaction of the session changes.
@@ -223,14 +112,6 @@ impl Participant {
         self.intervals(&mut intervals)?;
         Ok(intervals.iter().all(|(low, _)| *low > epoch))
     }
-
-    /// Gives up a reservation that stays; the next operation publishes another. Before a wait, between operations.
-    #[inline]
-    pub fn rest(&self) {
-        if self.pins.get() == 0 && self.published.get() {
-            self.withdraw();
-        }
-    }
 }
 
 /// A running operation; see [`Participant::pin`].
@@ -242,13 +123,7 @@ impl<'a> Guard<'a> {
     /// Loads a word that holds the address of a block, so that the block stays allocated while the guard lives.
     #[inline]
     pub fn protect(&self, word: &AtomicU64) -> u64 {
-        loop {
-            // Acquire: pairs with the Release CAS that linked the block.
-            let value = word.load(Ordering::Acquire);
-            if self.is_current() {
-                return value;
-            }
-        }
+        self.participant.protect(word)
     }
 
     /// The state word of a block that was found by walking its slab, not by a pointer. A block that is LIVE in it stays
@@ -260,7 +135,7 @@ impl<'a> Guard<'a> {
     pub fn block_word(&self, offset: u64) -> Result<BlockWord, ShmError> {
         loop {
             let word = self.participant.arena.block_word(offset)?;
-            if self.is_current() {
+            if self.participant.is_current() {
                 return Ok(word);
             }
         }
@@ -297,20 +172,6 @@ impl<'a> Guard<'a> {
             .filter(move |(_, word)| is_live(*word))
             .map(|(offset, _)| offset)
             .filter(move |offset| self.block_word(*offset).is_ok_and(is_live))
-    }
-
-    /// Is the reservation's upper end the current epoch, as it was before the last load? If not, it is now.
-    #[inline]
-    fn is_current(&self) -> bool {
-        let epoch = self.participant.epoch();
-        if epoch == self.participant.high.get() {
-            return true;
-        }
-        self.participant.high.set(epoch);
-        self.participant.slot().raise_interval(epoch);
-        fence(Ordering::SeqCst);
-        self.participant.note_fence();
-        false
     }
 
     /// The object at an offset that came out of [`Guard::protect`].
@@ -378,19 +239,19 @@ struct Waiting {
 
 impl Waiting {
     #[inline]
-    fn push(&mut self, participant: &Participant, block: BlockRef, birth: u64) {
-        self.date(participant);
+    fn push(&mut self, reservation: &Reservation, block: BlockRef, birth: u64) {
+        self.date(reservation);
         self.blocks.push(Retired { block, birth, epoch: UNKNOWN_EPOCH });
     }
 
     #[inline]
-    fn date(&mut self, participant: &Participant) {
-        let fences = participant.fences.get();
+    fn date(&mut self, reservation: &Reservation) {
+        let fences = reservation.fences.get();
         if self.fences == fences {
             return;
         }
         self.fences = fences;
-        let epoch = participant.epoch();
+        let epoch = reservation.epoch();
         for retired in &mut self.blocks[self.dated..] {
             retired.epoch = epoch;
         }
@@ -402,10 +263,21 @@ impl Waiting {
         &mut self,
         participant: &Participant,
         intervals: &mut Vec<(u64, u64)>,
-        mut f: impl FnMut(BlockRef),
+        f: impl FnMut(BlockRef),
     ) -> Result<(), ShmError> {
         participant.intervals(intervals)?;
-        self.date(participant);
+        self.release_outside(participant, intervals, f);
+        Ok(())
+    }
+
+    /// The same, of the operations with these intervals; a fence of the session came before they were read.
+    fn release_outside(
+        &mut self,
+        reservation: &Reservation,
+        intervals: &[(u64, u64)],
+        mut f: impl FnMut(BlockRef),
+    ) {
+        self.date(reservation);
         self.blocks.retain(|retired| {
             let held = retired.is_held(intervals);
             if !held {
@@ -414,7 +286,6 @@ impl Waiting {
             held
         });
         self.dated = self.blocks.len();
-        Ok(())
     }
 }
 
@@ -558,5 +429,8 @@ impl Limbo {
     }
 }
 
+#[cfg(all(test, loom))]
+mod loom_tests;
 #[cfg(test)]
+#[cfg(not(loom))] // needs an arena
 mod tests;

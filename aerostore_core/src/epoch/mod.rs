@@ -8,6 +8,7 @@ mod error;
 mod horizon;
 mod interval;
 mod registry;
+mod reservation;
 
 pub use error::EpochError;
 pub use horizon::LiveSnapshots;
@@ -16,3 +17,4 @@ pub use registry::{
     BEAT_INTERVAL_NS, NO_SNAPSHOT, ProcessEntry, ProcessId, Registry, RegistryHeader, SILENCE_NS, Slot,
     SlotId, SlotState,
 };
+pub use reservation::Reservation;

@@ -54,6 +54,7 @@ pub struct RegistryHeader {
     _pad1: [u64; 7],
 }
 
+#[cfg(not(loom))]
 const _: () = assert!(size_of::<RegistryHeader>() == 128 && offset_of!(RegistryHeader, slot_high) == 64);
 
 // SAFETY: repr(C), atomics and padding only; all-zero is a valid state.
@@ -74,6 +75,7 @@ pub struct ProcessEntry {
     _pad1: [u64; 5],
 }
 
+#[cfg(not(loom))]
 const _: () = assert!(size_of::<ProcessEntry>() == 64);
 
 // SAFETY: repr(C), atomics and padding only; all-zero is a valid state.
@@ -165,13 +167,41 @@ pub struct Slot {
     _pad: [u64; 16],
 }
 
+#[cfg(not(loom))]
 const _: () = assert!(size_of::<Slot>() == 256 && offset_of!(Slot, snapshot) == 96);
 
 // SAFETY: repr(C), atomics and padding only; an all-zero slot is FREE and is initialised when claimed.
 unsafe impl Shared for Slot {}
 
 impl Slot {
-    /// Publishes the intervals of a running operation; `Participant` is the only caller.
+    /// A slot on the heap, for tests that drive reclamation without an arena.
+    #[cfg(all(test, loom))]
+    pub(super) fn idle() -> Self {
+        let word = || AtomicU64::new(0);
+        let slot = Self {
+            word: word(),
+            record: word(),
+            ring: word(),
+            intents: word(),
+            intent_count: word(),
+            link_word: word(),
+            link_block: word(),
+            link_shape: word(),
+            removed_row: word(),
+            removed_version: word(),
+            removed_generations: word(),
+            retired_count: word(),
+            snapshot: word(),
+            interval_low: word(),
+            interval_high: word(),
+            next_snapshot: word(),
+            _pad: [0; 16],
+        };
+        slot.reset();
+        slot
+    }
+
+    /// Publishes the intervals of a running operation; `Reservation` is the only caller.
     pub(super) fn publish_interval(&self, low: u64, high: u64) {
         // Release: when it replaces a lower one, every read of the operations before comes first, as in `clear_interval`.
         self.interval_low.store(low, Ordering::Release);
@@ -181,6 +211,14 @@ impl Slot {
     /// Raises the upper end of the interval.
     pub(super) fn raise_interval(&self, high: u64) {
         self.interval_high.store(high, Ordering::Release);
+    }
+
+    /// The interval of the running operation, if there is one.
+    pub(super) fn interval(&self) -> Option<(u64, u64)> {
+        let low = self.interval_low.load(Ordering::Acquire);
+        // A reservation being raised or just published may show its old upper end; the fence in `Reservation` makes its owner
+        // read again after that, so `max` with the lower end is enough.
+        (low != u64::MAX).then(|| (low, self.interval_high.load(Ordering::Acquire).max(low)))
     }
 
     /// The operation is over.
@@ -630,13 +668,6 @@ impl Registry {
     pub(super) fn intervals(&self, into: &mut Vec<(u64, u64)>) -> Result<(), ShmError> {
         into.clear();
         fence(Ordering::SeqCst);
-        self.for_each_slot(|_, slot| {
-            let low = slot.interval_low.load(Ordering::Acquire);
-            if low != u64::MAX {
-                // A reservation being raised or just published may show its old upper end; the fence in `Participant`
-                // makes its owner read again after that, so `max` with the lower end is enough.
-                into.push((low, slot.interval_high.load(Ordering::Acquire).max(low)));
-            }
-        })
+        self.for_each_slot(|_, slot| into.extend(slot.interval()))
     }
 }

@@ -29,6 +29,124 @@ const _: () = assert!(size_of::<BlockHeader>() == 16 && offset_of!(BlockHeader, 
 // SAFETY: repr(C), atomics only; any bits are valid.
 unsafe impl Shared for BlockHeader {}
 
+/// The moves of the word (B1 to B3); `generation` is the use they are about. See their namesakes of [`Arena`].
+impl BlockHeader {
+    #[inline]
+    fn publish(&self, generation: u32) -> bool {
+        self.change(generation, |word| match word.state() {
+            BlockState::Reserved => Move::To(word.with(BlockState::Live, 0)),
+            BlockState::Live => Move::Done(true),
+            BlockState::Free | BlockState::Retired => Move::Done(false),
+        })
+    }
+
+    #[inline]
+    fn retire(&self, generation: u32, retirer: u16) -> bool {
+        self.change(generation, |word| match word.state() {
+            BlockState::Live => Move::To(word.with(BlockState::Retired, retirer)),
+            BlockState::Free | BlockState::Reserved | BlockState::Retired => Move::Done(false),
+        })
+    }
+
+    #[inline]
+    fn mark_free(&self, generation: u32) -> bool {
+        self.change(generation, |word| match word.state() {
+            BlockState::Reserved | BlockState::Retired => Move::To(BlockWord::free(word.generation())),
+            BlockState::Free | BlockState::Live => Move::Done(false),
+        })
+    }
+
+    #[inline]
+    fn mark_reserved_free(&self, generation: u32) -> bool {
+        self.change(generation, |word| match word.state() {
+            BlockState::Reserved => Move::To(BlockWord::free(word.generation())),
+            BlockState::Free | BlockState::Live | BlockState::Retired => Move::Done(false),
+        })
+    }
+
+    #[inline]
+    fn replace_retirer(&self, generation: u32, from: u16, to: u16) -> bool {
+        self.change(generation, |word| {
+            if word.state() == BlockState::Retired && word.retirer() == from {
+                Move::To(word.with(BlockState::Retired, to))
+            } else {
+                Move::Done(false)
+            }
+        })
+    }
+
+    #[inline]
+    fn publish_own(&self, generation: u32) {
+        // Relaxed: the caller wrote it.
+        let word = BlockWord(self.word.load(Ordering::Relaxed));
+        if word.state() == BlockState::Reserved && word.generation() == generation {
+            // Release: who sees LIVE sees the payload. B2: nobody else moves it.
+            self.word.store(word.with(BlockState::Live, 0).bits(), Ordering::Release);
+        }
+    }
+
+    #[inline]
+    fn mark_own_free(&self, generation: u32) -> bool {
+        // Acquire: pairs with the Release of whoever moved the state.
+        let word = BlockWord(self.word.load(Ordering::Acquire));
+        if word.generation() != generation
+            || !matches!(word.state(), BlockState::Reserved | BlockState::Retired)
+        {
+            return false;
+        }
+        // Release: the payload's last use comes before. B2, B3: nobody else moves it.
+        self.word.store(BlockWord::free(word.generation()).bits(), Ordering::Release);
+        true
+    }
+
+    /// The word as it is.
+    #[inline]
+    pub(super) fn load(&self) -> BlockWord {
+        // Acquire: pairs with the Release of whoever moved the state; what it wrote before is seen.
+        BlockWord(self.word.load(Ordering::Acquire))
+    }
+
+    /// Hands a free block out, in the caller's own slab (B1); its new generation, or `None` when it is in use.
+    #[inline]
+    pub(super) fn reserve(&self, kind: BlockKind, birth: u64) -> Option<u32> {
+        // It pairs with the CAS that freed the block; its last user is done with the payload.
+        let word = self.load();
+        if word.state() != BlockState::Free {
+            return None;
+        }
+        let taken = word.reserved(kind);
+        // Relaxed: ordered by the store below.
+        self.birth.store(birth, Ordering::Relaxed);
+        // Release: who reads the state, reads this birth. H1
+        self.word.store(taken.bits(), Ordering::Release);
+        Some(taken.generation())
+    }
+
+    /// Applies `step` to the word as long as the block's use lasts.
+    #[inline]
+    fn change(&self, generation: u32, step: impl Fn(BlockWord) -> Move) -> bool {
+        // Acquire: as in `block_word`.
+        let mut word = BlockWord(self.word.load(Ordering::Acquire));
+        loop {
+            if word.generation() != generation {
+                return false;
+            }
+            let next = match step(word) {
+                Move::To(next) => next,
+                Move::Done(answer) => return answer,
+            };
+            // SeqCst on success: Release publishes the payload; the total order is what `Heap::free` needs when it looks
+            // at the slab's hint afterwards. B2.
+            match self.word.compare_exchange(word.0, next.0, Ordering::SeqCst, Ordering::Acquire) {
+                Ok(_) => {
+                    return true;
+                }
+                Err(found) => word = BlockWord(found),
+            }
+        }
+    }
+}
+
 /// Whether a block is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -77,11 +195,6 @@ impl BlockKind {
 pub struct BlockWord(u64);
 
 impl BlockWord {
-    #[inline]
-    pub(super) const fn from_bits(bits: u64) -> Self {
-        Self(bits)
-    }
-
     #[inline]
     pub(super) const fn bits(self) -> u64 {
         self.0
@@ -182,14 +295,19 @@ impl Arena {
         self.resolve(RelPtr::new(offset.wrapping_sub(BLOCK_HEADER_BYTES)))
     }
 
+    /// The header of a block that was remembered for long: its memory may have been given back (X5).
+    #[inline]
+    fn used_header(&self, block: BlockRef) -> Option<&BlockHeader> {
+        if self.is_in_use(block.offset) { self.block_header(block.offset).ok() } else { None }
+    }
+
     /// The state word of the block whose payload begins at `offset`.
     ///
     /// # Errors
     /// `BadOffset` when no block can begin there.
     #[inline]
     pub fn block_word(&self, offset: u64) -> Result<BlockWord, ShmError> {
-        // Acquire: pairs with the Release of whoever moved the state; what it wrote before is seen.
-        Ok(BlockWord(self.block_header(offset)?.word.load(Ordering::Acquire)))
+        Ok(self.block_header(offset)?.load())
     }
 
     /// Asks the processor to fetch the state word of the block whose payload begins at `offset`: it often lies in another line.
@@ -226,23 +344,15 @@ impl Arena {
     /// Makes a reserved block live. True when it is live now, whoever did it; false when its use has ended.
     #[inline]
     pub fn publish(&self, block: BlockRef) -> bool {
-        self.change(block, |word| match word.state() {
-            BlockState::Reserved => Move::To(word.with(BlockState::Live, 0)),
-            BlockState::Live => Move::Done(true),
-            BlockState::Free | BlockState::Retired => Move::Done(false),
-        })
+        self.used_header(block).is_some_and(|header| header.publish(block.generation))
     }
 
     /// Makes a reserved block live that nobody but the caller knows, which has reserved it. A block that is live already
     /// stays as it is.
     #[inline]
     pub fn publish_own(&self, block: BlockRef) {
-        let Ok(header) = self.block_header(block.offset) else { return };
-        // Relaxed: the caller wrote it.
-        let word = BlockWord(header.word.load(Ordering::Relaxed));
-        if word.state() == BlockState::Reserved && word.generation() == block.generation {
-            // Release: who sees LIVE sees the payload. B2: nobody else moves it.
-            header.word.store(word.with(BlockState::Live, 0).bits(), Ordering::Release);
+        if let Ok(header) = self.block_header(block.offset) {
+            header.publish_own(block.generation);
         }
     }
 
@@ -250,83 +360,29 @@ impl Arena {
     /// it is neither.
     #[inline]
     pub(super) fn mark_own_free(&self, block: BlockRef) -> bool {
-        let Ok(header) = self.block_header(block.offset) else { return false };
-        // Acquire: pairs with the Release of whoever moved the state.
-        let word = BlockWord(header.word.load(Ordering::Acquire));
-        if word.generation() != block.generation
-            || !matches!(word.state(), BlockState::Reserved | BlockState::Retired)
-        {
-            return false;
-        }
-        // Release: the payload's last use comes before. B2, B3: nobody else moves it.
-        header.word.store(BlockWord::free(word.generation()).bits(), Ordering::Release);
-        true
+        self.block_header(block.offset).is_ok_and(|header| header.mark_own_free(block.generation))
     }
 
     /// Makes a live block retired by `retirer`; exactly one caller gets true, and has to free it later.
     #[inline]
     pub fn retire(&self, block: BlockRef, retirer: u16) -> bool {
-        self.change(block, |word| match word.state() {
-            BlockState::Live => Move::To(word.with(BlockState::Retired, retirer)),
-            BlockState::Free | BlockState::Reserved | BlockState::Retired => Move::Done(false),
-        })
+        self.used_header(block).is_some_and(|header| header.retire(block.generation, retirer))
     }
 
     /// Makes a reserved or retired block free, without telling any free list; exactly one caller gets true.
     #[inline]
     pub(super) fn mark_free(&self, block: BlockRef) -> bool {
-        self.change(block, |word| match word.state() {
-            BlockState::Reserved | BlockState::Retired => Move::To(BlockWord::free(word.generation())),
-            BlockState::Free | BlockState::Live => Move::Done(false),
-        })
+        self.used_header(block).is_some_and(|header| header.mark_free(block.generation))
     }
 
     /// Makes a reserved block free for a dead session; false when it is no longer reserved.
     pub(super) fn mark_reserved_free(&self, block: BlockRef) -> bool {
-        self.change(block, |word| match word.state() {
-            BlockState::Reserved => Move::To(BlockWord::free(word.generation())),
-            BlockState::Free | BlockState::Live | BlockState::Retired => Move::Done(false),
-        })
+        self.used_header(block).is_some_and(|header| header.mark_reserved_free(block.generation))
     }
 
     /// Hands a block that `from` retired over to `to`; exactly one caller gets true.
     pub(super) fn replace_retirer(&self, block: BlockRef, from: u16, to: u16) -> bool {
-        self.change(block, |word| {
-            if word.state() == BlockState::Retired && word.retirer() == from {
-                Move::To(word.with(BlockState::Retired, to))
-            } else {
-                Move::Done(false)
-            }
-        })
-    }
-
-    /// Applies `step` to the word as long as the block's use lasts.
-    #[inline]
-    fn change(&self, block: BlockRef, step: impl Fn(BlockWord) -> Move) -> bool {
-        // X5: remembered for long, its memory may have been given back.
-        if !self.is_in_use(block.offset) {
-            return false;
-        }
-        let Ok(header) = self.block_header(block.offset) else { return false };
-        // Acquire: as in `block_word`.
-        let mut word = BlockWord(header.word.load(Ordering::Acquire));
-        loop {
-            if word.generation() != block.generation {
-                return false;
-            }
-            let next = match step(word) {
-                Move::To(next) => next,
-                Move::Done(answer) => return answer,
-            };
-            // SeqCst on success: Release publishes the payload; the total order is what `Heap::free` needs when it looks
-            // at the slab's hint afterwards. B2.
-            match header.word.compare_exchange(word.0, next.0, Ordering::SeqCst, Ordering::Acquire) {
-                Ok(_) => {
-                    return true;
-                }
-                Err(found) => word = BlockWord(found),
-            }
-        }
+        self.used_header(block).is_some_and(|header| header.replace_retirer(block.generation, from, to))
     }
 }
 
@@ -335,6 +391,8 @@ enum Move {
     Done(bool),
 }
 
+#[cfg(all(test, loom))]
+mod loom_tests;
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -347,7 +405,7 @@ mod tests {
         assert_eq!(word.kind(), BlockKind(200));
         assert_eq!(word.state(), BlockState::Retired);
         assert_eq!(word.with(BlockState::Live, 0).state(), BlockState::Live);
-        assert_eq!(BlockWord::from_bits(0), BlockWord::free(0));
-        assert_eq!(BlockWord::from_bits(77).state(), BlockState::Free);
+        assert_eq!(BlockWord(0), BlockWord::free(0));
+        assert_eq!(BlockWord(77).state(), BlockState::Free);
     }
 }

@@ -11,11 +11,11 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
-use super::block::{BLOCK_HEADER_BYTES, BlockWord};
+use super::block::BLOCK_HEADER_BYTES;
 use super::class::{CLASS_COUNT, block_bytes, class_for};
 use super::header::REMOTE_COUNT;
 use super::slab::{EXTENT_BYTES, NO_TAG, SlabHeader, SlabOwner, SlabUse, slab_of};
-use super::{Arena, BlockKind, BlockRef, BlockState, OwnerId, Reserve, ShmError};
+use super::{Arena, BlockKind, BlockRef, OwnerId, Reserve, ShmError};
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::{u64_of, usize_of};
 
@@ -113,15 +113,8 @@ impl Pool {
                 None => return None,
             };
             let header = arena.block_header(offset).ok()?;
-            // Acquire: pairs with the CAS that freed the block; its last user is done with the payload.
-            let word = BlockWord::from_bits(header.word.load(Ordering::Acquire));
-            if word.state() == BlockState::Free {
-                let taken = word.reserved(kind);
-                // Relaxed: ordered by the store below.
-                header.birth.store(birth, Ordering::Relaxed);
-                // Release: who reads the state, reads this birth. H1
-                header.word.store(taken.bits(), Ordering::Release);
-                return Some(BlockRef { offset, generation: taken.generation() });
+            if let Some(generation) = header.reserve(kind, birth) {
+                return Some(BlockRef { offset, generation });
             }
         }
     }

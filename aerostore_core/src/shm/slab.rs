@@ -182,6 +182,22 @@ const SLAB_HEADER_BYTES: u64 = 64;
 unsafe impl Shared for SlabHeader {}
 
 impl SlabHeader {
+    /// A header on the heap, for tests that claim slabs without an arena.
+    #[cfg(all(test, loom))]
+    pub(super) fn unused() -> Self {
+        Self {
+            word: AtomicU64::new(0),
+            next: AtomicU64::new(0),
+            tag: AtomicU32::new(NO_TAG),
+            generation: AtomicU32::new(0),
+            hint: AtomicU32::new(0),
+            listed: AtomicU32::new(0),
+            extent_memory: AtomicU32::new(0),
+            extent_is_tagged: AtomicU32::new(0),
+            pad: [0; 3],
+        }
+    }
+
     #[inline]
     pub(super) fn load(&self) -> SlabWord {
         // Acquire: pairs with the Release of `replace`; header and block states of the last owner are seen.

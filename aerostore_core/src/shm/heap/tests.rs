@@ -1,6 +1,8 @@
 use std::collections::HashSet;
 
 use super::*;
+use crate::shm::BlockState;
+use crate::shm::block::BlockWord;
 use crate::shm::class::block_bytes;
 use crate::shm::slab::SlabWord;
 use crate::shm::{
