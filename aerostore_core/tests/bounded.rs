@@ -502,3 +502,44 @@ fn another_process_takes_the_vacuum_over_from_a_stopped_one() {
     verified(&db);
     db.close().unwrap();
 }
+
+/// What changes all the time does not keep a transaction from committing that it does not concern.
+#[test]
+fn a_search_that_writes_commits_beside_rows_that_change_all_the_time() {
+    const ROWS: u64 = 20_000;
+    let place = Place::new("bounded-search");
+    let (db, table) = open(&place, 256 << 20);
+    (0..ROWS).step_by(1000).for_each(|first| insert(&db, &table, first..first + 1000).unwrap());
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let conflicts = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut round = 0_u64;
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                db.transaction(TxnOptions::default(), |txn| {
+                    let number = if round.is_multiple_of(2) { 0 } else { ROWS - 1 };
+                    txn.set(&table, Value::Str(&id(number)), &[(3, Value::I32(round.try_into().unwrap()))])
+                })
+                .unwrap();
+                round += 1;
+            }
+        });
+        let mut conflicts = 0;
+        for _ in 0..12 {
+            let mut txn = db.begin(TxnOptions::default()).unwrap();
+            let mut found = 0;
+            let predicate = std::sync::Arc::new(move |row: &aerostore_core::row::RowView<'_>| {
+                row.get(3).as_i64() == Some(-5)
+            });
+            txn.scan_for(&table, predicate, &mut |_| {
+                found += 1;
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+            txn.upsert(&table, &flight(&table, &id(ROWS / 2), 8)).unwrap();
+            conflicts += u32::from(txn.commit().is_err());
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        conflicts
+    });
+    assert_eq!(conflicts, 0, "conflicts of 12");
+}

@@ -125,8 +125,18 @@ fn several_take_out_the_same_versions_at_once() {
     }
 }
 
-/// What a transaction sees at its commit timestamp nobody has published.
-fn is_conflict(read: impl FnOnce(&mut Transaction, &TableRef)) -> bool {
+/// When others go on beside a transaction that commits, and take out what its check would meet.
+#[derive(Clone, Copy, Debug)]
+enum Beside {
+    /// After its timestamp is drawn, before that is known to others.
+    BeforeKnown,
+    /// After that, before its check.
+    BeforeCheck,
+}
+
+/// Does a transaction find that what it has `read` was changed? Row 0 and key 100 are `changed` before its timestamp, or not, and
+/// many times after it.
+fn is_conflict(beside: Beside, changed: bool, read: impl FnOnce(&mut Transaction, &TableRef)) -> bool {
     let (scene, mut writer, table) = scene("between-check", 0);
     let mut txn = Transaction::begin(scene.process(), TxnOptions::default());
     read(&mut txn, &table);
@@ -137,13 +147,19 @@ fn is_conflict(read: impl FnOnce(&mut Transaction, &TableRef)) -> bool {
             other.upsert(&table, &image(&table, 100, value)).unwrap();
         })
     };
-    writer = change(writer, 1);
-    let commit_ts = writer.store().clock().tick();
-    // Before the check others go on, and take out what it would meet.
-    writer = change(change(writer, 2), 3);
-    writer = run(writer, true, |other| assert!(other.delete(&table, Value::I64(100)).unwrap()));
-    writer.prune(0).unwrap();
-    match txn.check_reads_at(commit_ts) {
+    if changed {
+        writer = change(writer, 1);
+    }
+    let go_on = || {
+        let mut writer = change(change(change(writer, 2), 3), 4);
+        writer = run(writer, true, |other| assert!(other.delete(&table, Value::I64(100)).unwrap()));
+        writer.prune(0).unwrap();
+    };
+    let checked = match beside {
+        Beside::BeforeKnown => txn.check_reads(go_on, || ()),
+        Beside::BeforeCheck => txn.check_reads(|| (), go_on),
+    };
+    match checked {
         Ok(()) => false,
         Err(TxnError::Serialization { .. }) => true,
         Err(error) => panic!("{error}"),
@@ -151,12 +167,19 @@ fn is_conflict(read: impl FnOnce(&mut Transaction, &TableRef)) -> bool {
 }
 
 #[test]
-fn a_change_that_was_taken_out_before_the_check_of_a_commit_is_a_conflict_all_the_same() {
-    assert!(is_conflict(|txn, table| assert_eq!(value(txn, table, 0), Some(0))), "a row");
-    assert!(is_conflict(|txn, table| assert_eq!(value(txn, table, 100), None)), "a missing key");
-    assert!(is_conflict(|txn, table| assert_eq!(txn.count(table).unwrap(), ROWS.cast_unsigned())), "a scan");
-    assert!(
-        !is_conflict(|txn, table| assert_eq!(value(txn, table, 1), Some(0))),
-        "a row that nobody changed"
-    );
+fn the_check_of_a_commit_sees_what_counts_at_its_timestamp_whatever_is_taken_out() {
+    let row = |txn: &mut Transaction, table: &TableRef| assert_eq!(value(txn, table, 0), Some(0));
+    let missing = |txn: &mut Transaction, table: &TableRef| assert_eq!(value(txn, table, 100), None);
+    let scan = |txn: &mut Transaction, table: &TableRef| {
+        assert_eq!(txn.count(table).unwrap(), ROWS.cast_unsigned());
+    };
+    let other = |txn: &mut Transaction, table: &TableRef| assert_eq!(value(txn, table, 1), Some(0));
+    for beside in [Beside::BeforeKnown, Beside::BeforeCheck] {
+        for changed in [true, false] {
+            assert_eq!(is_conflict(beside, changed, row), changed, "{beside:?}: a row");
+            assert_eq!(is_conflict(beside, changed, missing), changed, "{beside:?}: a missing key");
+            assert_eq!(is_conflict(beside, changed, scan), changed, "{beside:?}: a scan");
+            assert!(!is_conflict(beside, changed, other), "{beside:?}: a row that nobody changed");
+        }
+    }
 }

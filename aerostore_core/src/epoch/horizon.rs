@@ -5,12 +5,13 @@
 //!         snapshots found lies in [begin, end). Why for good: a snapshot that was not found is published later, and is then
 //!         not below that clock (G3), so it sees the newer version or one above it. So a look may be as old as it likes; it
 //!         only finds less.
-//! Not     covered: what a transaction sees at its commit timestamp, while it checks its reads. It has published none, so it
-//!         is told by a flag in the chain that something was taken out (`mvcc::version`).
+//!         The same holds of the timestamp that a committer checks its reads at: if the clock that was loaded had come so far,
+//!         it was found (G6). While only its lower bound is known, all that counts above that is needed.
 
 #![forbid(unsafe_code)]
 
 use crate::epoch::Registry;
+use crate::epoch::registry::CheckWord;
 use crate::shm::ShmError;
 use crate::sync::{AtomicU64, Ordering, fence};
 
@@ -19,8 +20,10 @@ use crate::sync::{AtomicU64, Ordering, fence};
 pub struct LiveSnapshots {
     /// What the clock showed before the look.
     clock: u64,
-    /// In order.
+    /// In order; timestamps at which reads are checked among them.
     snapshots: Vec<u64>,
+    /// Somebody checks, or is about to check, reads at any timestamp above this one; or `u64::MAX`.
+    checked_above: u64,
 }
 
 impl LiveSnapshots {
@@ -29,12 +32,18 @@ impl LiveSnapshots {
     /// # Errors
     /// When the registry is damaged.
     pub fn look(&mut self, registry: &Registry, clock: &AtomicU64) -> Result<(), ShmError> {
-        let Self { clock: now, snapshots } = self;
+        let Self { clock: now, snapshots, checked_above } = self;
         snapshots.clear();
+        *checked_above = u64::MAX;
         *now = clock.load(Ordering::Acquire);
         fence(Ordering::SeqCst); // as in `Registry::horizon`
         registry.for_each_slot(|_, slot| {
             snapshots.extend(slot.snapshots().into_iter().filter(|snapshot| *snapshot < *now));
+            match slot.check() {
+                Some(CheckWord::At(timestamp)) => snapshots.extend((timestamp < *now).then_some(timestamp)),
+                Some(CheckWord::Above(timestamp)) => *checked_above = timestamp.min(*checked_above),
+                None => {}
+            }
         })?;
         snapshots.sort_unstable();
         snapshots.dedup();
@@ -48,7 +57,7 @@ impl LiveSnapshots {
 
     /// May anybody need a version that counts from `begin` on, below one that counts from `end` on?
     pub fn need(&self, begin: u64, end: u64) -> bool {
-        if end > self.clock {
+        if end > self.clock.min(self.checked_above) {
             return true;
         }
         let first = self.snapshots.partition_point(|snapshot| *snapshot < begin);
@@ -62,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_version_is_needed_while_a_snapshot_lies_in_its_time() {
-        let live = LiveSnapshots { clock: 100, snapshots: vec![10, 20] };
+        let live = LiveSnapshots { clock: 100, snapshots: vec![10, 20], checked_above: u64::MAX };
         assert_eq!(live.horizon(), 10);
         for (begin, end, needed) in [
             (1, 5, false),
@@ -77,6 +86,9 @@ mod tests {
         ] {
             assert_eq!(live.need(begin, end), needed, "[{begin}, {end})");
         }
-        assert!(LiveSnapshots { clock: 7, snapshots: vec![] }.horizon() == 7);
+        let live = LiveSnapshots { checked_above: 15, ..live };
+        assert!(live.need(11, 16) && live.need(20, 21) && live.need(21, 100), "checked at any above 15");
+        assert!(!live.need(11, 15) && !live.need(1, 10));
+        assert!(LiveSnapshots { clock: 7, ..LiveSnapshots::default() }.horizon() == 7);
     }
 }

@@ -10,6 +10,9 @@
 //!             revoked by one CAS, before anything that it alone needs is pruned. Its session looks at its own slot after
 //!             it has looked for a version, and before it relies on what it found: whoever has seen a trace of the pruning
 //!             sees the CAS, which happened before.
+//!             G6: before a committer's timestamp is drawn it publishes that it will check its reads at one above its
+//!             snapshot, and then at which. Whoever has loaded a clock at or above that timestamp sees what is published, for
+//!             the clock came there after it. Until the check is over the snapshot is published too.
 //! Ordering    publish: Release store, `SeqCst` fence, then read the clock; once more if it shows something else. Horizon: read
 //!             the clock, `SeqCst` fence, then the slots. One of the two fences comes first: either the horizon sees the
 //!             snapshot or the snapshot is at least the clock that bounds the horizon.
@@ -164,7 +167,9 @@ pub struct Slot {
     interval_high: AtomicU64,
     /// The snapshot that a transaction is about to move on to, or `NO_SNAPSHOT`.
     next_snapshot: AtomicU64,
-    _pad: [u64; 16],
+    /// What a transaction that commits checks its reads at (G6): `CheckWord`, or 0.
+    check: AtomicU64,
+    _pad: [u64; 15],
 }
 
 #[cfg(not(loom))]
@@ -282,6 +287,33 @@ impl Slot {
         revoke(&self.snapshot) || next
     }
 
+    /// A transaction that reads at `snapshot` is about to draw its commit timestamp, to check its reads at (G6).
+    #[inline]
+    pub fn begin_check(&self, snapshot: u64) {
+        // Release: comes before the tick of the clock, whoever makes it; pairs with `LiveSnapshots::look`, which loads the clock.
+        self.check.store(CheckWord::Above(snapshot).word(), Ordering::Release);
+    }
+
+    /// That is its timestamp.
+    #[inline]
+    pub fn check_at(&self, commit_ts: u64) {
+        self.check.store(CheckWord::At(commit_ts).word(), Ordering::Release);
+    }
+
+    /// The check is over.
+    #[inline]
+    pub fn end_check(&self) {
+        // Release: every read of the check comes before.
+        self.check.store(0, Ordering::Release);
+    }
+
+    /// What is being checked, while there is a snapshot to go with it: without one, or with one that was revoked, the check fails (G5).
+    pub(super) fn check(&self) -> Option<CheckWord> {
+        // In this order: the snapshot was there before the check, and goes after it.
+        let word = self.check.load(Ordering::Acquire);
+        if word == 0 || self.snapshot() == NO_SNAPSHOT { None } else { Some(CheckWord::from_word(word)) }
+    }
+
     /// Both snapshots that may be published.
     pub fn snapshots(&self) -> [u64; 2] {
         // In this order: the next one is given up here only after it stands there.
@@ -293,12 +325,35 @@ impl Slot {
         self.clear_interval();
         self.clear_snapshot();
         self.drop_next_snapshot();
+        self.end_check();
         self.link_word.store(0, Ordering::Relaxed);
         self.link_block.store(0, Ordering::Relaxed);
         self.removed_row.store(0, Ordering::Relaxed);
         self.intent_count.store(0, Ordering::Relaxed);
         self.record.store(0, Ordering::Relaxed);
         self.retired_count.store(0, Ordering::Release);
+    }
+}
+
+/// When the reads of a transaction that commits have to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CheckWord {
+    /// At some timestamp above this one.
+    Above(u64),
+    /// At this one.
+    At(u64),
+}
+
+impl CheckWord {
+    fn word(self) -> u64 {
+        match self {
+            Self::Above(timestamp) => timestamp << 1 | 1,
+            Self::At(timestamp) => timestamp << 1,
+        }
+    }
+
+    fn from_word(word: u64) -> Self {
+        if word & 1 == 0 { Self::At(word >> 1) } else { Self::Above(word >> 1) }
     }
 }
 

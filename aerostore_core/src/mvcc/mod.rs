@@ -24,6 +24,4 @@ pub use table::{Catalog, TableRoot, TableState};
 #[cfg(not(loom))]
 pub use version::{BeginWord, NEVER, NextWord, TOMBSTONE, Version, VersionRef};
 #[cfg(not(loom))]
-pub use visibility::{
-    Newest, Resolved, Stall, StallPolicy, newest_committed, newest_for_sure, resolve_begin, visible_at,
-};
+pub use visibility::{Resolved, Stall, StallPolicy, newest_committed, resolve_begin, visible_at};

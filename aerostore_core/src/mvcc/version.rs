@@ -5,7 +5,7 @@
 //!             timestamp, or to `NEVER`. V3: chains run newest first; below the newest committed version there are only
 //!             committed ones, except that the last of a chain may be a `NEVER` that holds the key. V4: of a version whose
 //!             `next` is MARKED that word never changes again, and it is taken out by the word above it, of a version that
-//!             is not MARKED. V5: a `next` that leads past a version that was taken out is PRUNED from then on.
+//!             is not MARKED.
 //! Source      taking out a version in the middle: Harris, "A Pragmatic Implementation of Non-blocking Linked-Lists", DISC 2001.
 //! Ordering    linking is a Release CAS of `RowHeader::head`; every reader loads it with Acquire.
 
@@ -22,8 +22,6 @@ pub const NEVER: u64 = u64::MAX >> 1;
 
 /// Flag in `next`: this version is being taken out of its chain.
 const MARKED: u64 = 1;
-/// Flag in `next`: versions that lay below this one have been taken out.
-const PRUNED: u64 = 2;
 
 /// What a version says of the one below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,17 +31,12 @@ impl NextWord {
     /// Offset of the next older version, or 0.
     #[inline]
     pub fn older(self) -> u64 {
-        self.0 & !(MARKED | PRUNED)
+        self.0 & !MARKED
     }
 
     /// Is the version that says so being taken out itself?
     pub fn is_marked(self) -> bool {
         self.0 & MARKED != 0
-    }
-
-    /// Have versions been taken out between the one that says so and the next?
-    pub fn is_pruned(self) -> bool {
-        self.0 & PRUNED != 0
     }
 
     /// What the word `next` of a version says, without a guard: of the next one no more than where it was.
@@ -196,13 +189,8 @@ impl<'g> VersionRef<'g> {
     }
 
     fn point_to(&self, seen: NextWord, older: u64) -> bool {
-        // Release: whoever finds the flag knows no less than who has set it. V5.
         !seen.is_marked()
-            && self
-                .header
-                .next
-                .compare_exchange(seen.0, older | PRUNED, Ordering::AcqRel, Ordering::Acquire)
-                .is_ok()
+            && self.header.next.compare_exchange(seen.0, older, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// Marks this version as one to be taken out (V4). Anyone may, and several; returns what lies below it for good.

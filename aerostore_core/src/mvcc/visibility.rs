@@ -186,21 +186,11 @@ pub fn visible_at<'g>(
     Ok(None)
 }
 
-/// What was found of a row as of a timestamp that is nobody's snapshot.
-#[derive(Clone, Copy)]
-pub enum Newest<'g> {
-    /// This version, and its timestamp.
-    Version(VersionRef<'g>, u64),
-    /// Nothing.
-    Nothing,
-    /// There may have been one that was taken out of the chain.
-    Unknown,
-}
-
 /// The newest committed version of a row, and its timestamp; intents, `own`'s among them, and `NEVER`s are passed over.
 ///
 /// Undecided records of others are helped or waited for only when they could be below `limit`: with the row owned, or
-/// validated at `limit`, nothing else can be in the way. `limit` is a published snapshot, or above every commit.
+/// validated at `limit`, nothing else can be in the way. `limit` is a published snapshot, a commit
+/// timestamp that is published (G6), or above every commit.
 ///
 /// # Errors
 /// When the mapping is damaged.
@@ -212,50 +202,15 @@ pub fn newest_committed<'g>(
     own: u64,
     policy: StallPolicy,
 ) -> Result<Option<(VersionRef<'g>, u64)>, EpochError> {
-    let found = newest(guard, clock, row, limit, own, policy, true)?;
-    Ok(if let Newest::Version(version, timestamp) = found { Some((version, timestamp)) } else { None })
-}
-
-/// As [`newest_committed`], for a `limit` that nobody has published: what counts there may have been pruned (G4), which is
-/// told, if it cannot be ruled out.
-///
-/// # Errors
-/// When the mapping is damaged.
-pub fn newest_for_sure<'g>(
-    guard: &Guard<'g>,
-    clock: &Clock,
-    row: &RowHeader,
-    limit: u64,
-    own: u64,
-    policy: StallPolicy,
-) -> Result<Newest<'g>, EpochError> {
-    newest(guard, clock, row, limit, own, policy, false)
-}
-
-#[inline]
-fn newest<'g>(
-    guard: &Guard<'g>,
-    clock: &Clock,
-    row: &RowHeader,
-    limit: u64,
-    own: u64,
-    policy: StallPolicy,
-    is_published: bool,
-) -> Result<Newest<'g>, EpochError> {
     let mut offset = guard.protect(&row.head);
     while offset != 0 {
         let version = VersionRef::resolve(guard, offset)?;
         if let Resolved::Committed(timestamp) = resolve_begin(guard, clock, &version, limit, own, policy)?
             && timestamp <= limit
         {
-            return Ok(Newest::Version(version, timestamp));
+            return Ok(Some((version, timestamp)));
         }
-        let next = version.next_word(guard);
-        // V5: every word that leads past a version says so.
-        if next.is_pruned() && !is_published {
-            return Ok(Newest::Unknown);
-        }
-        offset = next.older();
+        offset = version.next(guard);
     }
-    Ok(Newest::Nothing)
+    Ok(None)
 }

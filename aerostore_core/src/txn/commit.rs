@@ -9,7 +9,7 @@ use crate::sys::coarse_ns;
 use crate::txn::log::{StagedRedo, wait_durable};
 use crate::txn::settle::{settle_aborted, settle_committed};
 use crate::txn::transaction::running;
-use crate::txn::validate::{Limit, validate};
+use crate::txn::validate::validate;
 use crate::txn::{Isolation, Session, Transaction, TxnError};
 
 impl Transaction {
@@ -48,9 +48,31 @@ impl Transaction {
 
     /// ACTIVE to COMMITTED.
     fn decide(&mut self, block: BlockRef, staged: Option<StagedRedo>) -> Result<u64, TxnError> {
+        let session = self.session()?;
+        // Without a snapshot it has read nothing but what it owns.
+        let checked = self.snapshot.filter(|_| {
+            self.options.isolation == Isolation::Serializable && !session.buffers.reads.is_empty()
+        });
+        let Some(snapshot) = checked else { return self.decide_checked(block, staged, None) };
+        session.participant.slot().begin_check(snapshot); // G6
+        let decided = self.decide_checked(block, staged, checked);
+        self.session()?.participant.slot().end_check();
+        decided
+    }
+
+    /// The same; what was read at the snapshot `checked` has to hold at the commit timestamp.
+    fn decide_checked(
+        &mut self,
+        block: BlockRef,
+        staged: Option<StagedRedo>,
+        checked: Option<u64>,
+    ) -> Result<u64, TxnError> {
         let has_snapshot = self.check_snapshot();
         let session = running(&mut self.session)?;
         let assigned = has_snapshot.and_then(|()| assign(session, block));
+        if let (Some(_), Ok(commit_ts)) = (checked, &assigned) {
+            session.participant.slot().check_at(*commit_ts);
+        }
         let commit_ts = match (assigned, staged) {
             (Ok(commit_ts), Some(staged)) => {
                 // R4: complete and checksummed before the commit point.
@@ -66,11 +88,9 @@ impl Transaction {
             }
         };
         let Session { store, participant, buffers, hot, .. } = session;
-        if self.options.isolation == Isolation::Serializable {
-            // Without a snapshot it has read nothing but what it owns.
-            let (reads, snapshot) = (&buffers.reads, self.snapshot);
-            let limit = Limit::Commit(commit_ts);
-            if let Err(error) = validate(participant, store, reads, snapshot, limit, block.offset) {
+        if let Some(snapshot) = checked {
+            let reads = &buffers.reads;
+            if let Err(error) = validate(participant, store, reads, snapshot, commit_ts, block.offset) {
                 if self.adaptive {
                     hot.add(reads.changed.get());
                 }
@@ -154,6 +174,7 @@ impl Transaction {
         if let Some(session) = self.session.as_deref() {
             // A panic in a caller's closure may have skipped the end of an operation.
             session.participant.leave_all();
+            session.participant.slot().end_check();
         }
         if let Some(record) = self.record.take() {
             let settled = self.abort_record(record).and_then(|decided| {

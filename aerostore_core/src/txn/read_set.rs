@@ -53,6 +53,7 @@ pub(super) struct ReadSet {
 
 impl ReadSet {
     /// Has nothing been observed?
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.rows.is_empty() && self.missing.is_empty() && self.scans.is_empty()
     }

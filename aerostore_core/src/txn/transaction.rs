@@ -294,8 +294,8 @@ impl Transaction {
             &session.participant,
             &session.store,
             &session.buffers.reads,
-            Some(old),
-            super::validate::Limit::Snapshot(new),
+            old,
+            new,
             own,
         );
         if let Err(error) = valid {

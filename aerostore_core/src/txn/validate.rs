@@ -7,7 +7,7 @@
 
 use crate::epoch::{Guard, Participant};
 use crate::index::key;
-use crate::mvcc::{Newest, RowHeader, TxnRecord, VersionRef, newest_committed, newest_for_sure};
+use crate::mvcc::{RowHeader, TxnRecord, VersionRef, newest_committed};
 use crate::shm::tagged_slabs;
 use crate::sync::Ordering;
 use crate::sys::coarse_ns;
@@ -18,16 +18,8 @@ use crate::txn::{Store, TxnError};
 /// Rows checked between two signs of life.
 const PROGRESS_BATCH: usize = 256;
 
-/// As of when the reads have to hold.
-#[derive(Clone, Copy)]
-pub(super) enum Limit {
-    /// A commit timestamp. What counts there may have been pruned; then nobody can tell, and it does not hold.
-    Commit(u64),
-    /// A snapshot that is published.
-    Snapshot(u64),
-}
-
-/// Checks everything read at `snapshot` as of `limit`; `own` is the transaction's record. Who has no snapshot has read nothing.
+/// Checks everything read at `snapshot` as of `limit`, a snapshot or commit timestamp that is published (G3, G6); `own` is the
+/// transaction's record.
 ///
 /// # Errors
 /// `Serialization`, when something has changed in between; `SnapshotRevoked`.
@@ -35,11 +27,10 @@ pub(super) fn validate(
     participant: &Participant,
     store: &Store,
     reads: &ReadSet,
-    snapshot: Option<u64>,
-    limit: Limit,
+    snapshot: u64,
+    limit: u64,
     own: u64,
 ) -> Result<(), TxnError> {
-    let Some(snapshot) = snapshot else { return Ok(()) };
     let check = Check { store, snapshot, limit, own };
     if !(reads.rows.is_empty() && reads.missing.is_empty()) {
         let guard = participant.pin();
@@ -63,11 +54,26 @@ pub(super) fn validate(
 
 #[cfg(test)]
 impl crate::txn::Transaction {
-    /// Would it commit at that timestamp, as far as it has read?
-    pub(crate) fn check_reads_at(&self, commit_ts: u64) -> Result<(), TxnError> {
+    /// Would it commit now, as far as it has read? `before_known` runs after its timestamp is drawn and before that is known to
+    /// others, `before_check` after that.
+    pub(crate) fn check_reads(
+        &self,
+        before_known: impl FnOnce(),
+        before_check: impl FnOnce(),
+    ) -> Result<(), TxnError> {
         let session = self.session()?;
-        let (own, limit) = (self.own_record(), Limit::Commit(commit_ts));
-        validate(&session.participant, &session.store, &session.buffers.reads, self.snapshot, limit, own)
+        let snapshot = self.snapshot.expect("it has read");
+        let slot = session.participant.slot();
+        slot.begin_check(snapshot);
+        let commit_ts = session.store.clock().tick();
+        before_known();
+        slot.check_at(commit_ts);
+        before_check();
+        let reads = &session.buffers.reads;
+        let valid =
+            validate(&session.participant, &session.store, reads, snapshot, commit_ts, self.own_record());
+        slot.end_check();
+        valid
     }
 }
 
@@ -78,7 +84,7 @@ fn conflict(reason: &'static str, table: &str) -> TxnError {
 struct Check<'a> {
     store: &'a Store,
     snapshot: u64,
-    limit: Limit,
+    limit: u64,
     own: u64,
 }
 
@@ -95,15 +101,7 @@ impl Check<'_> {
         row: &RowHeader,
     ) -> Result<Option<(VersionRef<'g>, u64)>, TxnError> {
         let (clock, own, stall) = (self.store.clock(), self.own, self.store.stall);
-        let limit = match self.limit {
-            Limit::Snapshot(limit) => return Ok(newest_committed(guard, clock, row, limit, own, stall)?),
-            Limit::Commit(limit) => limit,
-        };
-        match newest_for_sure(guard, clock, row, limit, own, stall)? {
-            Newest::Version(version, begin) => Ok(Some((version, begin))),
-            Newest::Nothing => Ok(None),
-            Newest::Unknown => Err(conflict("a row that was read has changed several times", "")),
-        }
+        Ok(newest_committed(guard, clock, row, self.limit, own, stall)?)
     }
 
     fn row(&self, guard: &Guard<'_>, read: RowRead) -> Result<(), TxnError> {
