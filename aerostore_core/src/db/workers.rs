@@ -210,9 +210,7 @@ impl Work {
             }
             if monotonic_ns() - reaped_ns > REAP_INTERVAL_NS {
                 reaped_ns = monotonic_ns();
-                // Damage is reported to whoever works with the damaged part; the next pass tries again.
-                let _ = reap_dead_processes(&mut self.session);
-                let _ = self.session.tidy();
+                self.reap();
             }
             if self.writes_log {
                 self.watch_snapshots();
@@ -229,6 +227,15 @@ impl Work {
                 std::thread::park_timeout(STANDBY_INTERVAL);
             }
         }
+    }
+
+    /// Does for dead processes what is to be done, and for what they leave behind.
+    fn reap(&mut self) {
+        // Later, if somebody wants nothing to change: the log does not wait for that.
+        let Ok(_quiet) = self.gate.try_lock() else { return };
+        // Damage is reported to whoever works with the damaged part; the next pass tries again.
+        let _ = reap_dead_processes(&mut self.session);
+        let _ = self.session.tidy();
     }
 
     /// Revokes snapshots that have held garbage back for too long.
