@@ -172,3 +172,57 @@ fn a_waiter_that_has_read_nothing_holds_no_version_back() {
         assert_eq!(waiter.join().unwrap(), [7, 5]);
     });
 }
+
+/// A hot row of one table does not make those of other tables hot that have the same key.
+#[test]
+fn a_row_of_another_table_with_the_key_of_a_hot_row_is_read_without_a_lock() {
+    let scene = Scene::new("same-key");
+    let schema = Schema::builder("Other")
+        .column(Column::new("name", ColumnType::String(16)))
+        .column(Column::new("value", ColumnType::I64))
+        .key("name")
+        .build()
+        .unwrap();
+    let other = scene.db().create_table(&schema).unwrap();
+    let mut holder = scene.begin(TxnOptions::default());
+    set(&mut holder, &other, "A", 1);
+    holder.commit(false).unwrap();
+    holder = Transaction::begin(holder.into_session().unwrap(), TxnOptions::default());
+    set(&mut holder, &scene.table, "A", 1);
+    let mut seniority = None;
+    let mut txn = scene.begin(TxnOptions::default());
+    txn.repeat(&mut seniority, false);
+    let met = txn.set(&scene.table.0, Value::Str("A"), &[(1, Value::I64(2))]);
+    assert!(met.is_err(), "the row is taken");
+    holder.rollback();
+    txn = Transaction::begin(txn.into_session().unwrap(), TxnOptions::default());
+    txn.repeat(&mut seniority, false);
+    assert!(txn.get(&scene.table.0, Value::Str("A"), |_| ()).unwrap().is_some());
+    assert!(txn.has_writes(), "it is not hot");
+    txn = Transaction::begin(txn.into_session().unwrap(), TxnOptions::default());
+    txn.repeat(&mut seniority, false);
+    assert!(txn.get(&other.0, Value::Str("A"), |_| ()).unwrap().is_some());
+    assert!(!txn.has_writes(), "a row that nobody else wants was locked");
+    txn.rollback();
+}
+
+/// Politeness is for those that queue: who waits for nobody learns at once that the row is taken.
+#[test]
+fn who_waits_for_nobody_does_not_wait_for_the_end_of_a_turn() {
+    let scene = Scene::new("impolite");
+    for _ in 0..20 {
+        let mut holder = scene.begin(TxnOptions::default());
+        set(&mut holder, &scene.table, "A", 1);
+        let mut waiter = scene.begin(TxnOptions::default());
+        set(&mut waiter, &scene.table, "B", 1);
+        holder.owe_row_to(&waiter);
+        holder.commit(false).unwrap();
+        let mut again = Transaction::begin(holder.into_session().unwrap(), TxnOptions::default());
+        again.wait_for_nobody();
+        let met = again.set(&scene.table.0, Value::Str("A"), &[(1, Value::I64(2))]);
+        assert!(met.is_err(), "the waiter has the row");
+        assert!(!waiter.has_waiters(), "it has queued");
+        again.rollback();
+        waiter.rollback();
+    }
+}

@@ -147,15 +147,17 @@ impl TxnRecord {
         self.touched_ns.store(now_ns, Ordering::Relaxed);
     }
 
-    /// The transaction waits for `row`, since `since_ns`, unless it does already. L1 orders this before its look at the row's
-    /// owner.
-    pub fn begin_wait(&self, row: u64, seniority: u64, since_ns: u64) {
-        if self.waits_for.load(Ordering::SeqCst) & !WAIT_MASK == row {
-            return; // L3: nobody else may take back what has become of it.
+    /// The transaction waits for `row`, since `since_ns`, unless it does already: then tells whether that has been granted. L1
+    /// orders this before its look at the row's owner.
+    pub fn begin_wait(&self, row: u64, seniority: u64, since_ns: u64) -> bool {
+        let seen = self.waits_for.load(Ordering::SeqCst);
+        if seen & !WAIT_MASK == row {
+            return seen & WAIT_MASK == GRANTED; // L3: nobody else may take back what has become of it.
         }
         self.seniority.store(seniority, Ordering::Relaxed);
         self.waits_since_ns.store(since_ns, Ordering::Relaxed);
         self.waits_for.store(row | WAITING, Ordering::SeqCst);
+        false
     }
 
     /// It does not wait any more; true when the row was granted before.
@@ -216,10 +218,11 @@ impl TxnRecord {
         }
     }
 
-    /// The waiter has been granted the row in vain, if at all.
-    pub fn wait_on(&self) {
+    /// An undecided transaction owns the row: if it `was_granted` when the wait began, or went on, before the look at the owner,
+    /// that was in vain. One that is granted after the look may be the owner's, which has been decided since: it stands.
+    pub fn wait_on(&self, was_granted: bool) {
         let seen = self.waits_for.load(Ordering::SeqCst);
-        if seen & WAIT_MASK == GRANTED {
+        if was_granted && seen & WAIT_MASK == GRANTED {
             // Nobody else moves it from there.
             self.waits_for.store(seen & !WAIT_MASK, Ordering::SeqCst);
         }
@@ -381,9 +384,22 @@ mod tests {
         assert!(record.end_wait() && !record.end_wait());
         record.begin_wait(ROW, 0, 1);
         assert!(record.grant(ROW));
-        record.wait_on();
+        let was_granted = record.begin_wait(ROW, 0, 1);
+        assert!(was_granted);
+        record.wait_on(was_granted);
         assert_eq!(record.waits_for(), Some(ROW));
         assert!(!record.end_wait());
+    }
+
+    #[test]
+    fn a_row_that_is_granted_after_the_look_at_its_owner_stays_granted() {
+        const ROW: u64 = 64;
+        let record = TxnRecord::new();
+        let was_granted = record.begin_wait(ROW, 0, 1);
+        // Here the waiter sees that the owner is undecided; then that commits, and hands the row over.
+        assert!(record.grant(ROW));
+        record.wait_on(was_granted);
+        assert!(record.end_wait(), "it would leave, and be made the owner afterwards");
     }
 
     #[test]

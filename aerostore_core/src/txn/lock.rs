@@ -11,8 +11,8 @@
 //!         L3: a row is handed over in three steps: mark the waiter's record GRANTED, owner word from the decided record to it,
 //!         wake it if it sleeps. A waiter that gives up takes its wait back by an exchange; if that shows GRANTED, it owns the
 //!         row after all, or takes it from the decided record like anyone; so a late second step always fails, and no owner
-//!         word comes to name a record that does not know of it. One that is granted a row which an undecided record owns was too
-//!         late, as is the second step then, and waits on.
+//!         word comes to name a record that does not know of it. One that had been granted the row, and then finds that an
+//!         undecided record owns it, was too late, as the second step is then, and waits on; what is granted after that look stays.
 //!         L4: every sleep is short, after it liveness and cycles are looked at again: a wake lost by a death costs one sleep.
 //! Cycles  From the row one waits for to its owner, to the row that one waits for, and so on: a way back to oneself is a
 //!         deadlock. The youngest of the cycle gives up; whoever finds it wakes that one, which then sees for itself.
@@ -69,10 +69,10 @@ pub(super) fn own(
     row: &RowHeader,
     record: u64,
     is_polite: bool,
-    patience: impl FnOnce() -> Patience,
+    patience: impl Fn() -> Patience,
 ) -> Result<Owned, TxnError> {
     let owner = guard.protect(&row.owner);
-    if is_polite && owner != record && row.is_kept(monotonic_ns()) {
+    if is_polite && owner != record && patience() == Patience::Queue && row.is_kept(monotonic_ns()) {
         return Ok(Owned::Busy); // L5
     }
     // AcqRel: the owner sees everything the one before it has linked.
@@ -323,7 +323,7 @@ impl Session {
         let guard = self.participant.pin();
         let row: &RowHeader = guard.resolve(row_offset)?;
         let seen = own.turn();
-        own.begin_wait(row_offset, seniority, since_ns);
+        let was_granted = own.begin_wait(row_offset, seniority, since_ns);
         let owner = guard.protect(&row.owner);
         if owner == record.offset {
             return Ok(Look::Free);
@@ -341,8 +341,8 @@ impl Session {
         if own.state() != RecordState::Active {
             return Err(TxnError::ForcedAbort);
         }
-        // L3: whoever has granted us the row has found that `other` was quicker, or will.
-        own.wait_on();
+        // L3: whoever had granted us the row before has found that `other` was quicker, or will.
+        own.wait_on(was_granted);
         if again && self.abort_idle(&guard, guard.resolve(owner)?)? {
             return Ok(Look::Free);
         }

@@ -183,7 +183,7 @@ impl Transaction {
         let key = lookup_key(table, key)?;
         let session = running(&mut self.session)?;
         let hash = hash_key(key, &mut session.buffers.key);
-        if may_lock && session.hot.contains_hash(hash) {
+        if may_lock && session.hot.contains_hash(table.id(), hash) {
             return self.lock_for_update(table, key, f);
         }
         let own = self.own_record();
@@ -201,7 +201,7 @@ impl Transaction {
             return Ok(None);
         };
         if may_lock && session_hot.contains(offset) {
-            session_hot.note_hash(offset, hash);
+            session_hot.note_hash(offset, table.id(), hash);
             drop(guard);
             self.has_read = had_read;
             return self.lock_for_update(table, key, f);

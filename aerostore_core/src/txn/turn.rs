@@ -56,8 +56,8 @@ pub(super) struct HotRows {
 
 struct HotRow {
     row: u64,
-    /// The hash of its key, once it has been looked for; 0 before.
-    hash: u64,
+    /// Its table and the hash of its key, once it has been looked for.
+    key: Option<(u32, u64)>,
     /// Until when it counts as hot.
     until_ns: u64,
     /// When this session handed it over, or 0.
@@ -107,19 +107,19 @@ impl HotRows {
         }
     }
 
-    /// Is there a hot row whose key has this hash?
+    /// Is there a hot row of this table whose key has this hash?
     #[inline]
-    pub(super) fn contains_hash(&self, hash: u64) -> bool {
+    pub(super) fn contains_hash(&self, table: u32, hash: u64) -> bool {
         !self.rows.is_empty() && {
             let now = coarse_ns();
-            self.rows.iter().any(|hot| hot.hash == hash && hot.until_ns > now)
+            self.rows.iter().any(|hot| hot.key == Some((table, hash)) && hot.until_ns > now)
         }
     }
 
     /// The row has been found by the hash of its key.
-    pub(super) fn note_hash(&mut self, row: u64, hash: u64) {
+    pub(super) fn note_hash(&mut self, row: u64, table: u32, hash: u64) {
         if let Some(hot) = self.rows.iter_mut().find(|hot| hot.row == row) {
-            hot.hash = hash;
+            hot.key = Some((table, hash));
         }
     }
 
@@ -136,7 +136,7 @@ impl HotRows {
             if self.rows.len() == HOT_ROWS {
                 self.rows.remove(0);
             }
-            self.rows.push(HotRow { row, hash: 0, until_ns: 0, left_ns: 0, returns: false });
+            self.rows.push(HotRow { row, key: None, until_ns: 0, left_ns: 0, returns: false });
             self.rows.len() - 1
         });
         let hot = &mut self.rows[at];
