@@ -333,3 +333,41 @@ fn an_operation_that_stands_still_puts_off_giving_back() {
     assert!(again.iter().all(Result::is_ok));
     assert_eq!((scene.arena.file_bytes(), scene.arena.given_back_bytes()), (bytes, 0));
 }
+
+#[test]
+fn a_remembered_block_is_not_found_in_the_payload_of_another() {
+    let scene = Scene::new("remembered", 0);
+    let process = scene.process();
+    let mut heap = Heap::new(scene.arena.clone(), OwnerId { slot: u16::MAX, incarnation: 1 });
+    let mut live = |bytes: usize, count: usize| -> Vec<BlockRef> {
+        let blocks = (0..count).map(|_| heap.alloc(bytes, BlockKind::VERSION, 0, Reserve::No).unwrap());
+        let blocks: Vec<BlockRef> = blocks.collect();
+        for &block in &blocks {
+            assert!(scene.arena.publish(block));
+        }
+        if bytes < 3000 {
+            for &block in &blocks {
+                assert!(scene.arena.retire(block, 1) && heap.free(block));
+            }
+            heap.trim();
+        }
+        blocks
+    };
+    let remembered = live(500, 1000);
+    let later = live(3000, 200);
+    let mut hidden = 0;
+    for old in &remembered {
+        let word = old.offset - 16;
+        if later.iter().any(|new| (new.offset..new.offset + 3000).contains(&word)) {
+            // Two numbers that a row may well hold.
+            let bits = u64::from(old.generation) << 32 | u64::from(BlockKind::VERSION.0) << 8 | 2;
+            let number: &crate::sync::AtomicU64 = scene.arena.resolve(crate::shm::RelPtr::new(word)).unwrap();
+            number.store(bits, Ordering::Relaxed);
+            hidden += 1;
+            assert!(process.participant().pin().word_of(*old).unwrap().is_none(), "{old:?}");
+        }
+    }
+    assert!(hidden > 500, "{hidden}: nothing of what was remembered is in another use");
+    let guard = process.participant().pin();
+    assert!(later.iter().all(|block| guard.word_of(*block).unwrap().is_some()));
+}

@@ -148,12 +148,11 @@ impl<'a> Guard<'a> {
     /// When no block can begin there.
     #[inline]
     pub fn word_of(&self, block: BlockRef) -> Result<Option<BlockWord>, ShmError> {
-        if !self.arena().is_in_use(block.offset) {
-            return Ok(None);
-        }
+        let Some(slab) = self.arena().slab_in_which(block) else { return Ok(None) };
         let word = self.block_word(block.offset)?;
         let lasts = word.generation() == block.generation && word.state() != BlockState::Free;
-        Ok(lasts.then_some(word))
+        // If the slab is still the same, what was read is a state word.
+        Ok((lasts && slab.is_unchanged(self.arena())).then_some(word))
     }
 
     /// The block at `offset`, which may have been loaded from memory in another use by now; none where nothing is in use.

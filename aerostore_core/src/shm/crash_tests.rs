@@ -344,3 +344,31 @@ fn a_reaper_that_comes_late_harms_no_heir() {
         assert!(scene.arena.publish(taken), "a late reaper freed the heir's block");
     }
 }
+
+#[test]
+fn a_run_whose_maker_died_counts_as_a_use_of_its_extent() {
+    let mut used = 0;
+    for point in 1.. {
+        let options = ArenaOptions { max_bytes: 6 * EXTENT_BYTES, ..Default::default() };
+        let arena = Arena::anonymous(&options).unwrap();
+        let (mut victim, mut peer) = (Heap::new(arena.clone(), VICTIM), Heap::new(arena.clone(), PEER));
+        live(&arena, &mut peer, 1_900_000);
+        let block = peer.alloc(1_900_000, BlockKind::RAW, 0, Reserve::No).unwrap();
+        assert!(peer.free(block));
+        let before = arena.empty_extents();
+        let survived = survives(point, || {
+            victim.alloc(1_900_000, BlockKind::RAW, 0, Reserve::No).unwrap();
+        });
+        if survived {
+            break;
+        }
+        let was_in_use = arena.slabs().any(|slab| slab.word().is_owned_by(VICTIM) && slab.word().is_in_use());
+        release_slabs_of(&arena, VICTIM);
+        let after = arena.empty_extents();
+        if was_in_use && !after.is_empty() {
+            used += 1;
+            assert_ne!(before, after, "point {point}: somebody may have seen a part of it in use");
+        }
+    }
+    assert!(used > 0, "nobody died halfway");
+}

@@ -35,7 +35,7 @@ const OTHERS_WAIT_NS: u64 = 5_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EmptyExtent {
     index: u64,
-    /// Sum of the slabs' generations, which grow with every use (S4).
+    /// Sum of the slabs' generations, which grow with every use (S4), before it ends.
     uses: u64,
 }
 
@@ -94,9 +94,11 @@ impl Arena {
     /// The extents that have memory nobody uses, in address order.
     pub fn empty_extents(&self) -> Vec<EmptyExtent> {
         let is_free = |slab| self.slab_header(slab).is_some_and(|header| header.load() == SlabWord::FREE);
+        // Counted first: a slab counts a use that ends before it says FREE, so one whose end was counted is over when it is found
+        // free, and a later one is not counted.
         self.extents()
-            .filter(|&index| slabs_of(index).all(is_free))
             .map(|index| EmptyExtent { index, uses: self.uses_of(index) })
+            .filter(|extent| slabs_of(extent.index).all(is_free))
             .collect()
     }
 

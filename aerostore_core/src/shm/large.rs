@@ -103,7 +103,9 @@ impl Heap {
             let Some(header) = self.arena.slab_header(slab) else { return Ok(None) };
             // Relaxed, all of these: published by the CAS. S4: the slabs' memory counts as used from now on.
             let used = header.generation.load(Ordering::Relaxed);
-            header.generation.store(used.max(1), Ordering::Relaxed);
+            // A tail holds no block whose end would count: its use counts when it begins.
+            let counted = if slab == head { used } else { used.saturating_add(1) };
+            header.generation.store(counted.max(1), Ordering::Relaxed);
             header.tag.store(NO_TAG, Ordering::Relaxed);
             header.hint.store(0, Ordering::Relaxed);
             header.listed.store(0, Ordering::Relaxed);

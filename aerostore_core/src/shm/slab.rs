@@ -11,7 +11,7 @@
 
 use super::block::{BLOCK_HEADER_BYTES, BlockWord};
 use super::class::{CLASS_COUNT, LARGE_SLABS_MAX, block_bytes};
-use super::{Arena, RelPtr, Shared, ShmError};
+use super::{Arena, BlockRef, RelPtr, Shared, ShmError};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Bytes of a slab.
@@ -326,7 +326,7 @@ impl SlabRef {
     }
 
     /// Whether the slab still is used for the same blocks, whoever owns it.
-    pub(super) fn is_unchanged(self, arena: &Arena) -> bool {
+    pub fn is_unchanged(self, arena: &Arena) -> bool {
         arena.slab_ref(self.index).is_some_and(|now| {
             now.word.usage() == self.word.usage()
                 && (now.word == SlabWord::FREE) == (self.word == SlabWord::FREE)
@@ -372,6 +372,17 @@ impl Arena {
         let word = header.load();
         // Relaxed: ordered by the Acquire load above.
         Some(SlabRef { index, word, generation: header.generation.load(Ordering::Relaxed) })
+    }
+
+    /// The slab that holds `block`, which may be of an earlier use of its memory; none when nothing is in use there, or when no
+    /// block begins there by now: then what looks like its state word is part of another block's payload.
+    #[inline]
+    pub fn slab_in_which(&self, block: BlockRef) -> Option<SlabRef> {
+        let slab = self.slab_ref(slab_of(block.offset)).filter(|slab| slab.word.is_in_use())?;
+        // S4: what the slab held before has a smaller generation, but when that has begun again from 0. Only then it is worth
+        // a division to see where its blocks begin.
+        let is_of_now = block.generation >= slab.generation || slab.capacity_at(block.offset).is_some();
+        is_of_now.then_some(slab)
     }
 
     /// The tag of the slab that holds the block at `offset`: what the block was [allocated](super::Heap::alloc_tagged) with.
