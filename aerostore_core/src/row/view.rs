@@ -202,8 +202,10 @@ impl<'a> RowView<'a> {
         let at = slot.offset as usize;
         let start = u32_at(self.bytes, at);
         let length = u32_at(self.bytes, at + 4);
-        if length == 0 && start == 0 {
-            return Ok(());
+        if length == 0 {
+            let reason = "an empty text that has a place";
+            let corrupt = RowError::Corrupt { what: "row", offset: u64::from(slot.offset), reason };
+            return if start == 0 { Ok(()) } else { Err(corrupt) };
         }
         let end = u64::from(start) + u64::from(length);
         if end > self.bytes.len() as u64 {

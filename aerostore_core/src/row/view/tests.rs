@@ -61,6 +61,21 @@ fn a_text_within_the_fixed_part_is_refused() {
     assert!(matches!(RowView::new(&schema, &bytes), Err(RowError::Corrupt { .. })));
 }
 
+/// A copy of such a row would leave out the tail's end, to which the text claims to reach.
+#[test]
+fn an_empty_text_that_has_a_place_is_refused() {
+    let schema = sample();
+    let mut image = RowImage::from_view(RowView::new(&schema, &sample_row(&schema)).unwrap());
+    image.set(&schema, 1, Value::Str("")).unwrap();
+    image.finish(&schema).unwrap();
+    let mut bytes = image.bytes().to_vec();
+    bytes.extend([0; 8]);
+    assert!(RowView::new(&schema, &bytes).is_ok());
+    let at = schema.offset(1);
+    bytes[at] = u8::try_from(schema.fixed_bytes()).unwrap();
+    assert!(matches!(RowView::new(&schema, &bytes), Err(RowError::Corrupt { .. })));
+}
+
 #[test]
 fn damage_is_found_where_it_is() {
     let schema = sample();
