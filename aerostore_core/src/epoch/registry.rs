@@ -200,7 +200,8 @@ impl Slot {
             interval_low: word(),
             interval_high: word(),
             next_snapshot: word(),
-            _pad: [0; 16],
+            check: word(),
+            _pad: [0; 15],
         };
         slot.reset();
         slot
