@@ -500,6 +500,41 @@ mod loom_tests {
         });
     }
 
+    /// L3: what is granted after the look at the owner is not taken back, so no owner word comes to name one that has given up.
+    #[test]
+    fn loom_a_waiter_that_saw_its_owner_undecided_keeps_what_is_granted_then() {
+        const ROW: u64 = 64;
+        const FROM: u64 = 8;
+        const WAITER: u64 = 16;
+        loom::model(|| {
+            let shared = Arc::new((TxnRecord::new(), TxnRecord::new(), AtomicU64::new(FROM)));
+            let holder = {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || {
+                    let (waiter, holder, owner) = &*shared;
+                    holder.abort();
+                    if waiter.grant(ROW) {
+                        let _ = owner.compare_exchange(FROM, WAITER, Ordering::AcqRel, Ordering::Acquire);
+                    }
+                })
+            };
+            let (waiter, holder_record, owner) = &*shared;
+            for _ in 0..2 {
+                let was_granted = waiter.begin_wait(ROW, 0, 1);
+                if owner.load(Ordering::SeqCst) == FROM && !holder_record.state().is_decided() {
+                    waiter.wait_on(was_granted);
+                }
+            }
+            // It gives up; what it knows to own it lets go of.
+            if waiter.end_wait() {
+                let _ = owner.compare_exchange(FROM, 0, Ordering::AcqRel, Ordering::Acquire);
+            }
+            let _ = owner.compare_exchange(WAITER, 0, Ordering::AcqRel, Ordering::Acquire);
+            holder.join().unwrap();
+            assert_ne!(owner.load(Ordering::Acquire), WAITER);
+        });
+    }
+
     /// A waiter that does not see that it has been called finds its word changed when it is about to sleep.
     #[test]
     fn loom_a_call_is_not_slept_through() {
