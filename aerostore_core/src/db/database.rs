@@ -6,7 +6,7 @@ use crate::db::builder::DatabaseBuilder;
 use crate::db::config::{CONFIG_KEYS, Config};
 use crate::db::identity::DataDir;
 use crate::db::pool::SessionPool;
-use crate::db::workers::Worker;
+use crate::db::workers::{Gate, Worker};
 use crate::db::{Error, Table, Transaction};
 use crate::row::Schema;
 use crate::sync::{AtomicBool, Ordering};
@@ -77,8 +77,7 @@ pub(super) struct Inner {
     has_committed: AtomicBool,
     pub(super) pool: Arc<SessionPool>,
     closed: AtomicBool,
-    /// Held by the vacuum while it works, and by whoever wants nothing to change.
-    pub(super) vacuum_gate: Arc<Mutex<()>>,
+    pub(super) gate: Arc<Gate>,
 }
 
 impl Inner {
@@ -104,7 +103,7 @@ impl Inner {
             has_committed: AtomicBool::new(false),
             pool: Arc::default(),
             closed: AtomicBool::new(false),
-            vacuum_gate: Arc::default(),
+            gate: Arc::default(),
         }
     }
 

@@ -44,7 +44,7 @@ impl Database {
         if inner.store.registry().has_peers()? {
             return Err(Error::Busy { reason: "other processes have the database open".to_owned() });
         }
-        let _quiet = inner.vacuum_gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let _quiet = inner.gate.write().unwrap_or_else(PoisonError::into_inner);
         let mut session = inner.session()?;
         let report = check(&mut session);
         inner.pool().put(session);

@@ -1,5 +1,6 @@
-//! Background work: writing the log, reaping the dead. Every process runs one thread for it; the log has one writer at a
-//! time, and another process takes over when that one dies or stalls.
+//! Background work: writing the log, reaping the dead, and what can wait. Every process runs one thread for each of log and
+//! reaping, signs of life, and idle sessions; the log has one writer at a time, and another process takes over when that one
+//! dies or stalls.
 
 #![forbid(unsafe_code)]
 
@@ -14,17 +15,19 @@ use crate::sys::{monotonic_ns, wait, wake};
 use crate::txn::{GiveBack, Session, SnapshotWatch, Store, StoreCommits, Vacuum, reap_dead_processes};
 use crate::wal::{LogOptions, LogWriter, WalError};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const REAP_INTERVAL_NS: u64 = 20_000_000;
 /// A holder of the vacuum's role that gives no sign of life for this long is replaced.
 const VACUUM_PATIENCE_NS: u64 = 2_000_000_000;
 /// The least pause between two walks of the vacuum.
 const VACUUM_PAUSE_NS: u64 = 200_000_000;
-/// How long a session is idle before others tidy for it; at most twice that.
-const TEND_INTERVAL_NS: u64 = 250_000_000;
+/// How long a session is idle before others tidy for it; at most twice that, if there is little to do.
+const TEND_INTERVAL: Duration = Duration::from_millis(250);
+/// The pause after that is so many times as long as it took, so that it takes a small share of a processor.
+const TEND_REST: u32 = 20;
 /// Slabs of rows that the vacuum looks at before the thread does other work: about a millisecond.
 const VACUUM_SLABS: usize = 16;
 /// The same while a write waits for it.
@@ -47,12 +50,15 @@ const PAUSE_MIN: Duration = Duration::from_millis(1);
 /// How often a process that does not write the log looks whether it should.
 const STANDBY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A process's background thread.
+/// A process's background threads.
 pub(super) struct Worker {
     stop: Arc<AtomicBool>,
     store: Arc<Store>,
-    threads: [JoinHandle<()>; 2],
+    threads: Vec<JoinHandle<()>>,
 }
+
+/// Held for reading while the background changes something, for writing by whoever wants nothing to change.
+pub(super) type Gate = RwLock<()>;
 
 struct Work {
     store: Arc<Store>,
@@ -73,14 +79,11 @@ struct Work {
     vacuum: Option<Vacuum>,
     next_vacuum_ns: u64,
     give_back: GiveBack,
-    pool: Arc<SessionPool>,
-    tended_ns: u64,
     /// How long it has worked at the running walk.
     vacuum_ns: u64,
     watch: SnapshotWatch,
     last_watch_ns: u64,
-    /// Held while the vacuum works, and by whoever wants nothing to change.
-    gate: Arc<Mutex<()>>,
+    gate: Arc<Gate>,
 }
 
 /// A process as the log's `holder` word names it; 0 is nobody.
@@ -116,29 +119,34 @@ impl Worker {
             vacuum: None,
             next_vacuum_ns: 0,
             give_back: GiveBack::default(),
-            pool: Arc::clone(&inner.pool),
-            tended_ns: monotonic_ns(),
             vacuum_ns: 0,
             watch: SnapshotWatch::default(),
             last_watch_ns: 0,
-            gate: Arc::clone(&inner.vacuum_gate),
+            gate: Arc::clone(&inner.gate),
         };
         let beat = Beat {
             store: Arc::clone(&store),
             in_office: Arc::clone(&work.in_office),
             stop: Arc::clone(&stop),
         };
-        let beating = spawn("aerostore-beat", move || beat.run())?;
-        let working = spawn("aerostore-work", move || {
-            work.run();
-            let Work { session, .. } = work;
-            // What cannot be given back now is reaped after this process has ended.
-            let _ = session.close();
-        });
-        match working {
-            Ok(working) => Ok(Self { stop, store, threads: [working, beating] }),
+        let tend =
+            Tend { pool: Arc::clone(&inner.pool), gate: Arc::clone(&inner.gate), stop: Arc::clone(&stop) };
+        let mut worker = Self { stop, store, threads: Vec::new() };
+        let started = (|| {
+            worker.threads.push(spawn("aerostore-beat", move || beat.run())?);
+            worker.threads.push(spawn("aerostore-tend", move || tend.run())?);
+            worker.threads.push(spawn("aerostore-work", move || {
+                work.run();
+                let Work { session, .. } = work;
+                // What cannot be given back now is reaped after this process has ended.
+                let _ = session.close();
+            })?);
+            Ok(())
+        })();
+        match started {
+            Ok(()) => Ok(worker),
             Err(error) => {
-                stop.store(true, Ordering::Release);
+                worker.stop();
                 Err(error)
             }
         }
@@ -187,6 +195,29 @@ impl Beat {
     }
 }
 
+/// Tidies for the sessions of this process that are idle: by a thread of its own, because one that has made many rows has much
+/// to look through while others change them, and neither log nor reaping may wait for that.
+struct Tend {
+    pool: Arc<SessionPool>,
+    gate: Arc<Gate>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Tend {
+    fn run(&self) {
+        let mut pause = TEND_INTERVAL;
+        while !self.stop.load(Ordering::Acquire) {
+            std::thread::park_timeout(pause);
+            // Later, if somebody wants nothing to change.
+            let Ok(_quiet) = self.gate.try_read() else { continue };
+            let begun = Instant::now();
+            // Damage is reported to whoever works with the damaged part.
+            self.pool.tend(|session| drop(session.tidy_idle()));
+            pause = TEND_INTERVAL.max(begun.elapsed() * TEND_REST);
+        }
+    }
+}
+
 impl Work {
     fn run(&mut self) {
         let store = Arc::clone(&self.store);
@@ -217,7 +248,6 @@ impl Work {
                 self.vacuum();
                 self.give_back();
             }
-            self.tend();
             if writer.is_some() {
                 let pause = self.pause;
                 log.wait_work(seen, |word, seen| {
@@ -232,7 +262,7 @@ impl Work {
     /// Does for dead processes what is to be done, and for what they leave behind.
     fn reap(&mut self) {
         // Later, if somebody wants nothing to change: the log does not wait for that.
-        let Ok(_quiet) = self.gate.try_lock() else { return };
+        let Ok(_quiet) = self.gate.try_read() else { return };
         // Damage is reported to whoever works with the damaged part; the next pass tries again.
         let _ = reap_dead_processes(&mut self.session);
         let _ = self.session.tidy();
@@ -265,7 +295,8 @@ impl Work {
             self.vacuum = None;
             return;
         }
-        let _quiet = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        // Later, if somebody wants nothing to change.
+        let Ok(_quiet) = self.gate.try_read() else { return };
         if self.vacuum.is_none() {
             self.vacuum = Vacuum::begin(&self.session).ok().flatten();
             self.vacuum_ns = 0;
@@ -296,22 +327,9 @@ impl Work {
             return;
         }
         // Later, if somebody wants nothing to change: the log does not wait for that.
-        let Ok(_quiet) = self.gate.try_lock() else { return };
+        let Ok(_quiet) = self.gate.try_read() else { return };
         // A file system that cannot do it is no error; damage is reported to whoever works with the damaged part.
         let _ = self.give_back.go_on(&mut self.session, now);
-    }
-
-    /// Tidies for the sessions of this process that are idle.
-    fn tend(&mut self) {
-        let now = monotonic_ns();
-        if now - self.tended_ns < TEND_INTERVAL_NS {
-            return;
-        }
-        self.tended_ns = now;
-        // Later, if somebody wants nothing to change: the log does not wait for that.
-        let Ok(_quiet) = self.gate.try_lock() else { return };
-        // As for the vacuum.
-        self.pool.tend(|session| drop(session.tidy_idle()));
     }
 
     fn write_log<'s>(&mut self, store: &'s Store, writer: &mut Option<LogWriter<'s>>) {
