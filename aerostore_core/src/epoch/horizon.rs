@@ -11,7 +11,7 @@
 #![forbid(unsafe_code)]
 
 use crate::epoch::Registry;
-use crate::epoch::registry::CheckWord;
+use crate::epoch::slot::CheckWord;
 use crate::shm::ShmError;
 use crate::sync::{AtomicU64, Ordering, fence};
 

@@ -9,12 +9,13 @@ mod horizon;
 mod interval;
 mod registry;
 mod reservation;
+mod slot;
 
 pub use error::EpochError;
 pub use horizon::LiveSnapshots;
 pub use interval::{Guard, Limbo, Participant, Recycler};
 pub use registry::{
-    BEAT_INTERVAL_NS, NO_SNAPSHOT, ProcessEntry, ProcessId, Registry, RegistryHeader, SILENCE_NS, Slot,
-    SlotId, SlotState,
+    BEAT_INTERVAL_NS, ProcessEntry, ProcessId, Registry, RegistryHeader, SILENCE_NS, SlotId, SlotState,
 };
 pub use reservation::Reservation;
+pub use slot::{NO_SNAPSHOT, Slot};
