@@ -21,26 +21,41 @@ struct Scene {
 
 type Rows = BTreeMap<String, i64>;
 
+/// A database with a table of numbers by name, and its files.
+pub(super) struct Cells {
+    pub(super) dir: PathBuf,
+    pub(super) shm: PathBuf,
+    pub(super) db: Database,
+    pub(super) table: Table,
+}
+
+pub(super) fn cells(table: &str) -> Schema {
+    Schema::builder(table)
+        .column(Column::new("name", ColumnType::String(16)))
+        .column(Column::new("value", ColumnType::I64))
+        .key("name")
+        .build()
+        .unwrap()
+}
+
+pub(super) fn open_cells(name: &str, ring_bytes: u64) -> Cells {
+    let unique = format!("aerostore-{name}-{}", std::process::id());
+    let (dir, shm) = (std::env::temp_dir().join(&unique), PathBuf::from(format!("/dev/shm/{unique}.mmap")));
+    let db = Database::builder(&dir)
+        .shm_path(&shm)
+        .max_bytes(128 << 20)
+        .segment_bytes(1 << 20)
+        .ring_bytes(ring_bytes)
+        .synchronous_commit(false)
+        .open()
+        .unwrap();
+    let table = db.create_table(&cells("Cell")).unwrap();
+    Cells { dir, shm, db, table }
+}
+
 impl Scene {
     fn new(name: &str) -> Self {
-        let unique = format!("aerostore-crash-{name}-{}", std::process::id());
-        let (dir, shm) =
-            (std::env::temp_dir().join(&unique), PathBuf::from(format!("/dev/shm/{unique}.mmap")));
-        let db = Database::builder(&dir)
-            .shm_path(&shm)
-            .max_bytes(128 << 20)
-            .segment_bytes(1 << 20)
-            .ring_bytes(1 << 14)
-            .synchronous_commit(false)
-            .open()
-            .unwrap();
-        let schema = Schema::builder("Cell")
-            .column(Column::new("name", ColumnType::String(16)))
-            .column(Column::new("value", ColumnType::I64))
-            .key("name")
-            .build()
-            .unwrap();
-        let table = db.create_table(&schema).unwrap();
+        let Cells { dir, shm, db, table } = open_cells(&format!("crash-{name}"), 1 << 14);
         Self { dir, shm, db: Some(db), table: Some(table) }
     }
 

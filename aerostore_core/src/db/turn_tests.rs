@@ -1,8 +1,9 @@
 //! Who waits for a row gets it: whatever the one before it in the queue does, and without holding anything back meanwhile.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use crate::db::crash_tests::{Cells, cells, open_cells};
 use crate::db::{Database, Isolation, Table};
-use crate::row::{Column, ColumnType, Schema, Value};
+use crate::row::Value;
 use crate::txn::{Session, Transaction, TxnOptions};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,23 +20,7 @@ struct Scene {
 
 impl Scene {
     fn new(name: &str) -> Self {
-        let unique = format!("aerostore-turn-{name}-{}", std::process::id());
-        let (dir, shm) =
-            (std::env::temp_dir().join(&unique), PathBuf::from(format!("/dev/shm/{unique}.mmap")));
-        let db = Database::builder(&dir)
-            .shm_path(&shm)
-            .max_bytes(128 << 20)
-            .segment_bytes(1 << 20)
-            .synchronous_commit(false)
-            .open()
-            .unwrap();
-        let schema = Schema::builder("Cell")
-            .column(Column::new("name", ColumnType::String(16)))
-            .column(Column::new("value", ColumnType::I64))
-            .key("name")
-            .build()
-            .unwrap();
-        let table = db.create_table(&schema).unwrap();
+        let Cells { dir, shm, db, table } = open_cells(&format!("turn-{name}"), 1 << 20);
         db.set_config("lock_timeout", "20000").unwrap();
         let scene = Self { dir, shm, db: Some(db), table };
         let mut txn = scene.begin(TxnOptions::default());
@@ -177,12 +162,7 @@ fn a_waiter_that_has_read_nothing_holds_no_version_back() {
 #[test]
 fn a_row_of_another_table_with_the_key_of_a_hot_row_is_read_without_a_lock() {
     let scene = Scene::new("same-key");
-    let schema = Schema::builder("Other")
-        .column(Column::new("name", ColumnType::String(16)))
-        .column(Column::new("value", ColumnType::I64))
-        .key("name")
-        .build()
-        .unwrap();
+    let schema = cells("Other");
     let other = scene.db().create_table(&schema).unwrap();
     let mut holder = scene.begin(TxnOptions::default());
     set(&mut holder, &other, "A", 1);
