@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::db::{Error, Table, Transaction};
-use crate::query::{Outcome, Plan, Predicate, RowSource};
+use crate::query::{IndexScan, KeyRange, Outcome, Plan, Predicate, QueryError, RowSource, TableStatistics};
 use crate::row::{RowView, Value};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -14,8 +14,21 @@ struct TableRows<'t> {
     table: &'t Table,
 }
 
+impl TableRows<'_> {
+    /// What `statistics` does not name cannot be read.
+    fn no_index(&self, column: usize) -> Error {
+        let schema = self.table.schema();
+        let column = schema.column(column).name().to_owned();
+        QueryError::NoIndex { column, table: schema.name().to_owned(), indexed: String::new() }.into()
+    }
+}
+
 impl RowSource for TableRows<'_> {
     type Error = Error;
+
+    fn statistics(&mut self) -> Result<TableStatistics, Error> {
+        Ok(TableStatistics { rows: self.txn.estimated_rows(self.table)?, indexes: Vec::new() })
+    }
 
     fn point(&mut self, key: Value<'_>, visit: &mut dyn FnMut(RowView<'_>)) -> Result<(), Error> {
         self.txn.get(self.table, key, visit).map(|_| ())
@@ -28,6 +41,18 @@ impl RowSource for TableRows<'_> {
     ) -> Result<(), Error> {
         let Some(filter) = filter.map(Arc::clone) else { return self.txn.scan(self.table, visit) };
         self.txn.scan_for(self.table, Arc::new(move |row| filter.matches(*row)), visit)
+    }
+
+    fn index_scan(
+        &mut self,
+        scan: &IndexScan<'_>,
+        _visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        Err(self.no_index(scan.column))
+    }
+
+    fn index_rows(&mut self, column: usize, _: &KeyRange, _: &mut dyn FnMut(u64)) -> Result<(), Error> {
+        Err(self.no_index(column))
     }
 }
 

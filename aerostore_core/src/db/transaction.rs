@@ -219,6 +219,14 @@ impl Transaction {
         Ok(self.open()?.count(&table.0)?)
     }
 
+    /// About how many rows the table has now, whoever sees them; without reading any.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn estimated_rows(&mut self, table: &Table) -> Result<u64, Error> {
+        Ok(self.open()?.estimated_rows(&table.0)?)
+    }
+
     /// Owns the row of that key, waiting for whoever has it, and returns it for reading and writing as it is now; `None` when
     /// there is no such row. It stays this transaction's until the end, or until a rollback to a savepoint made before.
     ///

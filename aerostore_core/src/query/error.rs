@@ -68,6 +68,15 @@ pub enum QueryError {
         /// What would do.
         expected: String,
     },
+    /// The column has no index that could be used.
+    NoIndex {
+        /// The column.
+        column: String,
+        /// The table.
+        table: String,
+        /// The columns that have one.
+        indexed: String,
+    },
 }
 
 impl QueryError {
@@ -80,6 +89,7 @@ impl QueryError {
             | Self::UnknownColumn { term, .. }
             | Self::OperatorType { term, .. }
             | Self::Operand { term, .. } => term,
+            Self::NoIndex { column, .. } => column,
         }
     }
 
@@ -91,8 +101,13 @@ impl QueryError {
 
 impl fmt::Display for QueryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::NoIndex { column, table, indexed } = self {
+            write!(f, "no index on column \"{column}\" of table \"{table}\"")?;
+            return if indexed.is_empty() { Ok(()) } else { write!(f, ": must be {indexed}") };
+        }
         write!(f, "bad term \"{}\": ", self.term())?;
         match self {
+            Self::NoIndex { .. } => Ok(()),
             Self::Incomplete { .. } => f.write_str("expected {operator column ?value ...?}"),
             Self::UnknownOperator { operator, .. } => {
                 write!(f, "unknown operator \"{operator}\": must be {}", Operator::list())

@@ -8,37 +8,11 @@
 #![forbid(unsafe_code)]
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use super::plan::{AccessPath, Plan};
-use super::predicate::Predicate;
 use super::sort::{SortOrder, Sorter, TopRows};
-use crate::row::{RowView, Value};
-
-/// Who can see rows: gives them to a plan, all at the same moment.
-pub trait RowSource {
-    /// What can go wrong while reading.
-    type Error;
-
-    /// Calls `visit` with the row of this key, if there is one.
-    ///
-    /// # Errors
-    ///
-    /// When the row cannot be read.
-    fn point(&mut self, key: Value<'_>, visit: &mut dyn FnMut(RowView<'_>)) -> Result<(), Self::Error>;
-
-    /// Calls `visit` with each row once, until it breaks. `visit` takes note only of rows that match `filter`, if there is
-    /// one: a transaction that writes may let others change the rest. It is to see the rest all the same.
-    ///
-    /// # Errors
-    ///
-    /// When rows cannot be read.
-    fn scan(
-        &mut self,
-        filter: Option<&Arc<Predicate>>,
-        visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
-    ) -> Result<(), Self::Error>;
-}
+use super::source::RowSource;
+use crate::row::RowView;
 
 /// What a run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

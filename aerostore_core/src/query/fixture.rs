@@ -1,23 +1,65 @@
-//! A table in a vector, for this layer's tests.
+//! A table in a vector with indexes in trees, for this layer's tests.
 
-use std::convert::Infallible;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::{Outcome, Plan, Predicate, Query, RowSource, compare};
-use crate::row::{Column, ColumnType, OwnedValue, RowImage, RowView, Schema, Value};
+use super::{
+    IndexScan, IndexStatistics, KeyRange, Outcome, Plan, Predicate, Query, QueryError, RowSource,
+    TableStatistics, compare,
+};
+use crate::index::key::key_bytes;
+use crate::row::{Column, ColumnType, IndexKind, OwnedValue, RowImage, RowView, Schema, Value};
+
+/// Keys with the places of their rows.
+type Entries = BTreeSet<(Vec<u8>, usize)>;
 
 pub(super) struct Table {
     pub(super) schema: Arc<Schema>,
     pub(super) images: Vec<RowImage>,
+    /// By column. An entry may be stale: the row it names has another key by now.
+    pub(super) indexes: BTreeMap<usize, (IndexKind, Entries)>,
     /// Keys that were asked for, one by one.
     pub(super) points: Vec<OwnedValue>,
+}
+
+fn key(value: Value<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    key_bytes(value, &mut bytes);
+    bytes
 }
 
 impl Table {
     pub(super) fn new(schema: Schema, rows: &[Vec<OwnedValue>]) -> Self {
         let images = rows.iter().map(|row| crate::row::arbitrary::image(&schema, row)).collect();
-        Self { schema: Arc::new(schema), images, points: Vec::new() }
+        Self { schema: Arc::new(schema), images, indexes: BTreeMap::new(), points: Vec::new() }
+    }
+
+    /// Indexes `column`, with `stale` entries besides those of the rows.
+    pub(super) fn index(&mut self, column: usize, kind: IndexKind, stale: &[(OwnedValue, usize)]) {
+        let current = (0..self.images.len()).map(|place| (key(self.row(place).get(column)), place));
+        let stale = stale.iter().map(|(value, place)| (key(value.as_value()), *place));
+        let entries = current.chain(stale).collect();
+        self.indexes.insert(column, (kind, entries));
+    }
+
+    fn row(&self, place: usize) -> RowView<'_> {
+        self.images[place].view(&self.schema).expect("a finished image")
+    }
+
+    fn entries(&self, column: usize, range: &KeyRange) -> Result<Vec<(&[u8], usize)>, QueryError> {
+        let (kind, entries) = self.indexes.get(&column).ok_or_else(|| self.no_index(column))?;
+        assert!(*kind == IndexKind::Ordered || range.single().is_some(), "a range of a hash");
+        let entries = entries.iter().map(|(key, place)| (&key[..], *place));
+        Ok(entries.filter(|(key, _)| range.contains(key)).collect())
+    }
+
+    fn no_index(&self, column: usize) -> QueryError {
+        QueryError::NoIndex {
+            column: self.schema.column(column).name().to_owned(),
+            table: self.schema.name().to_owned(),
+            indexed: String::new(),
+        }
     }
 
     /// Six flights, one of them with all but the key null.
@@ -70,8 +112,8 @@ impl Table {
             keys.push(row.key().to_string());
             ControlFlow::Continue(())
         };
-        let Ok(outcome) = plan.run(self, visit);
-        let Ok(counted) = plan.count(self);
+        let outcome = plan.run(self, visit).expect("a sound plan");
+        let counted = plan.count(self).expect("a sound plan");
         assert_eq!(counted.rows_returned, outcome.rows_returned, "count of {plan}");
         (keys, outcome)
     }
@@ -85,16 +127,31 @@ impl Table {
 }
 
 impl RowSource for Table {
-    type Error = Infallible;
+    type Error = QueryError;
 
-    fn point(&mut self, key: Value<'_>, visit: &mut dyn FnMut(RowView<'_>)) -> Result<(), Infallible> {
-        self.points.push(key.to_owned());
-        for image in &self.images {
-            let row = image.view(&self.schema).expect("a finished image");
-            if row.key() == key {
-                visit(row);
-                break;
+    fn statistics(&mut self) -> Result<TableStatistics, QueryError> {
+        let null = key(Value::Null);
+        let statistics = |(&column, (kind, entries)): (&usize, &(IndexKind, Entries))| {
+            let values = entries.iter().map(|(key, _)| &key[..]).filter(|key| **key != null);
+            let distinct: BTreeSet<&[u8]> = values.clone().collect();
+            IndexStatistics {
+                column,
+                kind: *kind,
+                rows: entries.len() as u64,
+                nulls: (entries.len() - values.count()) as u64,
+                distinct: distinct.len() as u64,
+                min: distinct.first().map(|&key| key.into()),
+                max: distinct.last().map(|&key| key.into()),
             }
+        };
+        let indexes = self.indexes.iter().map(statistics).collect();
+        Ok(TableStatistics { rows: self.images.len() as u64, indexes })
+    }
+
+    fn point(&mut self, key: Value<'_>, visit: &mut dyn FnMut(RowView<'_>)) -> Result<(), QueryError> {
+        self.points.push(key.to_owned());
+        if let Some(row) = (0..self.images.len()).map(|place| self.row(place)).find(|row| row.key() == key) {
+            visit(row);
         }
         Ok(())
     }
@@ -103,12 +160,69 @@ impl RowSource for Table {
         &mut self,
         _filter: Option<&Arc<Predicate>>,
         visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
-    ) -> Result<(), Infallible> {
-        for image in &self.images {
-            if visit(image.view(&self.schema).expect("a finished image")).is_break() {
-                break;
-            }
-        }
+    ) -> Result<(), QueryError> {
+        let _ = (0..self.images.len()).try_for_each(|place| visit(self.row(place)));
         Ok(())
+    }
+
+    fn index_scan(
+        &mut self,
+        scan: &IndexScan<'_>,
+        visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
+    ) -> Result<(), QueryError> {
+        let mut entries = self.entries(scan.column, scan.range)?;
+        if scan.descending {
+            entries.reverse();
+        }
+        let _ = entries
+            .into_iter()
+            .filter(|(_, place)| scan.among.is_none_or(|rows| rows.contains(*place as u64)))
+            .map(|(entered, place)| (entered, self.row(place)))
+            .filter(|(entered, row)| *entered == key(row.get(scan.column)))
+            .try_for_each(|(_, row)| visit(row));
+        Ok(())
+    }
+
+    fn index_rows(
+        &mut self,
+        column: usize,
+        range: &KeyRange,
+        visit: &mut dyn FnMut(u64),
+    ) -> Result<(), QueryError> {
+        self.entries(column, range)?.into_iter().for_each(|(_, place)| visit(place as u64));
+        Ok(())
+    }
+}
+
+mod tests {
+    use super::*;
+
+    fn scanned(table: &mut Table, range: &KeyRange, descending: bool) -> String {
+        let mut seen = Vec::new();
+        let scan = IndexScan { column: 1, range, descending, filter: None, among: None, expected: None };
+        let visit = &mut |row: RowView<'_>| {
+            seen.push(row.key().to_string());
+            ControlFlow::Continue(())
+        };
+        table.index_scan(&scan, visit).expect("an index");
+        seen.join(" ")
+    }
+
+    #[test]
+    fn an_index_gives_each_row_once_at_its_visible_key() {
+        let mut table = Table::flights();
+        table.index(1, IndexKind::Ordered, &[(OwnedValue::I32(100), 0), (OwnedValue::Null, 4)]);
+        let all = KeyRange::new(b"", None);
+        assert_eq!(scanned(&mut table, &all, false), "SWR5 UAL2 BAW4 UAL1 DLH3 GHOST");
+        assert_eq!(scanned(&mut table, &all, true), "GHOST DLH3 UAL1 BAW4 UAL2 SWR5");
+        let [zero, high] = [0, 35_000].map(|number| key(Value::I32(number)));
+        assert_eq!(scanned(&mut table, &KeyRange::new(&zero, Some(&high)), false), "UAL2 BAW4");
+        let statistics = table.statistics().expect("statistics");
+        let [index] = &statistics.indexes[..] else { panic!("one index") };
+        assert_eq!((statistics.rows, index.rows, index.nulls, index.distinct), (6, 8, 2, 5));
+        assert_eq!(index.max.as_deref(), Some(&high[..]));
+        let mut rows = Vec::new();
+        table.index_rows(1, &KeyRange::new(&zero, Some(&high)), &mut |row| rows.push(row)).expect("an index");
+        assert_eq!(rows, [1, 0, 4]);
     }
 }

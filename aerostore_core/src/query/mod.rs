@@ -17,15 +17,17 @@ mod plan;
 mod planner;
 mod predicate;
 mod sort;
+mod source;
 mod syntax;
 
 pub use builder::{ColumnValue, TextValue};
 pub use error::QueryError;
-pub use executor::{Outcome, RowSource};
+pub use executor::Outcome;
 pub use glob::Glob;
 pub use operator::Operator;
 pub use plan::{AccessPath, Plan};
 pub use predicate::Predicate;
+pub use source::{IndexScan, IndexStatistics, KeyRange, RowSet, RowSource, TableStatistics};
 pub use syntax::{Compare, Expr, Literal, Query, SortKey};
 
 #[cfg(test)]

@@ -266,6 +266,18 @@ impl Transaction {
         Ok(count)
     }
 
+    /// About how many rows the table has now, whoever sees them.
+    ///
+    /// # Errors
+    /// `Ended`.
+    pub fn estimated_rows(&mut self, table: &TableRef) -> Result<u64, TxnError> {
+        let session = running(&mut self.session)?;
+        let guard = session.participant.pin();
+        let rows = table.root(&guard)?.row_count.load(Ordering::Relaxed);
+        // Deletions may be counted before the insertions that they follow.
+        Ok(rows.cast_signed().max(0).cast_unsigned())
+    }
+
     /// Undoes everything and ends the transaction.
     pub fn rollback(&mut self) {
         self.abandon();

@@ -3,7 +3,7 @@ use std::ops::ControlFlow;
 
 use crate::query::fixture::Table;
 use crate::query::{Outcome, Query, SortKey};
-use crate::row::OwnedValue;
+use crate::row::{OwnedValue, RowView};
 
 const FLIGHT_ID: TypedColumn<(), String> = TypedColumn::new(0, "flight_id");
 const ALTITUDE: TypedColumn<(), i32> = TypedColumn::new(1, "altitude");
@@ -27,10 +27,11 @@ fn a_visitor_can_stop() {
     for query in [Query::all(), sorted(&["altitude"]), sorted(&["altitude"]).limit(4)] {
         let plan = table.plan(query);
         let mut seen = 0;
-        let Ok(outcome) = plan.run(&mut table, &mut |_| {
+        let visit = &mut |_: RowView<'_>| {
             seen += 1;
             if seen == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
+        };
+        let outcome = plan.run(&mut table, visit).expect("a sound plan");
         assert_eq!((seen, outcome.rows_returned), (2, 2));
     }
 }
@@ -39,7 +40,7 @@ fn a_visitor_can_stop() {
 fn keys_are_asked_for_once_each_and_not_beyond_the_limit() {
     let mut table = Table::flights();
     let plan = table.plan(Query::filtered(FLIGHT_ID.in_values(["UAL2", "NONE", "UAL2", "DLH3"])).limit(2));
-    let Ok(outcome) = plan.run(&mut table, &mut |_| ControlFlow::Continue(()));
+    let outcome = plan.run(&mut table, &mut |_| ControlFlow::Continue(())).expect("a sound plan");
     assert_eq!(outcome.rows_returned, 2);
     assert_eq!(table.points, ["DLH3", "NONE", "UAL2"].map(|key| OwnedValue::Str(key.into())));
 }
