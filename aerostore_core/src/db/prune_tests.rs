@@ -206,3 +206,22 @@ fn the_check_of_a_commit_sees_what_counts_at_its_timestamp_whatever_is_taken_out
         }
     }
 }
+
+/// A look takes turns with the writes: what it finds every snapshot to see, the writes after it let go, one each.
+#[test]
+fn what_a_look_has_found_is_let_go_by_the_next_write() {
+    let (_scene, mut peer, table) = scene("next-write", u64::MAX);
+    peer.tidy_now().unwrap();
+    let mut versions = Vec::new();
+    for value in 0..100 {
+        peer = run(peer, true, |txn| {
+            txn.upsert(&table, &image(&table, 0, 100 + value)).unwrap();
+        });
+        versions.push(check(&mut peer).unwrap().versions);
+    }
+    let fell = versions.windows(2).filter(|pair| pair[1] < pair[0]).count();
+    assert_eq!(fell, 3, "one look for 32 versions: {versions:?}");
+    let most = versions.iter().max().copied().unwrap();
+    assert!(most <= ROWS.cast_unsigned() + 33, "{versions:?}");
+    assert!(versions.contains(&(ROWS.cast_unsigned() + 32)), "a look alone lets nothing go: {versions:?}");
+}

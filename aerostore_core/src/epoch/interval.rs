@@ -23,6 +23,8 @@ const RETIRES_PER_EPOCH: u32 = 64;
 const COLLECT_BATCH: usize = 128;
 /// Calls of [`Limbo::collect`], one for each commit, after which it looks all the same.
 const COLLECT_CALLS: u32 = 256;
+/// Blocks freed at a time, while a write waits for memory: more than one write retires.
+const FREE_BATCH: usize = 2;
 /// As `COLLECT_BATCH`, for blocks that a session uses again itself.
 const RECYCLE_BATCH: usize = 64;
 
@@ -148,11 +150,11 @@ impl<'a> Guard<'a> {
     /// When no block can begin there.
     #[inline]
     pub fn word_of(&self, block: BlockRef) -> Result<Option<BlockWord>, ShmError> {
-        let Some(slab) = self.arena().slab_in_which(block) else { return Ok(None) };
-        let word = self.block_word(block.offset)?;
-        let lasts = word.generation() == block.generation && word.state() != BlockState::Free;
-        // If the slab is still the same, what was read is a state word.
-        Ok((lasts && slab.is_unchanged(self.arena())).then_some(word))
+        // If the slab is still the same afterwards, what was read is a state word.
+        let word = self.arena().look_at(block, || self.block_word(block.offset))?;
+        let lasts =
+            |word: &BlockWord| word.generation() == block.generation && word.state() != BlockState::Free;
+        Ok(word.filter(lasts))
     }
 
     /// The block at `offset`, which may have been loaded from memory in another use by now; none where nothing is in use.
@@ -350,6 +352,8 @@ impl Recycler {
 #[derive(Default)]
 pub struct Limbo {
     retired: Waiting,
+    /// Those that no operation can reach any more: to be freed, a few at a time.
+    free: Vec<BlockRef>,
     since_advance: u32,
     next_collect: usize,
     calls_waited: u32,
@@ -396,11 +400,26 @@ impl Limbo {
             return Ok(());
         }
         self.calls_waited += 1;
-        if self.len() >= self.next_collect.max(COLLECT_BATCH) || self.calls_waited >= COLLECT_CALLS {
+        if self.retired.blocks.len() >= self.next_collect.max(COLLECT_BATCH)
+            || self.calls_waited >= COLLECT_CALLS
+        {
             self.calls_waited = 0;
-            self.collect_now(participant, heap)?;
+            let Self { retired, free, intervals, .. } = self;
+            free.drain(..).for_each(|block| {
+                heap.free(block);
+            });
+            retired.release(participant, intervals, |block| free.push(block))?;
+            self.note_looked(participant);
         }
         Ok(())
+    }
+
+    /// Frees a few of those that [`Limbo::collect`] has found.
+    #[inline]
+    pub fn free_some(&mut self, heap: &mut Heap) {
+        for block in self.free.drain(self.free.len().saturating_sub(FREE_BATCH)..) {
+            heap.free(block);
+        }
     }
 
     /// Frees what no running operation can reach.
@@ -408,23 +427,31 @@ impl Limbo {
     /// # Errors
     /// When the mapping is damaged.
     pub fn collect_now(&mut self, participant: &Participant, heap: &mut Heap) -> Result<(), ShmError> {
-        self.retired.release(participant, &mut self.intervals, |block| {
+        let Self { retired, free, intervals, .. } = self;
+        let mut free_block = |block| {
             heap.free(block);
-        })?;
-        // What is held back now is looked at again only after it has grown by half.
-        self.next_collect = self.len() + self.len() / 2 + COLLECT_BATCH;
-        participant.slot().retired_count.store(self.len() as u64, Ordering::Relaxed);
+        };
+        free.drain(..).for_each(&mut free_block);
+        retired.release(participant, intervals, free_block)?;
+        self.note_looked(participant);
         Ok(())
+    }
+
+    fn note_looked(&mut self, participant: &Participant) {
+        // What is held back now is looked at again only after it has grown by half.
+        let held_back = self.retired.blocks.len();
+        self.next_collect = held_back + held_back / 2 + COLLECT_BATCH;
+        participant.slot().retired_count.store(self.len() as u64, Ordering::Relaxed);
     }
 
     /// Blocks waiting.
     pub fn len(&self) -> usize {
-        self.retired.blocks.len()
+        self.retired.blocks.len() + self.free.len()
     }
 
     /// Is nothing waiting?
     pub fn is_empty(&self) -> bool {
-        self.retired.blocks.is_empty()
+        self.len() == 0
     }
 }
 

@@ -53,6 +53,13 @@ pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
     &bytes[..length]
 }
 
+/// Whether `text` is what [`trim`] leaves of `bytes`, which are zero from their first NUL on: decided without looking for that.
+#[inline]
+pub(crate) fn is_trimmed_to(bytes: &[u8], text: &[u8]) -> bool {
+    let ends = bytes.get(text.len()).is_none_or(|next| *next == 0);
+    ends && text.last() != Some(&0) && bytes.starts_with(text)
+}
+
 #[inline(never)]
 fn trim_long(bytes: &[u8]) -> &[u8] {
     memchr::memchr(0, bytes).map_or(bytes, |end| &bytes[..end])
@@ -200,6 +207,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn text_is_compared_as_it_would_be_trimmed() {
+        for text in ["", "a", "AE000001", "exactly sixteen.", "one byte too much"] {
+            let mut bytes = [0; 16];
+            let length = text.len().min(16);
+            bytes[..length].copy_from_slice(&text.as_bytes()[..length]);
+            for other in ["", "a", "b", "AE000001", "AE00000", "AE0000011", "a\0", "exactly sixteen.", text] {
+                let expected = trim(&bytes) == other.as_bytes();
+                assert_eq!(is_trimmed_to(&bytes, other.as_bytes()), expected, "{text:?} {other:?}");
+            }
+        }
+    }
 
     #[test]
     fn refuses_what_does_not_fit() {

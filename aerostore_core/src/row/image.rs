@@ -9,7 +9,7 @@
 use super::bytes::{put_at, u32_at, u64_at};
 use super::coerce::is_stored_form;
 use super::error::RowError;
-use super::fixed::trim;
+use super::fixed::is_trimmed_to;
 use super::kind::{ColumnType, MAX_COLUMNS, MAX_IMAGE_BYTES};
 use super::mask::{DirtyMask, NullMask};
 use super::schema::{Schema, Slot};
@@ -274,7 +274,7 @@ impl RowImage {
         // Bytes that equal a string are that string: only a difference needs to know how far the bytes are UTF-8.
         if let (ColumnType::FixedString(_), Value::Str(text)) = (kind, value)
             && !NullMask(u64_at(&self.bytes, 0)).contains(index)
-            && trim(&self.bytes[offset as usize..end as usize]) == text.as_bytes()
+            && is_trimmed_to(&self.bytes[offset as usize..end as usize], text.as_bytes())
         {
             return Ok(true);
         }

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::bytes::{array_at, u32_at, u64_at};
 use super::error::RowError;
-use super::fixed::{trim, valid_text};
+use super::fixed::{is_trimmed_to, trim, valid_text};
 use super::kind::{ColumnType, INET_BYTES, MAX_IMAGE_BYTES};
 use super::mask::NullMask;
 use super::schema::{Schema, Slot};
@@ -112,6 +112,20 @@ impl<'a> RowView<'a> {
     pub fn string_bytes(&self, index: usize) -> Option<&'a [u8]> {
         let slot = self.schema.slot(index);
         (slot.kind.is_string() && !self.is_null(index)).then(|| self.text_bytes(slot))
+    }
+
+    /// Whether the value of a string column is `text`.
+    ///
+    /// # Panics
+    /// When there is no such column.
+    #[inline]
+    pub(crate) fn has_text(&self, index: usize, text: &[u8]) -> bool {
+        let slot = self.schema.slot(index);
+        if let ColumnType::FixedString(_) = slot.kind {
+            return !self.is_null(index)
+                && is_trimmed_to(&self.bytes[slot.offset as usize..slot.end as usize], text);
+        }
+        self.string_bytes(index) == Some(text)
     }
 
     /// The key.

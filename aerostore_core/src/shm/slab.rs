@@ -126,12 +126,21 @@ impl SlabWord {
     /// Whether the slab's memory is there and means something.
     #[inline]
     pub(super) fn is_in_use(self) -> bool {
-        matches!(self.owner(), SlabOwner::Owned(_) | SlabOwner::Orphan) && self.usage() != SlabUse::Forming
+        // The two kinds that have one of the top bits; and all uses but 0 and those that do not exist.
+        let has_owner = (self.0 ^ self.0 << 1) >> 63 != 0;
+        let usage = self.0 >> USE_SHIFT & 0xff;
+        has_owner && (usage.wrapping_sub(1) < CLASS_COUNT as u64 || usage >= USE_LARGE)
+    }
+
+    /// Whether the slab still is used for the same, whoever owns it.
+    #[inline]
+    fn is_used_as(self, before: Self) -> bool {
+        (self.0 ^ before.0) & USE_MASK == 0 && (self == Self::FREE) == (before == Self::FREE)
     }
 
     #[inline]
     pub(super) fn is_owned_by(self, owner: OwnerId) -> bool {
-        self.owner() == SlabOwner::Owned(owner)
+        self.0 & !USE_MASK == Self::owned(owner, SlabUse::Forming).0
     }
 }
 
@@ -202,6 +211,14 @@ impl SlabHeader {
     pub(super) fn load(&self) -> SlabWord {
         // Acquire: pairs with the Release of `replace`; header and block states of the last owner are seen.
         SlabWord(self.word.load(Ordering::Acquire))
+    }
+
+    /// The slab as it is now; it is number `index`.
+    #[inline]
+    fn slab(&self, index: u32) -> SlabRef {
+        let word = self.load();
+        // Relaxed: ordered by the Acquire load above.
+        SlabRef { index, word, generation: self.generation.load(Ordering::Relaxed) }
     }
 
     /// Moves the word from `current` to `new`; false when it is something else by now. S1.
@@ -327,11 +344,12 @@ impl SlabRef {
 
     /// Whether the slab still is used for the same blocks, whoever owns it.
     pub fn is_unchanged(self, arena: &Arena) -> bool {
-        arena.slab_ref(self.index).is_some_and(|now| {
-            now.word.usage() == self.word.usage()
-                && (now.word == SlabWord::FREE) == (self.word == SlabWord::FREE)
-                && now.generation == self.generation
-        })
+        arena.slab_ref(self.index).is_some_and(|now| now.is_as(self))
+    }
+
+    #[inline]
+    fn is_as(self, before: Self) -> bool {
+        self.word.is_used_as(before.word) && self.generation == before.generation
     }
 
     /// Payload bytes of the block whose payload begins at `offset`, if one does.
@@ -368,21 +386,31 @@ impl Arena {
 
     /// Slab `index` as it is now.
     pub(super) fn slab_ref(&self, index: u32) -> Option<SlabRef> {
-        let header = self.slab_header(index)?;
-        let word = header.load();
-        // Relaxed: ordered by the Acquire load above.
-        Some(SlabRef { index, word, generation: header.generation.load(Ordering::Relaxed) })
+        Some(self.slab_header(index)?.slab(index))
     }
 
-    /// The slab that holds `block`, which may be of an earlier use of its memory; none when nothing is in use there, or when no
-    /// block begins there by now: then what looks like its state word is part of another block's payload.
+    /// What `look` finds at `block`, which may be of an earlier use of its memory; `None` when nothing is in use there, or when
+    /// the slab became another while it was looked at.
+    ///
+    /// # Errors
+    /// What `look` says.
     #[inline]
-    pub fn slab_in_which(&self, block: BlockRef) -> Option<SlabRef> {
-        let slab = self.slab_ref(slab_of(block.offset)).filter(|slab| slab.word.is_in_use())?;
+    pub fn look_at<T, E>(
+        &self,
+        block: BlockRef,
+        look: impl FnOnce() -> Result<T, E>,
+    ) -> Result<Option<T>, E> {
+        let index = slab_of(block.offset);
+        let Some(header) = self.slab_header(index) else { return Ok(None) };
+        let slab = header.slab(index);
         // S4: what the slab held before has a smaller generation, but when that has begun again from 0. Only then it is worth
-        // a division to see where its blocks begin.
-        let is_of_now = block.generation >= slab.generation || slab.capacity_at(block.offset).is_some();
-        is_of_now.then_some(slab)
+        // a division to see where its blocks begin: if none begins there, what looks like its state word is of another's payload.
+        let begins_there = || block.generation >= slab.generation || slab.capacity_at(block.offset).is_some();
+        if !slab.word.is_in_use() || !begins_there() {
+            return Ok(None);
+        }
+        let seen = look()?;
+        Ok(header.slab(index).is_as(slab).then_some(seen))
     }
 
     /// The tag of the slab that holds the block at `offset`: what the block was [allocated](super::Heap::alloc_tagged) with.

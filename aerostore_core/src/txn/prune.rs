@@ -38,11 +38,23 @@ struct Superseding {
     may_end: bool,
 }
 
+/// When to do what may be done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    Now,
+    /// With the next writes, or the next look.
+    Later,
+}
+
 /// Versions below which there is, or will be, garbage.
 #[derive(Default)]
 pub(super) struct PruneQueue {
     /// Remembered since the last look.
     fresh: Vec<Superseding>,
+    /// Every snapshot sees these: what lies below may go. Left for the next writes, which have to wait for memory anyway.
+    ready: Vec<Superseding>,
+    /// The horizon when `ready` was last added to.
+    horizon: u64,
     /// Looked at, and waiting for the horizon: oldest first, but for those that wait for something else too.
     waiting: VecDeque<Superseding>,
     /// Whether something fell out of the queue that the vacuum has not been told of.
@@ -74,7 +86,7 @@ impl PruneQueue {
 
     /// Is nothing remembered?
     pub(super) fn is_empty(&self) -> bool {
-        self.fresh.is_empty() && self.waiting.is_empty()
+        self.fresh.is_empty() && self.ready.is_empty() && self.waiting.is_empty()
     }
 
     fn pop_below(&mut self, horizon: u64) -> Option<Superseding> {
@@ -86,18 +98,37 @@ impl Session {
     /// Prunes when enough has come together.
     #[inline]
     pub(super) fn prune_some(&mut self) -> Result<(), TxnError> {
-        if self.superseding.fresh.len() >= PRUNE_BATCH { self.prune(HELD_UP) } else { Ok(()) }
+        if self.superseding.fresh.len() >= PRUNE_BATCH { self.prune_at(HELD_UP, When::Later) } else { Ok(()) }
+    }
+
+    /// Does what [`Session::prune_some`] has left to do, one version's worth: while the memory that a write needs is fetched.
+    #[inline]
+    pub(super) fn prune_one(&mut self) -> Result<(), TxnError> {
+        let Self { store, participant, heap, limbo, superseding: queue, .. } = self;
+        let Some(item) = queue.ready.pop() else { return Ok(()) };
+        let guard = participant.pin();
+        let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
+        let is_done = item.release(&guard, store, &mut linker, queue.horizon);
+        if !matches!(is_done, Ok(true)) {
+            queue.wait(item);
+        }
+        is_done.map(drop)
     }
 
     /// Cuts off versions that are older than what every snapshot sees, and removes rows that end there; when `held_up` or more
     /// have to wait for that, takes out what nobody sees of the others.
     pub(crate) fn prune(&mut self, held_up: usize) -> Result<(), TxnError> {
+        self.prune_at(held_up, When::Now)
+    }
+
+    fn prune_at(&mut self, held_up: usize, when: When) -> Result<(), TxnError> {
         let horizon = self.store.registry().horizon(self.store.clock().word())?;
         let Self { store, participant, heap, limbo, superseding: queue, .. } = self;
         let guard = participant.pin();
         let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
         finish_removal(&guard, store, &mut linker, participant.slot())?;
-        while let Some(item) = queue.pop_below(horizon) {
+        queue.horizon = horizon;
+        while let Some(item) = queue.ready.pop().or_else(|| queue.pop_below(horizon)) {
             if !item.release(&guard, store, &mut linker, horizon)? {
                 queue.not_now.push(item);
             }
@@ -108,7 +139,10 @@ impl Session {
         }
         for index in 0..queue.fresh.len() {
             let item = queue.fresh[index];
-            let is_settled = if item.commit_ts <= horizon {
+            let is_settled = if item.commit_ts <= horizon && when == When::Later {
+                queue.ready.push(item);
+                true
+            } else if item.commit_ts <= horizon {
                 item.release(&guard, store, &mut linker, horizon)?
             } else {
                 is_held_up

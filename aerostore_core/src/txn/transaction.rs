@@ -393,7 +393,7 @@ pub(super) fn row_has_key(
     let version = VersionRef::resolve(guard, head)?;
     let view = table.view(version.payload())?;
     Ok(match key {
-        Value::Str(text) => view.string_bytes(table.schema().key_index()) == Some(text.as_bytes()),
+        Value::Str(text) => view.has_text(table.schema().key_index(), text.as_bytes()),
         _ => view.key() == key,
     })
 }

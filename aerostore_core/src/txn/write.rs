@@ -249,6 +249,9 @@ impl Transaction {
                 session.arena().resolve::<TxnRecord>(record.pointer())?.touch(coarse_ns());
             }
         }
+        let session = running(&mut self.session)?;
+        // As after a commit: what cannot be tidied now is met again.
+        let _ = session.prune_one();
         let image = session.buffers.image.take();
         // Its contents are the last row's until `build` begins anew.
         let mut image = image.unwrap_or_else(|| RowImage::new(target.table.schema()));
@@ -296,11 +299,14 @@ impl Transaction {
         build: &mut Build<'_>,
     ) -> Result<Attempt, TxnError> {
         let found = {
-            let guard = self.session()?.participant.pin();
+            let Session { participant, heap, limbo, .. } = running(&mut self.session)?;
+            let guard = participant.pin();
             let Target { table, key, hash, .. } = target;
             table.primary(&guard)?.find(&guard, hash, |row| {
+                guard.arena().prefetch(row);
                 // `own` looks at it.
                 guard.arena().prefetch_block_word(row);
+                limbo.free_some(heap); // while they are fetched
                 row_has_key(&guard, table, row, key, hash)
             })?
         };

@@ -98,3 +98,27 @@ fn a_block_is_held_by_who_began_before_its_session_passed_a_fence_and_by_nobody_
     limbo.collect_now(&session, &mut heap).unwrap();
     assert_eq!(limbo.len(), 1, "a fence lies between the first block's retirement and the reader");
 }
+
+#[test]
+fn what_nobody_can_reach_is_freed_a_few_at_a_time_or_at_the_next_look() {
+    let [session] = sessions("few");
+    let mut heap = Heap::new(session.arena().clone(), session.owner());
+    let (mut limbo, clock) = (Limbo::default(), AtomicU64::new(1));
+    let fill = |limbo: &mut Limbo, heap: &mut Heap| {
+        for _ in 0..COLLECT_BATCH {
+            limbo.retire(&session, record(&session, heap)).unwrap();
+        }
+        session.begin();
+        session.take_snapshot(&clock);
+        session.end();
+        limbo.collect(&session, heap).unwrap();
+    };
+    fill(&mut limbo, &mut heap);
+    assert_eq!(limbo.len(), COLLECT_BATCH, "found, and left for those who wait for memory");
+    limbo.free_some(&mut heap);
+    assert_eq!(limbo.len(), COLLECT_BATCH - FREE_BATCH);
+    fill(&mut limbo, &mut heap);
+    assert_eq!(limbo.len(), COLLECT_BATCH);
+    limbo.collect_now(&session, &mut heap).unwrap();
+    assert!(limbo.is_empty());
+}
