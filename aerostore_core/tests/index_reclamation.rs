@@ -8,7 +8,7 @@
     reason = "tests; the index's trait is given plain atomics"
 )]
 use aerostore_core::epoch::Participant;
-use aerostore_core::index::{Blocks, Entry, Found, HashIndex, Inserted};
+use aerostore_core::index::{Blocks, Entry, Exchange, Found, HashIndex, Inserted};
 use aerostore_core::shm::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -104,6 +104,15 @@ fn a_segment_made_during_an_operation_outlives_it() {
                 f();
             }
             r
+        }
+        fn alloc(&mut self, bytes: usize, kind: BlockKind) -> Result<BlockRef, ShmError> {
+            self.inner.alloc(bytes, kind)
+        }
+        fn give_back(&mut self, block: BlockRef) {
+            self.inner.give_back(block);
+        }
+        fn exchange(&mut self, w: &AtomicU64, wo: u64, c: &Exchange<'_>) -> Result<bool, ShmError> {
+            self.inner.exchange(w, wo, c)
         }
         fn link(&mut self, w: &AtomicU64, o: u64, b: BlockRef) -> Result<bool, ShmError> {
             self.inner.link(w, o, b)

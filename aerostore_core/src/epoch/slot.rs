@@ -39,7 +39,7 @@ pub struct Slot {
     pub link_word: AtomicU64,
     /// The block being linked there, or, with `link_shape`'s flag, being unlinked.
     pub link_block: AtomicU64,
-    /// Generation of that block; bit 32 set while it is being unlinked.
+    /// Generation of that block; above it flags that say what is done, see `txn::link`.
     pub link_shape: AtomicU64,
     /// Row that this session is removing, or 0; see `txn::remove`.
     pub removed_row: AtomicU64,
@@ -59,7 +59,13 @@ pub struct Slot {
     next_snapshot: AtomicU64,
     /// What a transaction that commits checks its reads at (G6): `CheckWord`, or 0.
     check: AtomicU64,
-    _pad: [u64; 15],
+    /// The block that another takes the place of, or 0.
+    pub replaced_block: AtomicU64,
+    /// A block that becomes unreachable because of that, or 0.
+    pub dropped_block: AtomicU64,
+    /// Generation of the first in the low half, of the second in the high half.
+    pub exchange_generations: AtomicU64,
+    _pad: [u64; 12],
 }
 
 #[cfg(not(loom))]
@@ -91,7 +97,10 @@ impl Slot {
             interval_high: word(),
             next_snapshot: word(),
             check: word(),
-            _pad: [0; 15],
+            replaced_block: word(),
+            dropped_block: word(),
+            exchange_generations: word(),
+            _pad: [0; 12],
         };
         slot.reset();
         slot

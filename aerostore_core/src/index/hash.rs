@@ -21,6 +21,7 @@ mod remove;
 mod table;
 
 use crate::epoch::Guard;
+use crate::index::Blocks;
 use crate::shm::{BlockKind, BlockRef, ShmError};
 use crate::sync::{AtomicU64, Ordering};
 pub use table::HashTable;
@@ -32,40 +33,6 @@ const INITIAL_LOG2: u32 = 10;
 const LINE_BYTES: u64 = 64;
 /// Slots that one insert moves while a table grows.
 const MOVE_BATCH: u64 = 128;
-
-/// Birth epoch of every structure block. They are reached through blocks that may themselves be unlinked by then (a table's
-/// successor, its segments), so the epoch in which they were loaded says nothing: any operation that began before they were
-/// retired has to hold them.
-pub const STRUCTURE_BIRTH: u64 = 0;
-
-/// Where structure blocks come from: a session's heap, with the descriptor that makes linking survive a death.
-pub trait Blocks {
-    /// A zeroed, RESERVED block, born at [`STRUCTURE_BIRTH`].
-    ///
-    /// # Errors
-    /// `OutOfSpace`.
-    fn alloc_zeroed(&mut self, bytes: usize, kind: BlockKind) -> Result<BlockRef, ShmError>;
-
-    /// Stores the block's offset at `word` (whose offset is `word_offset`) if that is still 0, and makes the block LIVE;
-    /// else gives the block back. True for the one who linked.
-    ///
-    /// # Errors
-    /// When the mapping is damaged.
-    fn link(&mut self, word: &AtomicU64, word_offset: u64, block: BlockRef) -> Result<bool, ShmError>;
-
-    /// Replaces `old` at `word` by `new`; the one who did retires `old` and `parts`.
-    ///
-    /// # Errors
-    /// When the mapping is damaged.
-    fn replace(
-        &mut self,
-        word: &AtomicU64,
-        word_offset: u64,
-        old: u64,
-        new: u64,
-        parts: &mut dyn Iterator<Item = u64>,
-    ) -> Result<bool, ShmError>;
-}
 
 /// What an insert adds.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,20 @@
 //! Indexes: from key bytes to rows.
 
 #[cfg(not(loom))]
+mod blocks;
+#[cfg(not(loom))]
 mod hash;
 pub mod key;
+#[cfg(not(loom))]
+mod skiplist;
 
 #[cfg(not(loom))]
-pub use hash::{Blocks, Entry, Found, HashIndex, HashTable, Inserted, STRUCTURE_BIRTH};
+pub use blocks::{Blocks, Exchange, STRUCTURE_BIRTH};
+#[cfg(not(loom))]
+pub use hash::{Entry, Found, HashIndex, HashTable, Inserted};
+#[cfg(not(loom))]
+pub(crate) use skiplist::ensure_live;
+#[cfg(not(loom))]
+pub use skiplist::{
+    Added, Batch, BlockStamp, Cursor, Direction, Dying, IndexEntry, OrderedIndex, prefix_end,
+};

@@ -187,6 +187,10 @@ impl BlockKind {
     pub const TABLE: Self = Self(8);
     /// A table's definition.
     pub const SCHEMA: Self = Self(9);
+    /// What stays where it is of an ordered index.
+    pub const INDEX_ANCHOR: Self = Self(10);
+    /// Entries of an ordered index.
+    pub const INDEX_BLOCK: Self = Self(11);
 }
 
 /// A block's state word, read at one moment.

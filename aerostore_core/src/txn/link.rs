@@ -7,14 +7,18 @@
 #![forbid(unsafe_code)]
 
 use crate::epoch::{Guard, Limbo, Participant, Slot};
-use crate::index::{Blocks, HashTable, STRUCTURE_BIRTH};
+use crate::index::{Blocks, Exchange, HashTable, STRUCTURE_BIRTH, ensure_live};
 use crate::mvcc::{NextWord, TableRoot};
-use crate::shm::{BlockKind, BlockRef, BlockState, Heap, Reserve, ShmError};
+use crate::shm::{BlockKind, BlockRef, BlockState, BlockWord, Heap, Reserve, ShmError};
 use crate::sync::{AtomicU64, Ordering};
 
 const UNLINK: u64 = 1 << 32;
 /// Beside `UNLINK`: a version that is taken out of the middle of its chain.
 const ALONE: u64 = 1 << 33;
+/// One block takes the place of another.
+const EXCHANGE: u64 = 1 << 34;
+/// Beside `EXCHANGE`: the block is LIVE before it is linked, see [`Exchange::is_copy`].
+const COPY: u64 = 1 << 35;
 
 /// A session's memory, as index structures see it.
 pub(super) struct Linker<'a> {
@@ -24,6 +28,9 @@ pub(super) struct Linker<'a> {
     /// Whether blocks may come from what is kept back.
     pub(super) reserve: Reserve,
 }
+
+/// Below the offset of a block in a word.
+const WORD_FLAGS: u64 = 15;
 
 fn announce(slot: &Slot, word_offset: u64, block: u64, shape: u64) {
     slot.link_shape.store(shape, Ordering::Relaxed);
@@ -132,6 +139,66 @@ impl Blocks for Linker<'_> {
             retire_linked(participant, limbo, old)
         })
     }
+
+    fn alloc(&mut self, bytes: usize, kind: BlockKind) -> Result<BlockRef, ShmError> {
+        // Copies come and go at the rate of updates, of which a transaction may make many.
+        self.limbo.collect(self.participant, self.heap)?;
+        self.heap.alloc(bytes, kind, self.participant.epoch(), self.reserve)
+    }
+
+    fn give_back(&mut self, block: BlockRef) {
+        self.heap.free(block);
+    }
+
+    fn exchange(
+        &mut self,
+        word: &AtomicU64,
+        word_offset: u64,
+        change: &Exchange<'_>,
+    ) -> Result<bool, ShmError> {
+        let arena = self.participant.arena();
+        let slot = self.participant.slot();
+        announce_exchange(slot, word_offset, change);
+        if change.is_copy() {
+            change.made.iter().for_each(|block| arena.publish_own(*block));
+        }
+        let done = word.compare_exchange(change.from, change.to, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if done {
+            if !change.is_copy() {
+                for block in change.made {
+                    arena.publish(*block);
+                }
+            }
+            for block in change.replaced.iter().chain(&change.dropped) {
+                self.limbo.retire(self.participant, *block)?;
+            }
+        } else if change.is_copy() {
+            for block in change.made {
+                arena.retire(*block, self.participant.owner().slot);
+            }
+        }
+        withdraw(slot);
+        if !done {
+            // Last: while this is announced, what is RESERVED was not linked, and what is not was.
+            for block in change.made {
+                self.heap.free(*block);
+            }
+        }
+        Ok(done)
+    }
+}
+
+fn announce_exchange(slot: &Slot, word_offset: u64, change: &Exchange<'_>) {
+    let parts =
+        |block: Option<&BlockRef>| block.map_or((0, 0), |block| (block.offset, u64::from(block.generation)));
+    let (made, generation) = parts(change.made.last());
+    let (replaced, replaced_generation) = parts(change.replaced.as_ref());
+    let (dropped, dropped_generation) = parts(change.dropped.as_ref());
+    slot.replaced_block.store(replaced, Ordering::Relaxed);
+    slot.dropped_block.store(dropped, Ordering::Relaxed);
+    slot.exchange_generations.store(replaced_generation | dropped_generation << 32, Ordering::Relaxed);
+    let copy = if change.is_copy() { COPY } else { 0 };
+    announce(slot, word_offset, made, EXCHANGE | copy | generation);
 }
 
 /// Retires a block that was linked, by whoever has just unlinked it. Its linker may not have come to publish it.
@@ -146,6 +213,11 @@ fn retire_linked(participant: &Participant, limbo: &mut Limbo, offset: u64) -> R
 pub(super) fn settle_link(guard: &Guard<'_>, slot: &Slot, limbo: &mut Limbo) -> Result<(), ShmError> {
     let word_offset = slot.link_word.load(Ordering::Acquire);
     if word_offset == 0 {
+        return Ok(());
+    }
+    if slot.link_shape.load(Ordering::Relaxed) & EXCHANGE != 0 {
+        settle_exchange(guard, slot, word_offset, limbo)?;
+        slot.link_word.store(0, Ordering::Release);
         return Ok(());
     }
     let arena = guard.arena();
@@ -204,5 +276,47 @@ pub(super) fn settle_link(guard: &Guard<'_>, slot: &Slot, limbo: &mut Limbo) -> 
         }
     }
     slot.link_word.store(0, Ordering::Release);
+    Ok(())
+}
+
+/// The same, of an exchange. What the dead one had loaded is held by its reservation until its slot is freed, so the block it
+/// wanted to replace has not been used again; what it made may have been.
+fn settle_exchange(
+    guard: &Guard<'_>,
+    slot: &Slot,
+    word_offset: u64,
+    limbo: &mut Limbo,
+) -> Result<(), ShmError> {
+    let arena = guard.arena();
+    if !arena.is_in_use(word_offset) {
+        return Ok(()); // settled by another reaper, and given back since
+    }
+    let half = |word: u64| u32::try_from(word & u64::from(u32::MAX)).unwrap_or(0);
+    let shape = slot.link_shape.load(Ordering::Relaxed);
+    let generations = slot.exchange_generations.load(Ordering::Relaxed);
+    let made = BlockRef { offset: slot.link_block.load(Ordering::Relaxed), generation: half(shape) };
+    let replaced =
+        BlockRef { offset: slot.replaced_block.load(Ordering::Relaxed), generation: half(generations) };
+    let dropped =
+        BlockRef { offset: slot.dropped_block.load(Ordering::Relaxed), generation: half(generations >> 32) };
+    let word: &AtomicU64 = guard.resolve(word_offset)?;
+    let named = guard.protect(word) & !WORD_FLAGS;
+    let mut was_linked = named == made.offset;
+    if was_linked && made.offset != 0 {
+        ensure_live(guard, made.offset)?;
+    } else if made.offset != 0 {
+        // O3: unless it is a copy it is RESERVED only if it was never linked; then it goes back with its slab.
+        let state = guard.word_of(made)?.map(BlockWord::state);
+        was_linked = state != Some(BlockState::Reserved);
+        if shape & COPY != 0 && state == Some(BlockState::Live) {
+            limbo.retire(guard.participant(), made)?;
+        }
+    }
+    if replaced.offset != 0 && named != replaced.offset {
+        limbo.retire(guard.participant(), replaced)?;
+    }
+    if dropped.offset != 0 && was_linked {
+        limbo.retire(guard.participant(), dropped)?;
+    }
     Ok(())
 }

@@ -2,7 +2,7 @@
 #![allow(missing_docs, unreachable_pub, dead_code, reason = "each test uses a part of this")]
 
 use aerostore_core::epoch::{Limbo, Participant, Registry};
-use aerostore_core::index::{Blocks, HashIndex, STRUCTURE_BIRTH};
+use aerostore_core::index::{Blocks, Exchange, HashIndex, OrderedIndex, STRUCTURE_BIRTH};
 use aerostore_core::shm::{Arena, ArenaOptions, BlockKind, BlockRef, Heap, Reserve, ShmError};
 use aerostore_core::sys::{LockFile, Probe};
 use aerostore_core::txn::SystemArea;
@@ -31,6 +31,29 @@ impl Blocks for Memory<'_> {
             return Err(ShmError::OutOfSpace { used: 1, limit: 1 });
         }
         self.heap.alloc_zeroed(bytes, kind, STRUCTURE_BIRTH, Reserve::No)
+    }
+    fn alloc(&mut self, bytes: usize, kind: BlockKind) -> Result<BlockRef, ShmError> {
+        self.limbo.collect(self.participant, &mut self.heap)?;
+        self.heap.alloc(bytes, kind, self.participant.epoch(), Reserve::No)
+    }
+    fn give_back(&mut self, block: BlockRef) {
+        self.heap.free(block);
+    }
+    fn exchange(&mut self, word: &AtomicU64, _: u64, change: &Exchange<'_>) -> Result<bool, ShmError> {
+        let done = word.compare_exchange(change.from, change.to, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        for block in change.made {
+            if done {
+                self.participant.arena().publish(*block);
+            } else {
+                self.heap.free(*block);
+            }
+        }
+        if done {
+            for block in change.replaced.iter().chain(&change.dropped) {
+                self.limbo.retire(self.participant, *block)?;
+            }
+        }
+        Ok(done)
     }
     fn link(&mut self, word: &AtomicU64, _: u64, block: BlockRef) -> Result<bool, ShmError> {
         let linked = word.compare_exchange(0, block.offset, Ordering::AcqRel, Ordering::Acquire).is_ok();
@@ -85,4 +108,12 @@ pub fn create(participant: &Participant, root: &AtomicU64) {
     let table = HashIndex::create(&guard, &mut Memory::new(participant)).unwrap();
     participant.arena().publish(table);
     root.store(table.offset, Ordering::SeqCst);
+}
+
+/// Makes the first anchor of the ordered index at `root`.
+pub fn create_ordered(participant: &Participant, root: &AtomicU64) {
+    let guard = participant.pin();
+    let anchor = OrderedIndex::create(&guard, &mut Memory::new(participant)).unwrap();
+    participant.arena().publish(anchor);
+    root.store(anchor.offset, Ordering::SeqCst);
 }

@@ -1,8 +1,9 @@
 //! Taking an entry out of the key hash.
 
+use super::HashIndex;
 use super::table::{DELETED, EMPTY, FROZEN, FROZEN_EMPTY, HashTable, Probe, row_of};
-use super::{Blocks, HashIndex};
 use crate::epoch::Guard;
+use crate::index::Blocks;
 use crate::shm::ShmError;
 use crate::sync::Ordering;
 

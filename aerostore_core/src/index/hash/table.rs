@@ -1,7 +1,7 @@
 //! One table of the key hash: its header, its slots in segments, and the walk along a probe path.
 
 use crate::epoch::Guard;
-use crate::index::hash::Blocks;
+use crate::index::Blocks;
 use crate::shm::{BlockKind, Shared, ShmError};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use std::mem::{offset_of, size_of};

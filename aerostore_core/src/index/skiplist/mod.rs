@@ -1,0 +1,47 @@
+//! The ordered index: a list of sorted blocks that are copied on write, with levels of such lists above it as hints.
+//!
+//! Shape       A *block* is immutable. An *anchor* stays: it has a low key and a level, which never change, and a word that names
+//!             its present block. A block of the bottom level holds entries (key, row), sorted by both; one above it leads to
+//!             anchors of the level below, by their low keys. Each block names the next anchor of its level and that one's low
+//!             key, so each level is a list that covers all keys, beginning with an anchor below every key; the index's root
+//!             word names the first anchor of the topmost level.
+//! Search      goes down from the root: right as long as the next anchor's low key is not behind what is sought, then down by the
+//!             last entry that is not. The levels above are hints: an anchor that none of them leads to is found from the left.
+//! Rules       O1: a block's contents change by one CAS of its anchor's word, from one block to another that covers the same keys.
+//!             O2: a split does that too: the new block covers the first keys of the old one, and names as its right neighbour a
+//!             new anchor, with a block that covers the others. The next level learns of the anchor afterwards, by whoever
+//!             comes by. O3: before a block is replaced it is LIVE, and what it alone leads to was LIVE before it; so one that is
+//!             RESERVED, and not named by its word, was never reachable, and one that is LIVE has been. But for a plain copy,
+//!             which is LIVE before it is linked and leads to nothing new, so that it is unreachable whenever it is not named.
+//!             O4: a block is born when it is allocated, and every word that names one is changed before that one is retired.
+//!             What a block names was born before it, and is retired after it was replaced; so who has loaded the block under
+//!             its reservation (I2) may follow it. O5: an entry is a hint. It is added after the version that has its key was
+//!             linked; before it is removed it is marked DYING in the name of a session, which then finds that no version of the
+//!             row has the key. Whoever adds it again and finds the mark takes it off, and what has lost its mark, or has another
+//!             one, is not removed. Either the remover sees the version, or the adder the mark, or no entry.
+//! Death       every state between two CAS is a valid list. Before a CAS the session's slot names word, new and old block; the
+//!             reaper makes LIVE what has been linked and retires what has not, or is not any more.
+//! Ordering    words are changed by `AcqRel` CAS and loaded with Acquire: whoever sees a block sees its contents. O5 needs a total
+//!             order of two words, hence a `SeqCst` fence between mark and look, and between link and look.
+//! Source      right links and late parents: Lehman and Yao, TODS 6(4), 1981. Stable words naming blocks that are replaced: the
+//!             mapping table of Levandoski et al., "The Bw-Tree", ICDE 2013. Blocks under a skip list: Jiffy, `PPoPP` 2022.
+
+mod anchor;
+mod block;
+mod dying;
+mod hint;
+mod insert;
+mod ordered;
+mod position;
+mod replace;
+mod scan;
+mod seek;
+mod settle;
+mod walk;
+
+pub use dying::Dying;
+pub use insert::Added;
+pub use ordered::OrderedIndex;
+pub use position::prefix_end;
+pub use scan::{Batch, BlockStamp, Cursor, Direction, IndexEntry};
+pub(crate) use settle::ensure_live;

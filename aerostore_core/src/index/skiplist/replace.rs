@@ -1,0 +1,178 @@
+//! Replacing a block by another, or by several when there is too much for one: the only way in which contents change.
+#![forbid(unsafe_code)]
+
+use super::anchor::{Anchor, AnchorWord};
+use super::block::{self, Block, Item, Measure, Part, Right, entry_bytes};
+use super::ordered::OrderedIndex;
+use super::seek::Place;
+use super::settle::ensure_live;
+use crate::epoch::Guard;
+use crate::index::{Blocks, Exchange};
+use crate::shm::{BlockKind, BlockRef, ShmError};
+use std::ops::Range;
+
+/// The largest block of the bottom level, unless a single entry is larger.
+const LEAF_BYTES_MAX: usize = 736;
+/// The same above.
+const INNER_BYTES_MAX: usize = 1072;
+
+/// The largest block of `level`.
+pub(super) fn bytes_max(level: u8) -> usize {
+    if level == 0 { LEAF_BYTES_MAX } else { INNER_BYTES_MAX }
+}
+
+impl OrderedIndex<'_> {
+    /// Replaces what is at `place` by `parts`, unless it has been replaced since it was found; O1, O2.
+    ///
+    /// # Errors
+    /// `OutOfSpace`; when the mapping is damaged.
+    pub(super) fn put(
+        &self,
+        guard: &Guard<'_>,
+        blocks: &mut dyn Blocks,
+        place: &Place<'_>,
+        parts: &[Part<'_>],
+    ) -> Result<bool, ShmError> {
+        let level = place.block.level();
+        let measure = Measure::of(parts);
+        if measure.count > 1 && measure.bytes(level) > bytes_max(level) {
+            return self.split(guard, blocks, place, parts);
+        }
+        let made = make_block(guard, blocks, level, parts, place.block.right())?;
+        exchange(guard, blocks, place, &[made])
+    }
+
+    #[cold]
+    fn split(
+        &self,
+        guard: &Guard<'_>,
+        blocks: &mut dyn Blocks,
+        place: &Place<'_>,
+        parts: &[Part<'_>],
+    ) -> Result<bool, ShmError> {
+        let mut made = Vec::new();
+        let anchors = match make_pieces(guard, blocks, place, parts, &mut made) {
+            Ok(anchors) => anchors,
+            Err(error) => {
+                for block in made {
+                    blocks.give_back(block);
+                }
+                return Err(error);
+            }
+        };
+        if !exchange(guard, blocks, place, &made)? {
+            return Ok(false);
+        }
+        for anchor in anchors {
+            // The entry is in, whatever becomes of the hint: it is added by somebody who misses it.
+            let _ = self.add_hint(guard, blocks, &Anchor::at(guard, anchor)?);
+        }
+        Ok(true)
+    }
+}
+
+fn exchange(
+    guard: &Guard<'_>,
+    blocks: &mut dyn Blocks,
+    place: &Place<'_>,
+    made: &[BlockRef],
+) -> Result<bool, ShmError> {
+    let replaced = match place.word.offset() {
+        0 => None,
+        offset => Some(ensure_live(guard, offset)?), // O3
+    };
+    let to = made.last().map_or(AnchorWord::DEAD, |block| AnchorWord::block(block.offset));
+    let change = Exchange { from: place.word.bits(), to: to.bits(), made, replaced, dropped: None };
+    blocks.exchange(place.anchor.word(), place.anchor.word_offset(), &change)
+}
+
+fn make_block(
+    guard: &Guard<'_>,
+    blocks: &mut dyn Blocks,
+    level: u8,
+    parts: &[Part<'_>],
+    right: Option<Right>,
+) -> Result<BlockRef, ShmError> {
+    let made = blocks.alloc(Measure::of(parts).bytes(level), BlockKind::INDEX_BLOCK)?;
+    block::write(guard, made.offset, level, parts, right)?;
+    Ok(made)
+}
+
+/// Makes blocks of the pieces, from the last to the first, and an anchor for each but the first. Returns the anchors' offsets.
+fn make_pieces(
+    guard: &Guard<'_>,
+    blocks: &mut dyn Blocks,
+    place: &Place<'_>,
+    parts: &[Part<'_>],
+    made: &mut Vec<BlockRef>,
+) -> Result<Vec<u64>, ShmError> {
+    let level = place.block.level();
+    let items: Vec<Item<'_>> = parts.iter().flat_map(items).collect();
+    let mut right = place.block.right();
+    let last = parts.iter().rfind(|part| !matches!(part, Part::Run(_, from, to) if from == to));
+    let appends = right.is_none() && matches!(last, Some(Part::One(_)));
+    let mut anchors = Vec::new();
+    for piece in cut_up(level, &items, appends).into_iter().rev() {
+        let begin = piece.start;
+        let parts: Vec<Part<'_>> = items[piece].iter().map(|item| Part::One(*item)).collect();
+        let block = make_block(guard, blocks, level, &parts, right)?;
+        made.push(block);
+        if begin == 0 {
+            break;
+        }
+        let low = if level == 0 {
+            items[begin].position().separator(&items[begin - 1].position())
+        } else {
+            Anchor::at(guard, items[begin].child.anchor())?.low(guard)?
+        };
+        let anchor = Anchor::make(guard, blocks, level, &low, block.offset)?;
+        made.push(anchor);
+        anchors.push(anchor.offset);
+        right = Some(Right { anchor: anchor.offset, prefix: low.prefix, rank: low.rank });
+    }
+    Ok(anchors)
+}
+
+/// Divides what is too much for one block into pieces of about the same size; each holds one entry at least, and more than a
+/// block may have only if that one entry is larger. What is added behind everything else begins a block of its own, so that keys that
+/// come in order fill their blocks.
+fn cut_up(level: u8, items: &[Item<'_>], appends: bool) -> Vec<Range<usize>> {
+    let limit = bytes_max(level);
+    let base = Measure::default().bytes(level);
+    let measure_of = |items: &[Item<'_>]| Measure {
+        count: items.len(),
+        tail_bytes: items.iter().map(|item| item.tail.len()).sum(),
+    };
+    let bytes = measure_of(items).bytes(level) - base;
+    let count = bytes.div_ceil(limit - base).max(2);
+    let wanted = if appends { limit } else { bytes / count };
+    let mut pieces = Vec::new();
+    let mut begin = 0;
+    let mut measure = Measure::default();
+    for (index, item) in items.iter().enumerate() {
+        let with = Measure { count: measure.count + 1, tail_bytes: measure.tail_bytes + item.tail.len() };
+        let bytes = measure.bytes(level) - base;
+        let is_nearer = 2 * bytes + entry_bytes(level) + item.tail.len() > 2 * wanted;
+        if index > begin && (with.bytes(level) > limit || is_nearer) {
+            pieces.push(begin..index);
+            begin = index;
+            measure = Measure { count: 1, tail_bytes: item.tail.len() };
+        } else {
+            measure = with;
+        }
+    }
+    pieces.push(begin..items.len());
+    pieces
+}
+
+fn items<'a>(part: &Part<'a>) -> Box<dyn Iterator<Item = Item<'a>> + 'a> {
+    match *part {
+        Part::Run(block, from, to) => Box::new((from..to).map(move |index| block.item(index))),
+        Part::One(item) => Box::new(std::iter::once(item)),
+    }
+}
+
+/// All entries of a block but those from `from` to `to`, and `item` in their place.
+pub(super) fn with_item<'a>(block: Block<'a>, from: usize, to: usize, item: Item<'a>) -> [Part<'a>; 3] {
+    [Part::Run(block, 0, from), Part::One(item), Part::Run(block, to, block.len())]
+}

@@ -1,0 +1,269 @@
+//! The ordered index beside a `BTreeSet`: the same entries in the same order, whatever is done to both.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_types, reason = "tests")]
+
+mod common;
+mod index_common;
+
+use aerostore_core::epoch::{Guard, Participant};
+use aerostore_core::index::{Added, Direction, OrderedIndex, prefix_end};
+use common::Watchdog;
+use index_common::{Memory, create_ordered, setup};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+type Entry = (Vec<u8>, u64);
+
+fn entries(
+    index: &OrderedIndex<'_>,
+    guard: &Guard<'_>,
+    from: Bound<&[u8]>,
+    to: Bound<&[u8]>,
+    direction: Direction,
+) -> Vec<Entry> {
+    let mut found = Vec::new();
+    let mut cursor = index.seek(guard, from, to, direction);
+    while let Some(batch) = cursor.next_batch().unwrap() {
+        for entry in batch.iter() {
+            let mut key = Vec::new();
+            entry.key_into(&mut key);
+            assert!(entry.key_is(&key));
+            found.push((key, entry.row()));
+        }
+        assert!(batch.stamp().unwrap().is_unchanged(guard).unwrap());
+    }
+    found
+}
+
+fn all(index: &OrderedIndex<'_>, guard: &Guard<'_>) -> Vec<Entry> {
+    entries(index, guard, Bound::Unbounded, Bound::Unbounded, Direction::Forward)
+}
+
+fn expected(set: &BTreeSet<Entry>, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Vec<Entry> {
+    let is_in = |key: &[u8]| {
+        (match from {
+            Bound::Included(from) => key >= from,
+            Bound::Excluded(from) => key > from,
+            Bound::Unbounded => true,
+        }) && match to {
+            Bound::Included(to) => key <= to,
+            Bound::Excluded(to) => key < to,
+            Bound::Unbounded => true,
+        }
+    };
+    set.iter().filter(|(key, _)| is_in(key)).cloned().collect()
+}
+
+fn bound(key: &[u8], kind: u8) -> Bound<&[u8]> {
+    match kind {
+        0 => Bound::Included(key),
+        1 => Bound::Excluded(key),
+        _ => Bound::Unbounded,
+    }
+}
+
+/// Short keys, long ones that share their first bytes, empty ones, and now and then one that takes a block of its own.
+fn key() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        4 => (0..400_u64).prop_map(|number| number.to_be_bytes().to_vec()),
+        4 => (0..400_u32).prop_map(|number| number.to_be_bytes().to_vec()),
+        4 => (0..200_u32).prop_map(|number| format!("https://example/{number}").into_bytes()),
+        2 => prop::collection::vec(prop_oneof![Just(0_u8), Just(255)], 0..12),
+        1 => (0..10_usize).prop_map(|number| vec![7; 900 + number * 300]),
+        1 => Just(vec![9; 3]),
+    ]
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Insert(Vec<u8>, u64),
+    Remove(Vec<u8>, u64),
+    Vacuum(Vec<u8>, u64, bool),
+    Scan(Vec<u8>, Vec<u8>, u8, u8),
+    Prefix(Vec<u8>),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let row = || (1..6_u64).prop_map(|row| row * 16);
+    prop_oneof![
+        10 => (key(), row()).prop_map(|(key, row)| Step::Insert(key, row)),
+        5 => (key(), row()).prop_map(|(key, row)| Step::Remove(key, row)),
+        2 => (key(), row(), any::<bool>()).prop_map(|(key, row, again)| Step::Vacuum(key, row, again)),
+        1 => (key(), key(), 0..3_u8, 0..3_u8).prop_map(|(from, to, a, b)| Step::Scan(from, to, a, b)),
+        1 => (key(), 0..4_usize).prop_map(|(mut key, length)| {
+            key.truncate(length);
+            Step::Prefix(key)
+        }),
+    ]
+}
+
+fn run(steps: &[Step]) {
+    let (arena, registry) = setup("ordered-model");
+    let participant = Participant::new(arena, registry).unwrap();
+    let root = AtomicU64::new(0);
+    create_ordered(&participant, &root);
+    let index = OrderedIndex::new(&root, 0);
+    let mut memory = Memory::new(&participant);
+    let mut set = BTreeSet::new();
+    for step in steps {
+        let guard = participant.pin();
+        match step {
+            Step::Insert(key, row) => {
+                let added = index.insert(&guard, &mut memory, key, *row).unwrap();
+                assert_eq!(added == Added::New, set.insert((key.clone(), *row)));
+                assert!(index.contains(&guard, key, *row).unwrap());
+            }
+            Step::Remove(key, row) => {
+                let removed = index.remove(&guard, &mut memory, key, *row).unwrap();
+                assert_eq!(removed, set.remove(&(key.clone(), *row)));
+                assert!(!index.contains(&guard, key, *row).unwrap());
+            }
+            Step::Vacuum(key, row, again) => {
+                let dying = index.mark_dying(&guard, &mut memory, key, *row).unwrap();
+                assert_eq!(dying.is_some(), set.contains(&(key.clone(), *row)));
+                let Some(dying) = dying else { continue };
+                if *again {
+                    assert_eq!(index.insert(&guard, &mut memory, key, *row).unwrap(), Added::Revived);
+                    assert!(!index.remove_if_unchanged(&guard, &mut memory, &dying).unwrap());
+                } else {
+                    assert!(index.remove_if_unchanged(&guard, &mut memory, &dying).unwrap());
+                    assert!(!index.revive(&guard, &mut memory, key, *row).unwrap());
+                    set.remove(&(key.clone(), *row));
+                }
+            }
+            Step::Scan(from, to, a, b) => {
+                let (from, to) = (bound(from, *a), bound(to, *b));
+                let mut wanted = expected(&set, from, to);
+                assert_eq!(entries(&index, &guard, from, to, Direction::Forward), wanted);
+                wanted.reverse();
+                assert_eq!(entries(&index, &guard, from, to, Direction::Backward), wanted);
+            }
+            Step::Prefix(prefix) => {
+                let end = prefix_end(prefix);
+                let to = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+                let found = entries(&index, &guard, Bound::Included(prefix), to, Direction::Forward);
+                let wanted: Vec<_> = set.iter().filter(|(key, _)| key.starts_with(prefix)).cloned().collect();
+                assert_eq!(found, wanted);
+            }
+        }
+    }
+    let guard = participant.pin();
+    assert_eq!(all(&index, &guard), set.iter().cloned().collect::<Vec<_>>());
+    // From every entry on, in both directions.
+    for (number, (key, row)) in set.iter().enumerate().step_by(7) {
+        let after = |direction| {
+            let mut cursor = index.resume(&guard, (key, *row), Bound::Unbounded, direction);
+            let mut count = 0;
+            while let Some(batch) = cursor.next_batch().unwrap() {
+                count += batch.len();
+            }
+            count
+        };
+        assert_eq!((after(Direction::Backward), after(Direction::Forward)), (number, set.len() - number - 1));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn the_index_is_a_sorted_set(steps in prop::collection::vec(step(), 1..1200)) {
+        run(&steps);
+    }
+}
+
+#[test]
+fn keys_that_come_in_order_fill_their_blocks() {
+    let (arena, registry) = setup("ordered-append");
+    let participant = Participant::new(arena, registry).unwrap();
+    let root = AtomicU64::new(0);
+    create_ordered(&participant, &root);
+    let index = OrderedIndex::new(&root, 0);
+    let mut memory = Memory::new(&participant);
+    for number in 0..50_000_u64 {
+        let guard = participant.pin();
+        index.insert(&guard, &mut memory, &number.to_be_bytes(), 16).unwrap();
+    }
+    let guard = participant.pin();
+    let mut cursor = index.seek(&guard, Bound::Unbounded, Bound::Unbounded, Direction::Forward);
+    let (mut blocks, mut entries) = (0, 0);
+    while let Some(batch) = cursor.next_batch().unwrap() {
+        blocks += 1;
+        entries += batch.len();
+    }
+    assert_eq!(entries, 50_000);
+    assert!(entries / blocks > 40, "{blocks} blocks");
+}
+
+/// Threads insert and remove entries, their own among everybody's, and scan meanwhile.
+#[test]
+fn threads_lose_and_keep_nothing() {
+    const THREADS: u64 = 4;
+    let _watchdog = Watchdog::new(300);
+    let (arena, registry) = setup("ordered-threads");
+    let participant = Participant::new(arena.clone(), Arc::clone(&registry)).unwrap();
+    let root = AtomicU64::new(0);
+    create_ordered(&participant, &root);
+    let index = OrderedIndex::new(&root, 0);
+    let work = |thread: u64| {
+        let participant = Participant::new(arena.clone(), Arc::clone(&registry)).unwrap();
+        let mut memory = Memory::new(&participant);
+        let mut own: BTreeSet<Entry> = BTreeSet::new();
+        let mut state = thread * 7919 + 1;
+        for step in 0..8_000_u64 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            let key = (state % 3000).to_be_bytes()[(state >> 20) as usize % 7..].to_vec();
+            let row = (state >> 32) % 3 * 64 + thread * 16 + 16;
+            let guard = participant.pin();
+            if own.remove(&(key.clone(), row)) {
+                assert!(index.contains(&guard, &key, row).unwrap());
+                assert!(index.remove(&guard, &mut memory, &key, row).unwrap());
+            } else {
+                assert_eq!(index.insert(&guard, &mut memory, &key, row).unwrap(), Added::New);
+                own.insert((key.clone(), row));
+            }
+            if step % 250 == 0 {
+                let from = Bound::Included(key.as_slice());
+                for direction in [Direction::Forward, Direction::Backward] {
+                    let mut found = entries_of(&index, &guard, from, direction, thread);
+                    if direction == Direction::Backward {
+                        found.reverse();
+                    }
+                    assert_eq!(found, expected(&own, from, Bound::Unbounded));
+                }
+            }
+        }
+        own
+    };
+    let kept: Vec<BTreeSet<Entry>> = std::thread::scope(|scope| {
+        let work = &work;
+        let threads: Vec<_> = (0..THREADS).map(|thread| scope.spawn(move || work(thread))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let wanted: BTreeSet<Entry> = kept.into_iter().flatten().collect();
+    assert_eq!(all(&index, &participant.pin()), wanted.into_iter().collect::<Vec<_>>());
+    assert_ne!(root.load(Ordering::SeqCst), 0);
+}
+
+/// What a scan finds of one thread's entries, while others change theirs.
+fn entries_of(
+    index: &OrderedIndex<'_>,
+    guard: &Guard<'_>,
+    from: Bound<&[u8]>,
+    direction: Direction,
+    thread: u64,
+) -> Vec<Entry> {
+    let mut found = Vec::new();
+    let mut cursor = index.seek(guard, from, Bound::Unbounded, direction);
+    while let Some(batch) = cursor.next_batch().unwrap() {
+        for entry in batch.iter().filter(|entry| (entry.row() - 16) % 64 == thread * 16) {
+            let mut key = Vec::new();
+            entry.key_into(&mut key);
+            found.push((key, entry.row()));
+        }
+    }
+    found
+}
