@@ -109,10 +109,10 @@ fuzz_target!(|data: &[u8]| {
         ControlFlow::Continue(())
     };
     let outcome = plan.run(&mut Rows, visit).expect("a sound plan");
-    assert_eq!((keys.len() as u64, outcome.rows_returned), (wanted, wanted), "{plan}");
+    assert_eq!((keys.len() as u64, outcome.rows_returned), (wanted, wanted), "{plan:?}");
     keys.sort();
     keys.dedup();
-    assert_eq!(keys.len() as u64, wanted, "a row twice: {plan}");
+    assert_eq!(keys.len() as u64, wanted, "a row twice: {plan:?}");
     let counted = plan.count(&mut Rows).expect("a sound plan");
-    assert_eq!(counted.rows_returned, wanted, "{plan}");
+    assert_eq!(counted.rows_returned, wanted, "{plan:?}");
 });

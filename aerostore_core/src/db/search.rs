@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 use crate::db::{Error, Table, Transaction};
-use crate::query::{IndexScan, KeyRange, Outcome, Plan, Predicate, QueryError, RowSource, TableStatistics};
+use crate::query::{
+    Explain, IndexScan, KeyRange, Outcome, Plan, Predicate, QueryError, RowSource, TableStatistics,
+};
 use crate::row::{RowView, Value};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -61,7 +63,7 @@ impl Transaction {
     /// table's schema.
     ///
     /// # Errors
-    /// `Type` for a key of the wrong type; `Closed`.
+    /// `Syntax` when the index that the query names cannot be used; `Closed`.
     pub fn search(
         &mut self,
         table: &Table,
@@ -77,5 +79,13 @@ impl Transaction {
     /// As [`Transaction::search`].
     pub fn search_count(&mut self, table: &Table, plan: &Plan) -> Result<Outcome, Error> {
         plan.count(&mut TableRows { txn: self, table })
+    }
+
+    /// Runs `plan`, to count its rows or to give them in order to nobody, and explains what was done and why.
+    ///
+    /// # Errors
+    /// As [`Transaction::search`].
+    pub fn explain(&mut self, table: &Table, plan: &Plan, counting: bool) -> Result<Explain, Error> {
+        plan.explain_run(&mut TableRows { txn: self, table }, counting)
     }
 }

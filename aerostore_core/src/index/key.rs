@@ -11,7 +11,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::row::{ColumnType, OwnedValue, RowError, Value};
 
-const NULL: [u8; 9] = [0xff; 9];
+/// The key bytes of null.
+pub const NULL: [u8; 9] = [0xff; 9];
 
 /// Appends the key bytes of `value` to `out`.
 #[inline]

@@ -11,7 +11,7 @@ use super::glob::Glob;
 use super::interval::Interval;
 use super::operand::Operand;
 use super::operator::Operator;
-use super::predicate::{Leaf, Node, Test};
+use super::predicate::{Leaf, Node, Source, Test};
 use super::syntax::{Compare, Expr, Literal};
 use crate::row::{ColumnType, NullRule, Schema};
 
@@ -30,12 +30,12 @@ pub(super) fn find_column(
         term: term(),
         column: name.to_owned(),
         table: schema.name().to_owned(),
-        columns: column_list(schema),
+        columns: column_list(&schema.columns().iter().map(crate::row::Column::name).collect::<Vec<_>>()),
     })
 }
 
-fn column_list(schema: &Schema) -> String {
-    let names: Vec<&str> = schema.columns().iter().map(crate::row::Column::name).collect();
+/// Names as a list for an error message.
+pub(super) fn column_list(names: &[&str]) -> String {
     match names.split_last() {
         Some((last, [])) => (*last).to_owned(),
         Some((last, [one])) => format!("{one} or {last}"),
@@ -64,8 +64,8 @@ impl Binder<'_> {
         Ok(match (filter, inverted) {
             (Expr::Not(term), _) => return self.expr(*term, !inverted),
             (Expr::Compare(compare), _) => Node::Leaf(self.leaf(compare, inverted)?),
-            (Expr::All(terms), false) | (Expr::Any(terms), true) => all(bind(terms)?),
-            (Expr::Any(terms), false) | (Expr::All(terms), true) => any(bind(terms)?),
+            (Expr::All(terms), false) | (Expr::Any(terms), true) => Node::All(bind(terms)?),
+            (Expr::Any(terms), false) | (Expr::All(terms), true) => Node::Any(bind(terms)?),
         })
     }
 
@@ -85,7 +85,7 @@ impl Binder<'_> {
             Some(verdict) => verdict,
             None => Verdict { test: Test::Never, negated: false, null_passes: false },
         };
-        Ok(Leaf { field, test, negated, null_passes, inverted, source: compare })
+        Ok(Leaf { field, test, negated, null_passes, sources: vec![Source { inverted, compare }] })
     }
 
     /// The verdict of the opposite comparison.
@@ -243,28 +243,4 @@ fn bad_type(compare: &Compare, field: Field, expected: &'static str) -> QueryErr
 /// A term as errors quote it.
 fn braced(compare: &Compare) -> String {
     format!("{{{compare}}}")
-}
-
-/// One node for many that must all pass.
-fn all(nodes: Vec<Node>) -> Node {
-    let mut flat = Vec::with_capacity(nodes.len());
-    for node in nodes {
-        match node {
-            Node::All(inner) => flat.extend(inner),
-            other => flat.push(other),
-        }
-    }
-    if flat.len() == 1 { flat.remove(0) } else { Node::All(flat) }
-}
-
-/// One node for many of which one must pass.
-fn any(nodes: Vec<Node>) -> Node {
-    let mut flat = Vec::with_capacity(nodes.len());
-    for node in nodes {
-        match node {
-            Node::Any(inner) => flat.extend(inner),
-            other => flat.push(other),
-        }
-    }
-    if flat.len() == 1 { flat.remove(0) } else { Node::Any(flat) }
 }

@@ -77,6 +77,13 @@ pub enum QueryError {
         /// The columns that have one.
         indexed: String,
     },
+    /// The index of the column finds single values only, and the query asks for others.
+    HashIndex {
+        /// The column.
+        column: String,
+        /// The table.
+        table: String,
+    },
 }
 
 impl QueryError {
@@ -89,7 +96,7 @@ impl QueryError {
             | Self::UnknownColumn { term, .. }
             | Self::OperatorType { term, .. }
             | Self::Operand { term, .. } => term,
-            Self::NoIndex { column, .. } => column,
+            Self::NoIndex { column, .. } | Self::HashIndex { column, .. } => column,
         }
     }
 
@@ -101,13 +108,18 @@ impl QueryError {
 
 impl fmt::Display for QueryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Self::NoIndex { column, table, indexed } = self {
-            write!(f, "no index on column \"{column}\" of table \"{table}\"")?;
-            return if indexed.is_empty() { Ok(()) } else { write!(f, ": must be {indexed}") };
+        if !matches!(self, Self::NoIndex { .. } | Self::HashIndex { .. }) {
+            write!(f, "bad term \"{}\": ", self.term())?;
         }
-        write!(f, "bad term \"{}\": ", self.term())?;
         match self {
-            Self::NoIndex { .. } => Ok(()),
+            Self::NoIndex { column, table, indexed } => {
+                write!(f, "no index on column \"{column}\" of table \"{table}\"")?;
+                if indexed.is_empty() { Ok(()) } else { write!(f, ": must be {indexed}") }
+            }
+            Self::HashIndex { column, table } => write!(
+                f,
+                "the index on column \"{column}\" of table \"{table}\" is a hash: it needs a term with =, == or in"
+            ),
             Self::Incomplete { .. } => f.write_str("expected {operator column ?value ...?}"),
             Self::UnknownOperator { operator, .. } => {
                 write!(f, "unknown operator \"{operator}\": must be {}", Operator::list())

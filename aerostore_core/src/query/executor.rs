@@ -2,17 +2,23 @@
 //!
 //! Shape       without a sort, rows stream to the visitor as they come and the source is stopped at the limit. With a sort
 //!             and a limit, a bounded heap keeps the rows that can still come out; with a sort alone, all matching rows
-//!             are copied and sorted. Counting copies nothing and sorts nothing.
-//! Order       stable: rows that tie come out as the source gave them. Nulls last when ascending, first when descending.
+//!             are copied and sorted. Where rows come in the order of the first sort column, that is done for each group of
+//!             rows that tie in it. Counting copies nothing and sorts nothing.
+//! Order       nulls last when ascending, first when descending. Rows that tie come out as the source gave them.
 
 #![forbid(unsafe_code)]
 
+use std::cmp::Ordering;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
-use super::plan::{AccessPath, Plan};
+use super::field::Field;
+use super::plan::Plan;
+use super::predicate::Predicate;
+use super::route::{AccessPath, IndexPath, Route};
 use super::sort::{SortOrder, Sorter, TopRows};
-use super::source::RowSource;
-use crate::row::RowView;
+use super::source::{IndexScan, RowSet, RowSource, TableStatistics};
+use crate::row::{RowView, Schema};
 
 /// What a run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,98 +31,272 @@ pub struct Outcome {
     pub rows_returned: u64,
 }
 
+/// What a run did at each step of its path.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) outcome: Outcome,
+    /// Rows examined in each branch of a union.
+    pub(super) branches: Vec<u64>,
+    /// Rows of those that matched and had not been given by a branch before.
+    pub(super) matched: Vec<u64>,
+    /// Entries read of each index that only names rows.
+    pub(super) entries: Vec<u64>,
+}
+
 impl Plan {
     /// Calls `visit` with each row of the result, in order, until it breaks.
     ///
     /// # Errors
     ///
-    /// What the source reports. The visitor may have seen rows by then if the plan is not sorted.
+    /// What the source reports; [`QueryError`](super::QueryError) when the index that the query names cannot be used. The visitor
+    /// may have seen rows by then.
     pub fn run<S: RowSource>(
         &self,
         source: &mut S,
         visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
     ) -> Result<Outcome, S::Error> {
-        if !self.is_sorted() {
-            return self.stream(source, visit);
-        }
-        let mut outcome = Outcome::default();
-        let mut window = Window::of(self);
-        let order = SortOrder::new(&self.sort, &self.schema);
-        match self.kept_rows().and_then(|rows| usize::try_from(rows).ok()) {
-            Some(0) => {}
-            Some(rows) => {
-                let mut top = TopRows::new(order, rows);
-                self.matching(source, &mut outcome, &mut |row| {
-                    top.offer(row);
-                    ControlFlow::Continue(())
-                })?;
-                top.finish(&mut |row| window.pass(row, visit));
-            }
-            None => {
-                let mut sorter = Sorter::new(order);
-                self.matching(source, &mut outcome, &mut |row| {
-                    sorter.push(row);
-                    ControlFlow::Continue(())
-                })?;
-                sorter.finish(&mut |row| window.pass(row, visit));
-            }
-        }
-        outcome.rows_returned = window.passed;
-        Ok(outcome)
+        let route = self.route(&self.statistics(source)?)?;
+        Ok(self.run_by(&route, source, visit)?.outcome)
     }
 
     /// Counts the rows of the result, without copying or sorting any.
     ///
     /// # Errors
     ///
-    /// What the source reports.
+    /// As for [`run`](Self::run).
     pub fn count<S: RowSource>(&self, source: &mut S) -> Result<Outcome, S::Error> {
-        self.stream(source, &mut |_| ControlFlow::Continue(()))
+        let route = self.route_to_count(&self.statistics(source)?)?;
+        Ok(self.run_by(&route, source, &mut |_| ControlFlow::Continue(()))?.outcome)
     }
 
-    fn stream<S: RowSource>(
+    /// A single primary key needs none.
+    pub(super) fn statistics<S: RowSource>(&self, source: &mut S) -> Result<TableStatistics, S::Error> {
+        if self.is_point() { Ok(TableStatistics::default()) } else { source.statistics() }
+    }
+
+    pub(super) fn run_by<S: RowSource>(
         &self,
+        route: &Route,
         source: &mut S,
         visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
-    ) -> Result<Outcome, S::Error> {
-        let mut outcome = Outcome::default();
-        let mut window = Window::of(self);
-        if window.left > 0 {
-            self.matching(source, &mut outcome, &mut |row| window.pass(row, visit))?;
+    ) -> Result<Tally, S::Error> {
+        let mut tally = Tally::default();
+        let mut window = Window { skip: self.offset, left: self.limit.unwrap_or(u64::MAX), passed: 0 };
+        if window.left == 0 {
+            return Ok(tally);
         }
-        outcome.rows_returned = window.passed;
-        Ok(outcome)
+        if route.sort.is_empty() {
+            walk(route, source, &mut tally, &mut |row| window.pass(row, visit))?;
+        } else if let Some(field) = route.group_field() {
+            let mut groups = Groups::new(self, route, field);
+            walk(route, source, &mut tally, &mut |row| groups.take(row, &mut window, visit))?;
+            let _ = groups.flush(&mut window, visit);
+        } else {
+            let mut kept = Kept::new(self, route);
+            walk(route, source, &mut tally, &mut |row| {
+                kept.push(row);
+                ControlFlow::Continue(())
+            })?;
+            let _ = kept.finish(&mut |row| window.pass(row, visit));
+        }
+        tally.outcome.rows_returned = window.passed;
+        Ok(tally)
     }
+}
 
-    /// Calls `take` with each matching row, in the source's order, until it breaks.
-    fn matching<S: RowSource>(
-        &self,
-        source: &mut S,
-        outcome: &mut Outcome,
-        take: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
-    ) -> Result<(), S::Error> {
-        let mut filter = |row: RowView<'_>| {
-            outcome.rows_examined += 1;
-            if self.residual.as_ref().is_some_and(|residual| !residual.matches(row)) {
+/// Calls `take` with each matching row, in the order of the path, until it breaks.
+fn walk<S: RowSource>(
+    route: &Route,
+    source: &mut S,
+    tally: &mut Tally,
+    take: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
+) -> Result<(), S::Error> {
+    let expected = route.stops_early.then_some(route.examined);
+    let AccessPath::Union(branches) = &route.path else {
+        return reach(&route.path, route.residual.as_ref(), expected, source, tally, take).map(drop);
+    };
+    for branch in branches {
+        let before = tally.outcome;
+        let mut repeated = 0;
+        let mut first = |row: RowView<'_>| {
+            if branch.given.as_ref().is_some_and(|given| given.matches(row)) {
+                repeated += 1;
                 return ControlFlow::Continue(());
             }
-            outcome.rows_matched += 1;
             take(row)
         };
-        let keys = match &self.path {
-            AccessPath::Nothing => &[],
-            AccessPath::Point(key) => std::slice::from_ref(key),
-            AccessPath::Points(keys) => &keys[..],
-            AccessPath::Scan => return source.scan(self.residual.as_ref(), &mut filter),
-        };
-        let mut flow = ControlFlow::Continue(());
-        for key in keys {
-            source.point(key.as_value(), &mut |row| flow = filter(row))?;
-            if flow.is_break() {
-                break;
+        let flow = reach(&branch.path, branch.residual.as_ref(), expected, source, tally, &mut first)?;
+        tally.outcome.rows_matched -= repeated;
+        tally.branches.push(tally.outcome.rows_examined - before.rows_examined);
+        tally.matched.push(tally.outcome.rows_matched - before.rows_matched);
+        if flow.is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Calls `take` with each row of a path that is no union and matches `residual`; says whether it broke.
+fn reach<S: RowSource>(
+    path: &AccessPath,
+    residual: Option<&Arc<Predicate>>,
+    expected: Option<u64>,
+    source: &mut S,
+    tally: &mut Tally,
+    take: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, S::Error> {
+    let Tally { outcome, entries, .. } = tally;
+    let mut flow = ControlFlow::Continue(());
+    let mut filter = |row: RowView<'_>| {
+        outcome.rows_examined += 1;
+        if residual.is_some_and(|residual| !residual.matches(row)) {
+            return ControlFlow::Continue(());
+        }
+        outcome.rows_matched += 1;
+        flow = take(row);
+        flow
+    };
+    match path {
+        AccessPath::Nothing | AccessPath::Union(_) => {}
+        AccessPath::Scan => source.scan(residual, &mut filter)?,
+        AccessPath::Point(key) => source.point(key.as_value(), &mut |row| {
+            let _ = filter(row);
+        })?,
+        AccessPath::Points(keys) => {
+            for key in keys {
+                let mut here = ControlFlow::Continue(());
+                source.point(key.as_value(), &mut |row| here = filter(row))?;
+                if here.is_break() {
+                    break;
+                }
             }
         }
-        Ok(())
+        AccessPath::Index(path) => {
+            let among = among(path, source, entries)?;
+            let mut ranges: Vec<_> = path.ranges.iter().collect();
+            if path.descending {
+                ranges.reverse();
+            }
+            for range in ranges {
+                let (column, descending) = (path.column, path.descending);
+                let scan = IndexScan {
+                    column,
+                    range,
+                    descending,
+                    filter: residual,
+                    among: among.as_ref(),
+                    expected,
+                };
+                let mut here = ControlFlow::Continue(());
+                source.index_scan(&scan, &mut |row| {
+                    here = filter(row);
+                    here
+                })?;
+                if here.is_break() {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(flow)
+}
+
+/// The rows that every other index names, if there are such indexes.
+fn among<S: RowSource>(
+    path: &IndexPath,
+    source: &mut S,
+    entries: &mut Vec<u64>,
+) -> Result<Option<RowSet>, S::Error> {
+    let mut common: Option<RowSet> = None;
+    for other in &path.among {
+        let mut rows = RowSet::default();
+        let mut read = 0;
+        for range in &other.ranges {
+            source.index_rows(other.column, range, &mut |row| {
+                read += 1;
+                if common.as_ref().is_none_or(|common| common.contains(row)) {
+                    rows.insert(row);
+                }
+            })?;
+        }
+        entries.push(read);
+        common = Some(rows);
+    }
+    Ok(common)
+}
+
+/// Matching rows that are to be sorted: all of them, or those that can still come out.
+enum Kept<'p> {
+    All(Sorter<'p>),
+    Top(TopRows<'p>),
+}
+
+impl<'p> Kept<'p> {
+    fn new(plan: &'p Plan, route: &'p Route) -> Self {
+        let order = SortOrder::new(&route.sort, &plan.schema);
+        match plan.kept_rows().and_then(|rows| usize::try_from(rows).ok()) {
+            Some(rows) => Self::Top(TopRows::new(order, rows)),
+            None => Self::All(Sorter::new(order)),
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, row: RowView<'_>) {
+        match self {
+            Self::All(rows) => rows.push(row),
+            Self::Top(rows) => rows.offer(row),
+        }
+    }
+
+    /// Gives out the rows in order, until `visit` breaks, and is empty then.
+    fn finish(&mut self, visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
+        match self {
+            Self::All(rows) => rows.finish(visit),
+            Self::Top(rows) => rows.finish(visit),
+        }
+    }
+}
+
+/// Rows that come in the order of one column, sorted by others within its groups.
+struct Groups<'p> {
+    field: Field,
+    schema: &'p Schema,
+    kept: Kept<'p>,
+    /// A row of the current group.
+    sample: Vec<u8>,
+}
+
+impl<'p> Groups<'p> {
+    fn new(plan: &'p Plan, route: &'p Route, field: Field) -> Self {
+        Self { field, schema: &plan.schema, kept: Kept::new(plan, route), sample: Vec::new() }
+    }
+
+    fn take(
+        &mut self,
+        row: RowView<'_>,
+        window: &mut Window,
+        visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let same = RowView::new(self.schema, &self.sample)
+            .is_ok_and(|sample| self.field.compare(sample, row) == Ordering::Equal);
+        if !same {
+            self.flush(window, visit)?;
+            self.sample.clear();
+            self.sample.extend_from_slice(row.bytes());
+        }
+        self.kept.push(row);
+        ControlFlow::Continue(())
+    }
+
+    fn flush(
+        &mut self,
+        window: &mut Window,
+        visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        if window.left == 0 {
+            return ControlFlow::Break(());
+        }
+        self.kept.finish(&mut |row| window.pass(row, visit))
     }
 }
 
@@ -128,10 +308,6 @@ struct Window {
 }
 
 impl Window {
-    fn of(plan: &Plan) -> Self {
-        Self { skip: plan.offset, left: plan.limit.unwrap_or(u64::MAX), passed: 0 }
-    }
-
     #[inline]
     fn pass(
         &mut self,
@@ -148,6 +324,10 @@ impl Window {
         self.left -= 1;
         self.passed += 1;
         let flow = visit(row);
+        if flow.is_break() {
+            // Whatever still comes of a group is not wanted either.
+            self.left = 0;
+        }
         if self.left == 0 { ControlFlow::Break(()) } else { flow }
     }
 }

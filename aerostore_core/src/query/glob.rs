@@ -68,6 +68,18 @@ impl Glob {
         }
     }
 
+    /// How the texts begin that fit the pattern.
+    pub(super) fn starts(&self) -> Starts {
+        let plain = |text: &str, whole| Starts { texts: vec![text.to_owned()], whole, exact: true };
+        match &self.steps {
+            Steps::Exact(text) => plain(text, true),
+            Steps::Prefix(text) => plain(text, false),
+            Steps::Never => Starts { texts: Vec::new(), whole: true, exact: true },
+            Steps::Suffix(_) | Steps::Contains(_) => Starts { exact: false, ..plain("", false) },
+            Steps::Walk(steps) => starts_of_walk(steps, self.fold_case),
+        }
+    }
+
     /// The pattern as it was given.
     pub fn source(&self) -> &str {
         &self.source
@@ -83,6 +95,50 @@ impl fmt::Debug for Glob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Glob({:?}{})", self.source, if self.fold_case { ", any case" } else { "" })
     }
+}
+
+/// How texts begin that fit a pattern.
+#[derive(Debug, PartialEq)]
+pub(super) struct Starts {
+    /// Each text begins with one of these.
+    pub(super) texts: Vec<String>,
+    /// Each text is one of these.
+    pub(super) whole: bool,
+    /// Every text of which this is true fits.
+    pub(super) exact: bool,
+}
+
+/// The most ways to write a beginning in capitals and small letters that are told one by one.
+const SPELLINGS: usize = 32;
+
+fn starts_of_walk(steps: &[Step], fold_case: bool) -> Starts {
+    let mut texts = vec![String::new()];
+    let mut taken = 0;
+    for step in steps {
+        let Step::Char(character) = step else { break };
+        let spellings = if fold_case { spellings(*character) } else { Some(vec![*character]) };
+        let Some(spellings) = spellings.filter(|spellings| texts.len() * spellings.len() <= SPELLINGS) else {
+            break;
+        };
+        let longer = texts.iter().flat_map(|text| spellings.iter().map(move |last| format!("{text}{last}")));
+        texts = longer.collect();
+        taken += 1;
+    }
+    let rest = &steps[taken..];
+    Starts { texts, whole: rest.is_empty(), exact: rest.is_empty() || *rest == [Step::Run] }
+}
+
+/// The characters whose lower-case form is `folded`, where they are known: for ASCII.
+fn spellings(folded: char) -> Option<Vec<char>> {
+    let mut spellings = vec![folded];
+    match folded {
+        'k' => spellings.extend(['K', '\u{212a}']),
+        'i' => spellings.extend(['I', '\u{130}']),
+        'a'..='z' => spellings.push(folded.to_ascii_uppercase()),
+        _ if folded.is_ascii() => {}
+        _ => return None,
+    }
+    Some(spellings)
 }
 
 /// The simple lower-case form: one character for one, also where the full form has more.
@@ -263,6 +319,32 @@ mod tests {
                 && no_case("ÄÖ", "äö")
         );
         assert!(!case("ual*", "UAL1") && no_case("*É", "café"));
+    }
+
+    #[test]
+    fn every_character_is_among_the_spellings_of_its_form() {
+        for character in '\0'..=char::MAX {
+            if let Some(spellings) = spellings(fold(character)) {
+                assert!(spellings.contains(&character), "{character:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn beginnings() {
+        let starts = |pattern: &str, fold_case| {
+            let starts = Glob::new(pattern, fold_case).starts();
+            (starts.texts.join(" "), starts.whole, starts.exact)
+        };
+        assert_eq!(starts("UAL*", false), ("UAL".to_owned(), false, true));
+        assert_eq!(starts("UAL", false), ("UAL".to_owned(), true, true));
+        assert_eq!(starts("U?L*", false), ("U".to_owned(), false, false));
+        assert_eq!(starts("*L", false), (String::new(), false, false));
+        assert_eq!(starts("a1*", true), ("a1 A1".to_owned(), false, true));
+        assert_eq!(starts("a1", true), ("a1 A1".to_owned(), true, true));
+        assert_eq!(starts("aü*", true), ("a A".to_owned(), false, false));
+        assert_eq!(Glob::new("abcdefgh*", true).starts().texts.len(), SPELLINGS);
+        assert!(Glob::new("a\\", true).starts().texts.is_empty());
     }
 
     #[test]

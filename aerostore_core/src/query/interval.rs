@@ -99,16 +99,23 @@ impl Interval {
         }
     }
 
-    /// The only value in it, when there is exactly one.
-    pub(super) fn single(&self) -> Option<Single<'_>> {
-        match self {
-            Self::Int { low, high } if low == high => Some(Single::Int(*low)),
-            #[expect(clippy::float_cmp, reason = "an interval of one float has equal bounds")]
-            Self::Float { low, high } if low == high => Some(Single::Float(*low)),
-            Self::Bytes { low, high: Some(high) } if high.split_last() == Some((&0, low)) => {
-                Some(Single::Bytes(low))
+    /// The values in both; of two kinds, none.
+    pub(super) fn intersect(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Int { low: a, high: b }, Self::Int { low, high }) => {
+                Self::Int { low: low.max(a), high: high.min(b) }
             }
-            _ => None,
+            (Self::Float { low: a, high: b }, Self::Float { low, high }) => {
+                Self::Float { low: low.max(a), high: high.min(b) }
+            }
+            (Self::Bytes { low: a, high: b }, Self::Bytes { low, high }) => {
+                let high = match (high, b) {
+                    (Some(high), Some(b)) => Some(high.min(b)),
+                    (high, b) => high.or(b),
+                };
+                Self::Bytes { low: low.max(a), high }
+            }
+            (interval, _) => Self::empty(interval.kind()),
         }
     }
 
@@ -135,14 +142,6 @@ impl Interval {
     }
 }
 
-/// One value of each kind.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Single<'a> {
-    Int(i64),
-    Float(f64),
-    Bytes(&'a [u8]),
-}
-
 /// The least byte string above `bytes`.
 fn successor(bytes: &[u8]) -> Box<[u8]> {
     [bytes, &[0]].concat().into()
@@ -163,7 +162,7 @@ mod tests {
         assert_eq!(full.clone().at_least(&half, false), Interval::Int { low: 11, high: i64::MAX });
         assert_eq!(full.clone().at_most(&half, true), Interval::Int { low: i64::MIN, high: 10 });
         assert!(Interval::exactly(Kind::Int, &half).is_empty());
-        assert_eq!(Interval::exactly(Kind::Int, &int(7)).single(), Some(Single::Int(7)));
+        assert_eq!(Interval::exactly(Kind::Int, &int(7)), Interval::Int { low: 7, high: 7 });
     }
 
     #[test]
@@ -192,9 +191,10 @@ mod tests {
     }
 
     #[test]
-    fn one_string_is_a_single() {
+    fn one_string_ends_before_the_next() {
         let abc = Operand::Bytes((*b"abc").into());
-        assert_eq!(Interval::exactly(Kind::Bytes, &abc).single(), Some(Single::Bytes(b"abc")));
+        let only = Interval::Bytes { low: (*b"abc").into(), high: Some((*b"abc\0").into()) };
+        assert_eq!(Interval::exactly(Kind::Bytes, &abc), only);
         assert!(Interval::full(Kind::Bytes).at_least(&abc, true).at_most(&abc, false).is_empty());
     }
 }

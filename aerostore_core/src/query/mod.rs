@@ -1,32 +1,41 @@
 //! Queries: what rows to look for, how to reach them, and the run.
 //!
 //! A front end builds a [`Query`], a syntax tree of names and literals; [`Plan::new`] binds it to a schema, or says what
-//! is wrong with it, and decides how rows are reached; [`Plan::run`] and [`Plan::count`] take rows from a [`RowSource`].
+//! is wrong with it; [`Plan::run`] and [`Plan::count`] choose a [`Route`] by the statistics of a [`RowSource`], and take
+//! rows from it.
 
 mod bind;
 mod builder;
 pub mod compare;
 mod error;
 mod executor;
+mod explain;
 mod field;
 mod glob;
 mod interval;
+mod keys;
+mod merge;
 mod operand;
 mod operator;
 mod plan;
 mod planner;
 mod predicate;
+mod ranges;
+mod route;
 mod sort;
 mod source;
+mod stats;
 mod syntax;
 
 pub use builder::{ColumnValue, TextValue};
 pub use error::QueryError;
 pub use executor::Outcome;
+pub use explain::{Explain, Step, StepKind};
 pub use glob::Glob;
 pub use operator::Operator;
-pub use plan::{AccessPath, Plan};
+pub use plan::Plan;
 pub use predicate::Predicate;
+pub use route::{AccessPath, Among, Branch, IndexPath, Route};
 pub use source::{IndexScan, IndexStatistics, KeyRange, RowSet, RowSource, TableStatistics};
 pub use syntax::{Compare, Expr, Literal, Query, SortKey};
 

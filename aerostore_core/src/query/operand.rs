@@ -174,18 +174,3 @@ pub(super) fn value_of_float(kind: ColumnType, number: f64) -> Option<OwnedValue
         _ => None,
     }
 }
-
-/// The value that a column of this type holds when its bytes are `bytes`.
-pub(super) fn value_of_bytes(kind: ColumnType, bytes: &[u8]) -> Option<OwnedValue> {
-    Some(match kind {
-        ColumnType::FixedString(_) | ColumnType::String(_) => {
-            OwnedValue::Str(std::str::from_utf8(bytes).ok()?.into())
-        }
-        ColumnType::Mac => OwnedValue::Mac(bytes.try_into().ok()?),
-        ColumnType::Inet => match bytes.split_first()? {
-            (4, octets) => OwnedValue::Inet(IpAddr::from(*octets.first_chunk::<4>()?)),
-            (_, octets) => OwnedValue::Inet(IpAddr::from(*octets.first_chunk::<16>()?)),
-        },
-        _ => return None,
-    })
-}

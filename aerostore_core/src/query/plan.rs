@@ -1,30 +1,22 @@
-//! Plans: how a query will be run, in a form that can be printed.
+//! Plans: a query checked against a schema, with all that can be known before statistics are.
+//!
+//! The way to the rows is a [`Route`], chosen anew at each run: indexes come and go, and what is cheapest changes with the data.
 
 #![forbid(unsafe_code)]
 
-use std::fmt;
 use std::sync::Arc;
 
+use super::bind::find_column;
 use super::error::QueryError;
 use super::field::Field;
+use super::keys::KeySet;
 use super::planner;
-use super::predicate::Predicate;
-use super::syntax::Query;
-use crate::row::{OwnedValue, Schema};
-
-/// How rows are reached.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum AccessPath {
-    /// No row can match.
-    Nothing,
-    /// The row with this key, if there is one.
-    Point(OwnedValue),
-    /// The rows with these keys, in key order, each key once.
-    Points(Vec<OwnedValue>),
-    /// All rows, in the order in which they lie.
-    Scan,
-}
+use super::predicate::{Node, Predicate};
+use super::ranges::RangeSet;
+use super::route::Route;
+use super::source::TableStatistics;
+use super::syntax::{Query, SortKey};
+use crate::row::Schema;
 
 /// A column to sort by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,26 +25,108 @@ pub(super) struct SortColumn {
     pub(super) descending: bool,
 }
 
+/// What a condition says about one of its columns.
+#[derive(Clone, Debug)]
+pub(super) struct ColumnKeys {
+    pub(super) column: usize,
+    /// The keys of rows that may pass.
+    pub(super) ranges: RangeSet,
+    /// For each conjunct, whether it says anything about the column.
+    pub(super) narrows: Vec<bool>,
+    /// For each conjunct, whether it holds for every row with a key in `ranges`.
+    pub(super) implied: Vec<bool>,
+}
+
+/// A condition taken apart: terms that must all hold, and what they say about each column.
+#[derive(Clone, Debug)]
+pub(super) struct Scope {
+    pub(super) conjuncts: Vec<Node>,
+    pub(super) columns: Vec<ColumnKeys>,
+}
+
+impl Scope {
+    pub(super) fn new(conjuncts: Vec<Node>) -> Self {
+        let mut columns = Vec::new();
+        for node in &conjuncts {
+            node.collect_columns(&mut columns);
+        }
+        columns.sort_unstable();
+        let keys = |column| {
+            let sets: Vec<KeySet> = conjuncts.iter().map(|node| KeySet::of(node, column)).collect();
+            let all = RangeSet::all();
+            ColumnKeys {
+                column,
+                narrows: sets.iter().map(|set| !set.ranges.is_all()).collect(),
+                implied: sets.iter().map(|set| set.exact).collect(),
+                ranges: sets.iter().fold(all, |common, set| common.intersect(&set.ranges)),
+            }
+        };
+        let columns = columns.into_iter().map(keys).collect();
+        Self { conjuncts, columns }
+    }
+
+    pub(super) fn keys(&self, column: usize) -> Option<&ColumnKeys> {
+        self.columns.iter().find(|keys| keys.column == column)
+    }
+}
+
 /// A query ready to run, any number of times, on rows of one schema.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub(super) schema: Arc<Schema>,
-    pub(super) path: AccessPath,
-    pub(super) residual: Option<Arc<Predicate>>,
+    pub(super) filter: Option<Arc<Predicate>>,
+    pub(super) scope: Scope,
     pub(super) sort: Vec<SortColumn>,
     pub(super) limit: Option<u64>,
     pub(super) offset: u64,
     pub(super) columns: Vec<usize>,
+    /// The column whose index is to be used.
+    pub(super) forced: Option<usize>,
 }
 
 impl Plan {
-    /// Checks `query` against `schema` and decides how to run it.
+    /// Checks `query` against `schema`.
     ///
     /// # Errors
     ///
     /// [`QueryError`] with the term that is wrong.
     pub fn new(schema: &Arc<Schema>, query: Query) -> Result<Self, QueryError> {
-        planner::plan(schema, query)
+        let nulls = query.null_rule.unwrap_or(schema.null_rule());
+        let Predicate(filter) = Predicate::new(schema, query.filter, nulls)?;
+        let sort = query.sort.iter().map(|key| sort_column(schema, key)).collect::<Result<_, _>>()?;
+        let find = |name: &String| find_column(schema, name, || name.clone());
+        let columns = match &query.columns {
+            Some(names) => names.iter().map(find).collect::<Result<_, _>>()?,
+            None => (0..schema.columns().len()).collect(),
+        };
+        Ok(Self {
+            schema: Arc::clone(schema),
+            scope: Scope::new(filter.conjuncts().to_vec()),
+            filter: (!filter.conjuncts().is_empty()).then(|| Arc::new(Predicate(filter))),
+            sort,
+            limit: query.limit,
+            offset: query.offset,
+            columns,
+            forced: query.index.as_ref().map(find).transpose()?,
+        })
+    }
+
+    /// The way to the rows that is cheapest by these statistics.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError::NoIndex`] or [`QueryError::HashIndex`] when the query names an index that cannot be used.
+    pub fn route(&self, statistics: &TableStatistics) -> Result<Route, QueryError> {
+        planner::route(self, statistics, &self.sort)
+    }
+
+    /// The same when rows are only to be counted, so that their order does not matter.
+    ///
+    /// # Errors
+    ///
+    /// As for [`route`](Self::route).
+    pub fn route_to_count(&self, statistics: &TableStatistics) -> Result<Route, QueryError> {
+        planner::route(self, statistics, &[])
     }
 
     /// The schema of the rows.
@@ -60,14 +134,9 @@ impl Plan {
         &self.schema
     }
 
-    /// How rows are reached.
-    pub fn access_path(&self) -> &AccessPath {
-        &self.path
-    }
-
-    /// What rows reached that way are asked besides; `None` when every one of them matches.
-    pub fn residual(&self) -> Option<&Arc<Predicate>> {
-        self.residual.as_ref()
+    /// The whole condition; `None` when every row passes.
+    pub fn filter(&self) -> Option<&Arc<Predicate>> {
+        self.filter.as_ref()
     }
 
     /// The columns that are wanted, in the order in which they are.
@@ -85,57 +154,27 @@ impl Plan {
         self.offset
     }
 
-    /// Whether the result has an order of its own, and so needs all matching rows before the first comes out.
+    /// Whether the result has an order of its own.
     pub fn is_sorted(&self) -> bool {
         !self.sort.is_empty()
     }
 
+    /// Whether the condition names one primary key, and nothing is left to choose.
+    pub(super) fn is_point(&self) -> bool {
+        let key = self.scope.keys(self.schema.key_index());
+        let is_single =
+            |keys: &ColumnKeys| matches!(keys.ranges.ranges(), [range] if range.single().is_some());
+        self.forced.is_none() && key.is_some_and(is_single)
+    }
+
     /// How many rows must be kept to sort; `None` when all that match.
     pub(super) fn kept_rows(&self) -> Option<u64> {
-        self.limit.and_then(|limit| limit.checked_add(self.offset))
+        self.limit.map(|limit| limit.saturating_add(self.offset))
     }
 }
 
-/// Several lines, the last step first, each further in than the one it feeds.
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut depth = 0;
-        let mut step = |f: &mut fmt::Formatter<'_>, text: fmt::Arguments<'_>| {
-            let line_end = if depth == 0 { "" } else { "\n" };
-            let result = write!(f, "{line_end}{:indent$}{text}", "", indent = 2 * depth);
-            depth += 1;
-            result
-        };
-        if self.limit.is_some() || self.offset > 0 {
-            let limit = self.limit.map_or_else(|| "all".to_owned(), |limit| limit.to_string());
-            step(f, format_args!("limit {limit} offset {}", self.offset))?;
-        }
-        if self.is_sorted() {
-            let how = match self.kept_rows() {
-                Some(rows) => format!("top {rows}"),
-                None => "sort".to_owned(),
-            };
-            let keys: Vec<String> = self.sort.iter().map(|key| self.sort_key(*key)).collect();
-            step(f, format_args!("{how} by {}", keys.join(", ")))?;
-        }
-        if let Some(residual) = &self.residual {
-            step(f, format_args!("filter {residual}"))?;
-        }
-        let (table, key) = (self.schema.name(), self.schema.key_column().name());
-        match &self.path {
-            AccessPath::Nothing => step(f, format_args!("nothing of {table}: no row can match")),
-            AccessPath::Point(value) => step(f, format_args!("point of {table}: {key} = {value}")),
-            AccessPath::Points(values) => {
-                step(f, format_args!("points of {table}: {} values of {key}", values.len()))
-            }
-            AccessPath::Scan => step(f, format_args!("scan of {table}")),
-        }
-    }
-}
-
-impl Plan {
-    fn sort_key(&self, key: SortColumn) -> String {
-        let name = self.schema.column(key.field.index()).name();
-        if key.descending { format!("{name} descending") } else { name.to_owned() }
-    }
+fn sort_column(schema: &Schema, key: &SortKey) -> Result<SortColumn, QueryError> {
+    let quoted = || format!("{}{}", if key.descending { "-" } else { "" }, key.column);
+    let index = find_column(schema, &key.column, quoted)?;
+    Ok(SortColumn { field: Field::new(schema, index), descending: key.descending })
 }

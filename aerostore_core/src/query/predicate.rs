@@ -15,6 +15,7 @@ use super::error::QueryError;
 use super::field::Field;
 use super::glob::Glob;
 use super::interval::Interval;
+use super::merge;
 use super::syntax::{Compare, Expr};
 use crate::row::{ColumnType, NullRule, RowView, Schema};
 
@@ -37,9 +38,16 @@ pub(super) struct Leaf {
     /// Whether a value passes when the test fails.
     pub(super) negated: bool,
     pub(super) null_passes: bool,
-    /// Whether the term stands under a negation, for display.
+    /// The terms that it stands for, all of which must hold, for display.
+    pub(super) sources: Vec<Source>,
+}
+
+/// A term as it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Source {
+    /// Whether it stands under a negation.
     pub(super) inverted: bool,
-    pub(super) source: Compare,
+    pub(super) compare: Compare,
 }
 
 /// A test of a value that is not null.
@@ -64,7 +72,7 @@ impl Predicate {
     ///
     /// [`QueryError`] with the term that is wrong.
     pub fn new(schema: &Schema, filter: Expr, nulls: NullRule) -> Result<Self, QueryError> {
-        bind::bind(schema, filter, nulls).map(Self)
+        bind::bind(schema, filter, nulls).map(|node| Self(merge::normal(node)))
     }
 
     /// Whether the condition holds for `row`, which must be of the predicate's schema.
@@ -81,6 +89,35 @@ impl Node {
             Self::Leaf(leaf) => leaf.matches(row),
             Self::All(nodes) => nodes.iter().all(|node| node.matches(row)),
             Self::Any(nodes) => nodes.iter().any(|node| node.matches(row)),
+        }
+    }
+
+    /// The first column that is asked for.
+    pub(super) fn first_column(&self) -> usize {
+        match self {
+            Self::Leaf(leaf) => leaf.field.index(),
+            Self::All(nodes) | Self::Any(nodes) => nodes.first().map_or(usize::MAX, Self::first_column),
+        }
+    }
+
+    /// The nodes that must all pass.
+    pub(super) fn conjuncts(&self) -> &[Self] {
+        match self {
+            Self::All(nodes) => nodes,
+            other => std::slice::from_ref(other),
+        }
+    }
+
+    /// Adds the columns that are asked for to `columns`.
+    pub(super) fn collect_columns(&self, columns: &mut Vec<usize>) {
+        match self {
+            Self::Leaf(leaf) if columns.contains(&leaf.field.index()) => {}
+            Self::Leaf(leaf) => columns.push(leaf.field.index()),
+            Self::All(nodes) | Self::Any(nodes) => {
+                for node in nodes {
+                    node.collect_columns(columns);
+                }
+            }
         }
     }
 
@@ -164,7 +201,7 @@ impl fmt::Display for Node {
         for (index, node) in nodes.iter().enumerate() {
             f.write_str(if index == 0 { "" } else { between })?;
             match node {
-                Self::Leaf(leaf) => leaf.fmt(f)?,
+                Self::Leaf(leaf) if leaf.sources.len() == 1 || between == " and " => leaf.fmt(f)?,
                 tree => write!(f, "({tree})")?,
             }
         }
@@ -174,7 +211,11 @@ impl fmt::Display for Node {
 
 impl fmt::Display for Leaf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{{{}}}", if self.inverted { "not " } else { "" }, self.source)
+        for (index, Source { inverted, compare }) in self.sources.iter().enumerate() {
+            let (and, not) = (if index == 0 { "" } else { " and " }, if *inverted { "not " } else { "" });
+            write!(f, "{and}{not}{{{compare}}}")?;
+        }
+        Ok(())
     }
 }
 

@@ -99,19 +99,21 @@ impl<'p> Sorter<'p> {
         self.places.push(Place { rank: self.order.rank(row), start, end: self.images.len() });
     }
 
-    /// Gives out the rows in order, until `visit` breaks.
-    pub(super) fn finish(mut self, visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>) {
+    /// Gives out the rows in order, until `visit` breaks, and forgets them.
+    pub(super) fn finish(
+        &mut self,
+        visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         let image = |place: &Place| &self.images[place.start..place.end];
         self.places.sort_unstable_by(|a, b| {
             let by_columns = || self.order.compare_images(image(a), image(b));
             // Images lie in the order in which they came, which settles ties.
             a.rank.cmp(&b.rank).then_with(by_columns).then(a.start.cmp(&b.start))
         });
-        for row in self.places.iter().filter_map(|place| self.order.view(image(place))) {
-            if visit(row).is_break() {
-                return;
-            }
-        }
+        let flow = self.places.iter().filter_map(|place| self.order.view(image(place))).try_for_each(visit);
+        self.places.clear();
+        self.images.clear();
+        flow
     }
 }
 
@@ -157,15 +159,16 @@ impl<'p> TopRows<'p> {
         }
     }
 
-    /// Gives out the rows in order, until `visit` breaks.
-    pub(super) fn finish(mut self, visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>) {
+    /// Gives out the rows in order, until `visit` breaks, and forgets them.
+    pub(super) fn finish(
+        &mut self,
+        visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         let order = self.order;
         self.heap.sort_unstable_by(|a, b| compare_kept(order, a, b));
-        for row in self.heap.iter().filter_map(|kept| order.view(&kept.image)) {
-            if visit(row).is_break() {
-                return;
-            }
-        }
+        let flow = self.heap.iter().filter_map(|kept| order.view(&kept.image)).try_for_each(visit);
+        self.heap.clear();
+        flow
     }
 
     fn sift_up(&mut self, mut at: usize) {

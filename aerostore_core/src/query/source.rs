@@ -92,19 +92,19 @@ pub struct IndexScan<'a> {
     pub expected: Option<u64>,
 }
 
-/// Keys that lie together: from `low` to below `high`, or to the end.
+/// Keys that lie together: from `low` to below `high`.
 ///
 /// Keys are those of [`index::key`](crate::index::key). Every range can be written so: the least key above `k` is `k` and a zero byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRange {
     pub(super) low: Box<[u8]>,
-    pub(super) high: Option<Box<[u8]>>,
+    pub(super) high: Box<[u8]>,
 }
 
 impl KeyRange {
     /// The keys from `low` to below `high`.
-    pub fn new(low: &[u8], high: Option<&[u8]>) -> Self {
-        Self { low: low.into(), high: high.map(Into::into) }
+    pub fn new(low: &[u8], high: &[u8]) -> Self {
+        Self { low: low.into(), high: high.into() }
     }
 
     /// Where it begins.
@@ -114,18 +114,18 @@ impl KeyRange {
 
     /// Where it ends.
     pub fn to(&self) -> Bound<&[u8]> {
-        self.high.as_deref().map_or(Bound::Unbounded, Bound::Excluded)
+        Bound::Excluded(&self.high)
     }
 
     /// Whether `key` lies in it.
     #[inline]
     pub fn contains(&self, key: &[u8]) -> bool {
-        *key >= *self.low && self.high.as_deref().is_none_or(|high| key < high)
+        *key >= *self.low && *key < *self.high
     }
 
     /// The key, when there is room for just one.
     pub fn single(&self) -> Option<&[u8]> {
-        let (last, rest) = self.high.as_deref()?.split_last()?;
+        let (last, rest) = self.high.split_last()?;
         (*last == 0 && *rest == *self.low).then_some(&self.low)
     }
 }

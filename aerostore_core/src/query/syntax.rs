@@ -20,6 +20,7 @@ pub struct Query {
     pub(super) offset: u64,
     pub(super) columns: Option<Vec<String>>,
     pub(super) null_rule: Option<crate::row::NullRule>,
+    pub(super) index: Option<String>,
 }
 
 /// A condition on one row.
@@ -80,7 +81,7 @@ impl Query {
 
     /// The rows for which `filter` holds.
     pub fn filtered(filter: Expr) -> Self {
-        Self { filter, sort: Vec::new(), limit: None, offset: 0, columns: None, null_rule: None }
+        Self { filter, sort: Vec::new(), limit: None, offset: 0, columns: None, null_rule: None, index: None }
     }
 
     /// Adds a condition that must hold too.
@@ -122,6 +123,13 @@ impl Query {
     #[must_use]
     pub fn nulls(mut self, rule: crate::row::NullRule) -> Self {
         self.null_rule = Some(rule);
+        self
+    }
+
+    /// Reaches rows by the index of this column, whatever else seems cheaper.
+    #[must_use]
+    pub fn by_index(mut self, column: impl Into<String>) -> Self {
+        self.index = Some(column.into());
         self
     }
 }

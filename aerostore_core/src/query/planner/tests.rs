@@ -1,13 +1,13 @@
 use crate::query::fixture::Table;
-use crate::query::{AccessPath, Expr, Plan, Query, SortKey, compare};
+use crate::query::{AccessPath, Expr, Query, Route};
 use crate::row::OwnedValue;
 use crate::row::TypedColumn;
 
 const FLIGHT_ID: TypedColumn<(), String> = TypedColumn::new(0, "flight_id");
 const ALTITUDE: TypedColumn<(), i32> = TypedColumn::new(1, "altitude");
 
-fn plan(filter: Expr) -> Plan {
-    Table::flights().plan(Query::filtered(filter))
+fn plan(filter: Expr) -> Route {
+    Table::flights().route(Query::filtered(filter))
 }
 
 fn text(text: &str) -> OwnedValue {
@@ -69,21 +69,4 @@ fn cheap_questions_come_first() {
         plan.residual().map(ToString::to_string).as_deref(),
         Some("{> altitude 5} and {match origin z*}")
     );
-}
-
-#[test]
-fn a_plan_prints_its_steps() {
-    let table = Table::flights();
-    let filter =
-        compare::all(&table.schema, &[vec![">", "alt", "5"], vec!["in", "origin", "San Francisco", "x"]]);
-    let query = Query::filtered(filter.expect("sound terms"));
-    let query = query.and(ALTITUDE.eq(3).negate().or(FLIGHT_ID.is_not_null()));
-    let query =
-        query.sort_by(SortKey::parse("-altitude")).sort_by(SortKey::parse("ident")).limit(10).offset(5);
-    assert_eq!(
-        table.plan(query).to_string(),
-        "limit 10 offset 5\n  top 15 by altitude descending, flight_id\n    filter {> alt 5} and (not {= altitude 3} or \
-         {notnull flight_id}) and {in origin {{San Francisco} x}}\n      scan of Flight"
-    );
-    assert_eq!(plan(FLIGHT_ID.eq("UAL1")).to_string(), "point of Flight: flight_id = UAL1");
 }

@@ -9,7 +9,7 @@ fn error(terms: &[&str]) -> String {
         Err(error) => return error.to_string(),
     };
     match Plan::new(&table.schema, Query::filtered(filter)) {
-        Ok(plan) => panic!("{terms:?} became {plan}"),
+        Ok(plan) => panic!("{terms:?} became {plan:?}"),
         Err(error) => error.to_string(),
     }
 }
