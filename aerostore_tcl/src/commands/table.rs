@@ -25,6 +25,7 @@ word_enum! {
         Count = c"count",
         Delete = c"delete",
         Exists = c"exists",
+        Explain = c"explain",
         Fields = c"fields",
         FieldType = c"fieldtype",
         Get = c"get",
@@ -90,6 +91,7 @@ impl TableCommand {
             Method::Names => table.names(interp, words),
             Method::Fields | Method::Key => table.describe(interp, words, method),
             Method::FieldType => table.field_type(interp, words),
+            Method::Explain => super::search::explain(&table, interp, words),
             Method::Search => super::search::run(&table, interp, words),
             Method::IngestTsv => super::ingest::run(&table, interp, words),
         }

@@ -22,10 +22,12 @@ word_enum! {
         Columns = c"-columns",
         Compare = c"-compare",
         CountOnly = c"-countOnly",
+        Dict = c"-dict",
         Dicts = c"-dicts",
         Fields = c"-fields",
         Get = c"-get",
         Glob = c"-glob",
+        Index = c"-index",
         Key = c"-key",
         Limit = c"-limit",
         Lists = c"-lists",
@@ -46,6 +48,8 @@ pub(super) struct Search {
     pub(super) listing: Option<Listing>,
     /// Variables to set and script to run for each row.
     pub(super) targets: Targets,
+    /// Whether an explanation is to be a dict.
+    pub(super) dict: Option<bool>,
 }
 
 impl Search {
@@ -57,6 +61,7 @@ impl Search {
             count_only: false,
             listing: None,
             targets: Targets::default(),
+            dict: None,
         };
         let mut rest = &words[2..];
         while let [name, after @ ..] = rest {
@@ -76,6 +81,11 @@ impl Search {
             return Err(Error::syntax("-lists and -dicts go with no other way to give rows"));
         }
         Ok(search)
+    }
+
+    /// Whether rows are counted and not looked at one by one.
+    pub(super) fn only_counts(&self) -> bool {
+        self.listing.is_none() && (self.count_only || !self.targets.are_any())
     }
 
     fn set(
@@ -98,6 +108,12 @@ impl Search {
                 let names = value.items(interp).map_err(Error::syntax)?;
                 self.columns = table.bound.columns(&names)?;
             }
+            SearchOption::Index => {
+                let column = table.bound.column(value)?;
+                let name = table.bound.schema.column(column).name();
+                self.query = take(&mut self.query).by_index(name);
+            }
+            SearchOption::Dict => self.dict = Some(flag("-dict", value)?),
             SearchOption::CountOnly => self.count_only = flag("-countOnly", value)?,
             SearchOption::Lists => self.list("-lists", value, Listing::Lists)?,
             SearchOption::Dicts => self.list("-dicts", value, Listing::Dicts)?,

@@ -15,10 +15,13 @@ use crate::ffi::{Interp, Obj};
 /// `search ?-option value ...?`
 pub(in crate::commands) fn run(table: &Opened, interp: &Interp, words: &[Obj]) -> Outcome {
     let search = Search::read(table, interp, words)?;
+    if search.dict.is_some() {
+        return Err(Error::syntax("-dict goes with explain: must be -dicts or -lists for rows"));
+    }
     if let Some(listing) = search.listing {
         return list(table, interp, search, listing);
     }
-    if search.count_only || !search.targets.are_any() {
+    if search.only_counts() {
         let plan = Plan::new(&table.bound.schema, search.query)?;
         let outcome = table.read()?.search_count(&table.bound.table, &plan)?;
         return reply(interp, &Obj::count(outcome.rows_returned));

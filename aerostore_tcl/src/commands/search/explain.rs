@@ -1,0 +1,46 @@
+//! `explain`: what a search does, step by step.
+#![forbid(unsafe_code)]
+
+use aerostore_core::query::{Explain, Plan, Step};
+
+use super::options::Search;
+use crate::commands::table::Opened;
+use crate::error::{Outcome, reply};
+use crate::ffi::{Interp, Obj};
+
+/// `explain ?-dict bool? ?-option value ...?`
+pub(in crate::commands) fn explain(table: &Opened, interp: &Interp, words: &[Obj]) -> Outcome {
+    let search = Search::read(table, interp, words)?;
+    let counting = search.only_counts();
+    let as_dict = search.dict == Some(true);
+    let plan = Plan::new(&table.bound.schema, search.query)?;
+    let explain = table.read()?.explain(&table.bound.table, &plan, counting)?;
+    reply(interp, &if as_dict { dict(&explain) } else { Obj::string(&explain.to_string()) })
+}
+
+fn dict(explain: &Explain) -> Obj {
+    let steps: Vec<Obj> = explain.steps.iter().map(step).collect();
+    let outcome = explain.outcome.unwrap_or_default();
+    named([
+        ("steps", Obj::list(&steps)),
+        ("rows_examined", Obj::count(outcome.rows_examined)),
+        ("rows_matched", Obj::count(outcome.rows_matched)),
+        ("rows_returned", Obj::count(outcome.rows_returned)),
+    ])
+}
+
+fn step(step: &Step) -> Obj {
+    let columns: Vec<Obj> = step.columns.iter().map(|name| Obj::string(name)).collect();
+    named([
+        ("step", Obj::string(step.kind.name())),
+        ("depth", Obj::count(step.depth as u64)),
+        ("detail", Obj::string(&step.detail)),
+        ("columns", Obj::list(&columns)),
+        ("estimated", Obj::count(step.estimated)),
+        ("actual", Obj::count(step.actual.unwrap_or_default())),
+    ])
+}
+
+fn named<const N: usize>(pairs: [(&str, Obj); N]) -> Obj {
+    Obj::dict(pairs.map(|(name, value)| (Obj::string(name), value)))
+}
