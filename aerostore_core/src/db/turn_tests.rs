@@ -4,7 +4,7 @@
 use crate::db::crash_tests::{Cells, cells, open_cells};
 use crate::db::{Database, Isolation, Table};
 use crate::row::Value;
-use crate::txn::{Session, Transaction, TxnOptions};
+use crate::txn::{Session, Transaction, TxnError, TxnOptions};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -134,6 +134,52 @@ fn a_waiter_that_is_granted_a_row_too_late_waits_on() {
         holder.commit(false).unwrap();
         assert_eq!(waiter.join().unwrap(), [7, 0]);
     });
+}
+
+/// It gave up just when the row was granted to it, and left the row alone then because that was kept: the late second step must
+/// not make its record the owner, which the session's next transaction uses again.
+#[test]
+fn a_row_that_was_granted_to_one_that_gave_up_does_not_become_its_own() {
+    let scene = Scene::new("half");
+    scene.db().set_config("lock_timeout", "300").unwrap();
+    // Where this thread is not scheduled for long the row is not kept all the time, and is taken.
+    until("it has always taken the row", || gives_up_when_granted(&scene));
+}
+
+fn gives_up_when_granted(scene: &Scene) -> bool {
+    let mut holder = scene.begin(TxnOptions::default());
+    set(&mut holder, &scene.table, "A", 7);
+    let gave_up = std::thread::scope(|scope| {
+        let (sender, receiver) = channel();
+        let waiter = scope.spawn(move || {
+            let mut txn = scene.begin(TxnOptions::default());
+            set(&mut txn, &scene.table, "C", 1);
+            sender.send(txn.record_offset()).unwrap();
+            let outcome = txn.lock_for_update(&scene.table.0, Value::Str("A"), |_| ());
+            txn.rollback();
+            outcome
+        });
+        let record = receiver.recv().unwrap();
+        until("it has not queued", || holder.is_waiting(record));
+        // It has slept, and was not called: it leaves kept rows alone.
+        std::thread::sleep(Duration::from_millis(50));
+        let row = holder.hand_over_by_half(record);
+        until("it does not give up", || {
+            holder.keep(row);
+            waiter.is_finished()
+        });
+        let gave_up = match waiter.join().unwrap() {
+            Err(TxnError::LockTimeout { .. }) => true,
+            outcome => {
+                outcome.unwrap();
+                false
+            }
+        };
+        assert_ne!(holder.hand_over_the_rest(row, record), record);
+        gave_up
+    });
+    holder.rollback();
+    gave_up
 }
 
 /// A snapshot at which nothing has been read is given back while its transaction queues, and another is taken afterwards.

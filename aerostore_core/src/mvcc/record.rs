@@ -237,6 +237,11 @@ impl TxnRecord {
         }
     }
 
+    /// Does its wait for that row go on, granted or not?
+    pub fn still_waits_for(&self, row: u64) -> bool {
+        self.waits_for.load(Ordering::SeqCst) & !WAIT_MASK == row
+    }
+
     /// When it began to wait.
     pub fn waits_since_ns(&self) -> u64 {
         self.waits_since_ns.load(Ordering::Relaxed)

@@ -6,13 +6,16 @@
 //!
 //! Rules   L1: who waits says so in its own record (the row, and since when), tells the owner's record that somebody waits, and
 //!         looks again before it sleeps, on a word of its own record; the owner looks at its record after its decision. All
-//!         of that is sequentially consistent: either the waiter sees the decision or the owner sees the waiter.
+//!         of that is sequentially consistent: either the waiter sees the decision or the owner sees the waiter. The owner tells
+//!         the one it offers the row of those after it, and looks then whether that one still waits; if it does, it will see that
+//!         after its own decision, else the next one is offered the row.
 //!         L2: the queue is the waiters' records, found by way of the slots: there is nothing to repair when one dies.
 //!         L3: a row is handed over in three steps: mark the waiter's record GRANTED, owner word from the decided record to it,
 //!         wake it if it sleeps. A waiter that gives up takes its wait back by an exchange; if that shows GRANTED, it owns the
-//!         row after all, or takes it from the decided record like anyone; so a late second step always fails, and no owner
-//!         word comes to name a record that does not know of it. One that had been granted the row, and then finds that an
-//!         undecided record owns it, was too late, as the second step is then, and waits on; what is granted after that look stays.
+//!         row after all, or takes it from the decided record like anyone, or, if it fails before, makes it nobody's; so a late
+//!         second step always fails, and no owner word comes to name a record that does not know of it. One that had been granted
+//!         the row, and then finds that an undecided record owns it, was too late, as the second step is then, and waits on; what
+//!         is granted after that look stays.
 //!         L4: every sleep is short, after it liveness and cycles are looked at again: a wake lost by a death costs one sleep.
 //! Cycles  From the row one waits for to its owner, to the row that one waits for, and so on: a way back to oneself is a
 //!         deadlock. The youngest of the cycle gives up; whoever finds it wakes that one, which then sees for itself.
@@ -168,6 +171,8 @@ pub(super) struct RowWait {
     since_ns: u64,
     /// Whether somebody has woken us: we are next.
     next: bool,
+    /// Whether the row was granted when we gave up: it is ours to take or to free, whatever fails until then.
+    is_granted: bool,
 }
 
 /// Why a look at the owner ended.
@@ -204,7 +209,7 @@ impl Transaction {
         let now = monotonic_ns();
         let is_first = wait.row == 0;
         if is_first {
-            *wait = RowWait { row, since_ns: now, next: false };
+            *wait = RowWait { row, since_ns: now, ..RowWait::default() };
         }
         let limit_ns = session.store.lock_timeout_ns();
         let waited_ns = now - wait.since_ns;
@@ -222,7 +227,11 @@ impl Transaction {
             }
             Err(error) => {
                 // L3: what was granted meanwhile is taken.
-                if session.own_record(record)?.end_wait() { Ok(()) } else { Err(error) }
+                if session.own_record(record)?.end_wait() {
+                    wait.is_granted = true;
+                    return Ok(());
+                }
+                Err(error)
             }
         }
     }
@@ -286,12 +295,12 @@ impl Transaction {
     /// The wait is over, one way or the other.
     pub(super) fn end_wait(&mut self, wait: &mut RowWait) -> Result<(), TxnError> {
         let (Some(record), Some(session)) = (self.record, self.session.as_deref_mut()) else { return Ok(()) };
-        let row = std::mem::take(wait).row;
+        let RowWait { row, is_granted, .. } = std::mem::take(wait);
         if row == 0 {
             return Ok(());
         }
         session.hot.polite = 0;
-        if session.own_record(record)?.end_wait() {
+        if session.own_record(record)?.end_wait() || is_granted {
             // L3: if we leave without the row, whoever granted it must not make it ours later.
             let guard = session.participant.pin();
             let row: &RowHeader = guard.resolve(row)?;

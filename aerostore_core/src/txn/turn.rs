@@ -174,6 +174,33 @@ impl HotRows {
 
 #[cfg(test)]
 impl crate::txn::Transaction {
+    /// Aborts this one, which has written a row, and grants that to the record that waits for it, but stops before it makes that
+    /// the owner. The row is kept. Says which it is.
+    pub(crate) fn hand_over_by_half(&self, record: u64) -> u64 {
+        let session = self.session.as_ref().unwrap();
+        let row = session.buffers.owned.first().unwrap();
+        let own: &TxnRecord = session.arena().resolve(crate::shm::RelPtr::new(self.record_offset())).unwrap();
+        self.keep(row);
+        own.abort();
+        assert!(self.grant_in_vain(record));
+        row
+    }
+
+    /// Keeps the row for its turn.
+    pub(crate) fn keep(&self, row: u64) {
+        let session = self.session.as_ref().unwrap();
+        let row: &RowHeader = session.arena().resolve(crate::shm::RelPtr::new(row)).unwrap();
+        row.keep_until(monotonic_ns() + 4 * OVERTIME_NS);
+    }
+
+    /// Makes the waiter the owner that was granted the row: the second step.
+    pub(crate) fn hand_over_the_rest(&self, row: u64, record: u64) -> u64 {
+        let session = self.session.as_ref().unwrap();
+        let guard = session.participant.pin();
+        pass(&guard, self.record_offset(), row, record).unwrap();
+        guard.resolve::<RowHeader>(row).unwrap().owner.load(Ordering::SeqCst)
+    }
+
     /// Lets the turn of this one, which has written a row, be over, and `waiter` wait for the row, called and running.
     pub(crate) fn owe_row_to(&mut self, waiter: &Self) {
         let slot = SlotId(waiter.owner().unwrap().slot);
@@ -281,11 +308,7 @@ impl Session {
         let mut waiters = waiters(&guard, record)?;
         waiters.sort_by_key(|waiter| waiter.since_ns);
         for row in rows {
-            if let Some(first) = waiters.iter().find(|waiter| waiter.row == *row) {
-                let first: &TxnRecord = guard.resolve(first.record)?;
-                first.announce_waiter();
-                first.wake();
-            }
+            offer(&guard, *row, waiters.iter().filter(|waiter| waiter.row == *row))?;
         }
         Ok(())
     }
@@ -316,8 +339,11 @@ impl Overtime {
                 continue;
             }
             let record: &TxnRecord = guard.resolve(offset)?;
+            if self.has_more && record.is_ready() {
+                record.announce_waiter(); // L1
+            }
             if record.grant_if_ready(row) {
-                pass(guard, from, row, offset, self.has_more)?;
+                pass(guard, from, row, offset)?;
                 return Ok(true);
             }
         }
@@ -326,10 +352,6 @@ impl Overtime {
 }
 
 impl Queue<'_, '_> {
-    fn oldest(&self) -> Result<&TxnRecord, TxnError> {
-        Ok(self.guard.resolve(self.waiters[0].record)?)
-    }
-
     fn keep_until(&self, until_ns: u64) -> Result<(), TxnError> {
         self.guard.resolve::<RowHeader>(self.row)?.keep_until(until_ns);
         Ok(())
@@ -401,19 +423,21 @@ impl Queue<'_, '_> {
 
     /// Wakes the oldest, who may have the row if it is quick.
     fn offer(&self) -> Result<(), TxnError> {
-        if self.waiters.len() > 1 {
-            self.oldest()?.announce_waiter();
-        }
-        self.oldest()?.wake();
-        Ok(())
+        offer(self.guard, self.row, self.waiters.iter().copied())
     }
 
     /// Hands the row over to the oldest that has shown signs of life.
     fn grant_to_living(&self) -> Result<bool, TxnError> {
         for waiter in self.waiters {
             let record: &TxnRecord = self.guard.resolve(waiter.record)?;
-            if record.idle_ns(self.now_ns) < SILENCE_NS && record.grant(self.row) {
-                pass(self.guard, self.from, self.row, waiter.record, self.waiters.len() > 1)?;
+            if record.idle_ns(self.now_ns) >= SILENCE_NS {
+                continue;
+            }
+            if self.waiters.len() > 1 {
+                record.announce_waiter(); // L1
+            }
+            if record.grant(self.row) {
+                pass(self.guard, self.from, self.row, waiter.record)?;
                 record.wake();
                 return Ok(true);
             }
@@ -422,13 +446,26 @@ impl Queue<'_, '_> {
     }
 }
 
+/// Wakes the first that still waits for the row, and has told it before of those after it (L1).
+fn offer<'a>(guard: &Guard<'_>, row: u64, waiters: impl Iterator<Item = &'a Waiter>) -> Result<(), TxnError> {
+    let mut waiters = waiters.peekable();
+    while let Some(waiter) = waiters.next() {
+        let record: &TxnRecord = guard.resolve(waiter.record)?;
+        if waiters.peek().is_some() {
+            record.announce_waiter();
+        }
+        if record.still_waits_for(row) {
+            record.wake();
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// Hands the row over from the decided record `from` to `to`, to which it has been granted (L3).
-fn pass(guard: &Guard<'_>, from: u64, row: u64, to: u64, has_more: bool) -> Result<(), TxnError> {
+fn pass(guard: &Guard<'_>, from: u64, row: u64, to: u64) -> Result<(), TxnError> {
     let row: &RowHeader = guard.resolve(row)?;
     row.keep_until(monotonic_ns() + TURN_NS);
-    if has_more {
-        guard.resolve::<TxnRecord>(to)?.announce_waiter();
-    }
     // Fails when somebody has taken it from the decided record: then the waiter goes on waiting.
     let _ = row.owner.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
     Ok(())
