@@ -7,7 +7,7 @@ use crate::check;
 use crate::protocol::{Label, Model};
 use crate::state::State;
 use foldhash::quality::FixedState;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash};
 
 /// What a search has seen.
 pub(crate) struct Outcome {
@@ -61,7 +61,8 @@ fn frame(model: &Model, state: &State, arrived_by: Option<Label>) -> Frame {
     Frame { arrived_by, successors }
 }
 
-fn fingerprint(state: &State) -> u128 {
+/// Tells states apart.
+pub(crate) fn fingerprint(state: &impl Hash) -> u128 {
     let half = |seed| u128::from(FixedState::with_seed(seed).hash_one(state));
     half(1) << 64 | half(2)
 }
