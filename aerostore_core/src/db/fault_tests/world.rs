@@ -210,7 +210,11 @@ impl World {
             // What the peers count is enough: they want the same lock.
             Operation::Lock => {}
             Operation::Batch => overwrite(&self.table, &named(&[both, pair("D")].concat())),
-            Operation::Retry => overwrite(&self.table, &named(&[&both[..], &["C".to_owned()]].concat())),
+            Operation::Retry => {
+                // Never what it is already: that would be no change, and no conflict.
+                let count = ("C".to_owned(), -1000 * n);
+                overwrite(&self.table, &[named(&both), vec![count]].concat());
+            }
             Operation::CommitOutOfLine => {
                 let all: Vec<_> = (0..BIG_ROWS).map(|row| format!("B{row}")).collect();
                 overwrite(&self.table, &named(&all));
