@@ -2,7 +2,7 @@
 //!
 //! Everything the programs in `src/bin` share. What they print is explained, with results, in `docs/benchmarks.md`.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![allow(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -15,8 +15,10 @@ pub mod contender;
 pub mod engine;
 pub mod flight;
 pub mod histogram;
+pub mod indexed;
 pub mod peer;
 pub mod place;
 pub mod report;
 pub mod turns;
+pub mod wide;
 pub mod worker;
