@@ -321,7 +321,10 @@ impl Indexed for Lmdb {
         let from = entry(altitude_key(altitude), &[0; 8]);
         let mut found = Found::default();
         let mut image = [0; ROW_BYTES];
-        for item in self.indexes[BY_ALTITUDE].range(&txn, &(Bound::Included(&from[..]), Bound::Unbounded))?.take(limit) {
+        for item in self.indexes[BY_ALTITUDE]
+            .range(&txn, &(Bound::Included(&from[..]), Bound::Unbounded))?
+            .take(limit)
+        {
             let bytes = self.rows.get(&txn, &item?.0[8..])?.ok_or("a flight is missing")?;
             image.copy_from_slice(bytes);
             let flight = row(Some(std::hint::black_box(&image)))?;
@@ -334,7 +337,9 @@ impl Indexed for Lmdb {
         let txn = self.env.read_txn()?;
         let [from, to] = [altitude, altitude + BAND].map(|at| entry(altitude_key(at), &[0; 8]));
         let mut newest = Newest { limit, heap: std::collections::BinaryHeap::new() };
-        for item in self.indexes[BY_ALTITUDE].range(&txn, &(Bound::Included(&from[..]), Bound::Excluded(&to[..])))? {
+        for item in
+            self.indexes[BY_ALTITUDE].range(&txn, &(Bound::Included(&from[..]), Bound::Excluded(&to[..])))?
+        {
             newest.offer(&row(self.rows.get(&txn, &item?.0[8..])?)?);
         }
         let mut found = Found::default();

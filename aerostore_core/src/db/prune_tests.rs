@@ -103,7 +103,7 @@ fn what_lies_below_a_version_that_is_being_taken_out_stays_there() {
     peer = (1..4).fold(peer, |peer, value| put(peer, &table, value));
     let guard = peer.participant().pin();
     let slab = tagged_slabs(guard.arena(), &table.root(&guard).unwrap().rows).unwrap()[0];
-    let row: &RowHeader = guard.resolve(guard.live_blocks(slab).next().unwrap()).unwrap();
+    let row: &RowHeader = guard.resolve(guard.live_blocks(slab).unwrap().next().unwrap()).unwrap();
     let newest = VersionRef::resolve(&guard, guard.protect(&row.head)).unwrap();
     let middle = VersionRef::resolve(&guard, newest.next(&guard)).unwrap();
     let seen = middle.next_word(&guard);

@@ -11,7 +11,9 @@
 
 use crate::epoch::reservation::Reservation;
 use crate::epoch::{EpochError, Registry, SlotId};
-use crate::shm::{Arena, BlockRef, BlockState, BlockWord, Heap, OwnerId, RelPtr, Shared, ShmError, SlabRef};
+use crate::shm::{
+    Arena, BlockRef, BlockState, BlockWord, Heap, OwnerId, RelPtr, Shared, ShmError, SlabRef, SlabStates,
+};
 use crate::sync::{AtomicU64, Ordering, fence};
 use std::ops::Deref;
 use std::ptr::NonNull;
@@ -166,13 +168,24 @@ impl<'a> Guard<'a> {
     }
 
     /// Offsets of the LIVE blocks of a slab, in address order; each stays allocated while the guard lives.
-    pub fn live_blocks(&self, slab: SlabRef) -> impl Iterator<Item = u64> {
-        let is_live = |word: BlockWord| word.state() == BlockState::Live;
-        // Most that are not are seen to be so without looking twice.
-        slab.blocks(self.arena())
-            .filter(move |(_, word)| is_live(*word))
-            .map(|(offset, _)| offset)
-            .filter(move |offset| self.block_word(*offset).is_ok_and(is_live))
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    pub fn live_blocks(&self, slab: SlabRef) -> Result<LiveBlocks<'_>, ShmError> {
+        let states = slab.states(self.arena())?;
+        Ok(LiveBlocks { guard: self, states, next: 0, batch: [0; LIVE_BATCH], len: 0, at: 0 })
+    }
+
+    /// What `load` loads; should the epoch have passed on meanwhile, `load` does it again. So what it has loaded in the end stays
+    /// allocated while the guard lives, as with [`Guard::protect`]: for many words at once.
+    #[inline]
+    pub fn protect_all<T>(&self, mut load: impl FnMut() -> T) -> T {
+        loop {
+            let loaded = load();
+            if self.participant.is_current() {
+                return loaded;
+            }
+        }
     }
 
     /// The object at an offset that came out of [`Guard::protect`].
@@ -192,6 +205,63 @@ impl<'a> Guard<'a> {
     /// The session this operation belongs to.
     pub fn participant(&self) -> &'a Participant {
         self.participant
+    }
+}
+
+/// The most blocks that [`LiveBlocks::next_batch`] finds.
+pub const LIVE_BATCH: usize = 32;
+
+/// See [`Guard::live_blocks`].
+pub struct LiveBlocks<'g> {
+    guard: &'g Guard<'g>,
+    states: SlabStates<'g>,
+    /// The block after the batch.
+    next: u64,
+    batch: [u64; LIVE_BATCH],
+    len: usize,
+    /// The first of the batch that has not been handed out.
+    at: usize,
+}
+
+impl LiveBlocks<'_> {
+    /// The next few; none at the end.
+    pub fn next_batch(&mut self) -> &[u64] {
+        let Self { guard, states, next, batch, len, at } = self;
+        while *next < states.count() {
+            let first = *next;
+            guard.protect_all(|| {
+                *len = 0;
+                *next = first;
+                while *len < LIVE_BATCH
+                    && let Some((offset, word)) = states.get(*next)
+                {
+                    // Overwritten by the next one if it is not LIVE.
+                    batch[*len] = offset;
+                    *len += usize::from(word.state() == BlockState::Live);
+                    *next += 1;
+                }
+            });
+            if *len > 0 {
+                *at = *len;
+                return &batch[..*len];
+            }
+        }
+        (*len, *at) = (0, 0);
+        &[]
+    }
+}
+
+impl Iterator for LiveBlocks<'_> {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        if self.at == self.len {
+            self.next_batch();
+            self.at = 0;
+        }
+        let offset = self.batch[..self.len].get(self.at).copied();
+        self.at += usize::from(offset.is_some());
+        offset
     }
 }
 

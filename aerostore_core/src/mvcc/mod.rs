@@ -24,4 +24,6 @@ pub use table::{Catalog, TableRoot, TableState};
 #[cfg(not(loom))]
 pub use version::{BeginWord, NEVER, NextWord, TOMBSTONE, Version, VersionRef};
 #[cfg(not(loom))]
-pub use visibility::{Resolved, Stall, StallPolicy, newest_committed, resolve_begin, visible_at};
+pub use visibility::{
+    Resolved, Stall, StallPolicy, newest_committed, resolve_begin, visible_at, visible_head,
+};

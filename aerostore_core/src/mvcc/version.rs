@@ -45,6 +45,9 @@ impl NextWord {
     }
 }
 
+/// Bytes that a processor fetches at once.
+const LINE_BYTES: u64 = 64;
+
 /// Header of a version.
 #[repr(C)]
 pub struct Version {
@@ -139,6 +142,23 @@ impl<'g> VersionRef<'g> {
     #[inline]
     pub fn begin(&self, guard: &Guard<'_>) -> BeginWord {
         BeginWord::from_word(guard.protect(&self.header.begin))
+    }
+
+    /// When it counts, if that is written in it. Nothing is followed, so no guard is asked.
+    #[inline]
+    pub(super) fn stamped(&self) -> Option<u64> {
+        // Acquire: as in `Guard::protect`.
+        match BeginWord::from_word(self.header.begin.load(Ordering::Acquire)) {
+            BeginWord::Stamped(timestamp) => Some(timestamp),
+            BeginWord::Intent(_) => None,
+        }
+    }
+
+    /// Asks the processor to fetch header and payload of the version at `offset`; they seldom lie in one line.
+    #[inline]
+    pub fn prefetch(guard: &Guard<'_>, offset: u64) {
+        guard.arena().prefetch(offset);
+        guard.arena().prefetch(offset.wrapping_add(LINE_BYTES));
     }
 
     /// Intent of `record` -> timestamp (V2). Anyone may; the first wins.

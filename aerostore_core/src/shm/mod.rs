@@ -35,5 +35,6 @@ pub use heap::Heap;
 pub use reap::{adopt_retired, release_slabs_of, slabs_of};
 pub use rel_ptr::{AtomicRelPtr, RelPtr};
 pub use shared::Shared;
+pub(crate) use slab::SlabStates;
 pub use slab::{EXTENT_BYTES, OwnerId, SLAB_BYTES, SlabRef, tagged_slabs};
 pub use sweep::{Marker, SweepReport, mark_sweep};

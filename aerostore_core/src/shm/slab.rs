@@ -9,10 +9,11 @@
 //!             of every block the slab ever held, and 0 only if its memory was never used; it grows with every use.
 //! Ordering    the word is moved with `AcqRel`, so an owner sees what the last owner left in the header.
 
-use super::block::{BLOCK_HEADER_BYTES, BlockWord};
+use super::block::{BLOCK_HEADER_BYTES, BlockHeader, BlockWord};
 use super::class::{CLASS_COUNT, LARGE_SLABS_MAX, block_bytes};
 use super::{Arena, BlockRef, RelPtr, Shared, ShmError};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sys::usize_of;
 
 /// Bytes of a slab.
 pub const SLAB_BYTES: u64 = 64 << 10;
@@ -336,6 +337,16 @@ impl SlabRef {
         self.offsets().map_while(move |offset| Some((offset, arena.block_word(offset).ok()?)))
     }
 
+    /// The blocks of a slab that stays in use for blocks, to be read again and again; empty for another.
+    ///
+    /// # Errors
+    /// `BadOffset` when they do not lie in the arena: the mapping is damaged.
+    pub(crate) fn states(self, arena: &Arena) -> Result<SlabStates<'_>, ShmError> {
+        let (start, count, bytes) = self.layout().unwrap_or((0, 0, 0));
+        let place = if count == 0 { std::ptr::null_mut() } else { arena.bytes(start, count * bytes)? };
+        Ok(SlabStates { place, start, count, bytes, arena: std::marker::PhantomData })
+    }
+
     /// The payload offsets of the slab's blocks.
     pub(super) fn offsets(self) -> impl Iterator<Item = u64> {
         let (start, count, bytes) = self.layout().unwrap_or((0, 0, 0));
@@ -371,6 +382,38 @@ impl SlabRef {
             SlabUse::Large(run) => Some((slab_start(self.index), 1, run * SLAB_BYTES)),
             SlabUse::Forming | SlabUse::Tail => None,
         }
+    }
+}
+
+/// The state words of a slab's blocks.
+pub(crate) struct SlabStates<'a> {
+    /// Where the first block begins, in this process.
+    place: *const u8,
+    start: u64,
+    count: u64,
+    bytes: u64,
+    arena: std::marker::PhantomData<&'a Arena>,
+}
+
+impl SlabStates<'_> {
+    /// How many blocks there are.
+    #[inline]
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Payload offset and state word of block `index`; `None` behind the last.
+    #[inline]
+    #[expect(clippy::cast_ptr_alignment, reason = "blocks begin at multiples of 16")]
+    pub(crate) fn get(&self, index: u64) -> Option<(u64, BlockWord)> {
+        if index >= self.count {
+            return None;
+        }
+        let at = index * self.bytes;
+        // SAFETY: `states` checked that `count` blocks of `bytes` from `place` on lie in the arena, which `'a` keeps mapped; slabs
+        // begin at pages and blocks are multiples of 16 bytes long; `BlockHeader` is `Shared`, so any bits are valid.
+        let header = unsafe { &*self.place.add(usize_of(at)).cast::<BlockHeader>() };
+        Some((self.start + at + BLOCK_HEADER_BYTES, header.load()))
     }
 }
 

@@ -2,9 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-use crate::epoch::{Guard, Participant};
+use crate::epoch::{Guard, LIVE_BATCH, Participant};
 use crate::index::{Found, key};
-use crate::mvcc::{Resolved, RowHeader, TxnRecord, VersionRef, visible_at};
+use crate::mvcc::{Resolved, RowHeader, TxnRecord, VersionRef, visible_at, visible_head};
 use crate::row::{RowView, Value};
 use crate::shm::{BlockRef, ShmError, tagged_slabs};
 use crate::sync::Ordering;
@@ -14,9 +14,6 @@ use crate::txn::read_set::{MissingRead, RowPredicate, RowRead, ScanRead};
 use crate::txn::{Session, Store, TableRef, TxnError};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-
-/// Rows whose versions are fetched ahead of a scan.
-const SCAN_AHEAD: usize = 32;
 
 /// What a transaction is guaranteed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -423,22 +420,25 @@ impl Scan<'_> {
             let guard = participant.pin();
             tagged_slabs(participant.arena(), &self.table.root(&guard)?.rows)?
         };
-        let mut rows = Vec::with_capacity(SCAN_AHEAD);
         for slab in slabs {
             let guard = participant.pin();
-            let mut blocks = guard.live_blocks(slab);
+            let mut blocks = guard.live_blocks(slab)?;
+            let mut heads = [0; LIVE_BATCH];
             loop {
-                rows.clear();
-                for offset in blocks.by_ref().take(SCAN_AHEAD) {
-                    let row: &RowHeader = guard.resolve(offset)?;
-                    guard.arena().prefetch(row.head.load(Ordering::Relaxed));
-                    rows.push(row);
-                }
+                let rows = blocks.next_batch();
                 if rows.is_empty() {
                     break;
                 }
-                for row in &rows {
-                    if self.visit(&guard, row, f)?.is_break() {
+                guard.protect_all(|| {
+                    rows.iter().zip(&mut heads).try_for_each(|(row, head)| {
+                        // Acquire: as in `Guard::protect`.
+                        *head = guard.resolve::<RowHeader>(*row)?.head.load(Ordering::Acquire);
+                        VersionRef::prefetch(&guard, *head);
+                        Ok::<(), TxnError>(())
+                    })
+                })?;
+                for (row, head) in rows.iter().zip(heads) {
+                    if self.visit(&guard, *row, head, f)?.is_break() {
                         return Ok(());
                     }
                 }
@@ -448,18 +448,32 @@ impl Scan<'_> {
         still_has(participant, self.snapshot)
     }
 
+    /// Shows what the snapshot sees of the row with this head.
+    #[inline]
     fn visit(
         &self,
         guard: &Guard<'_>,
-        row: &RowHeader,
+        row: u64,
+        head: u64,
         f: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, TxnError> {
-        let store: &Arc<Store> = &self.session.store;
-        let seen = visible_at(guard, store.clock(), row, self.snapshot, self.own, store.stall)?;
-        still_has(&self.session.participant, self.snapshot)?;
+        // A head that is old enough is what the snapshot sees, whether or not it has been revoked: nothing above was taken out.
+        let seen = match visible_head(guard, head, self.snapshot)? {
+            Some(version) => Some(version),
+            None => self.look_below(guard, row)?,
+        };
         match seen {
-            Some((version, _)) if !version.is_tombstone() => Ok(f(self.table.view(version.payload())?)),
+            Some(version) if !version.is_tombstone() => Ok(f(self.table.view(version.payload())?)),
             _ => Ok(ControlFlow::Continue(())),
         }
+    }
+
+    #[cold]
+    fn look_below<'g>(&self, guard: &Guard<'g>, row: u64) -> Result<Option<VersionRef<'g>>, TxnError> {
+        let store: &Arc<Store> = &self.session.store;
+        let row: &RowHeader = guard.resolve(row)?;
+        let seen = visible_at(guard, store.clock(), row, self.snapshot, self.own, store.stall)?;
+        still_has(&self.session.participant, self.snapshot)?;
+        Ok(seen.map(|(version, _)| version))
     }
 }

@@ -99,7 +99,7 @@ impl Session {
             let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
             // D5
             finish_removal(&guard, store, &mut linker, participant.slot())?;
-            for offset in guard.live_blocks(slab) {
+            for offset in guard.live_blocks(slab)? {
                 slice.row(&guard, store, &mut linker, offset, &live)?;
             }
         }

@@ -145,7 +145,7 @@ impl Check<'_> {
         for slab in slabs {
             let guard = participant.pin();
             self.touch(&guard)?;
-            for offset in guard.live_blocks(slab) {
+            for offset in guard.live_blocks(slab)? {
                 self.scanned_row(&guard, read, offset)?;
             }
         }
