@@ -257,7 +257,8 @@ fn what_a_stopped_process_holds_back_is_freed_and_when_it_goes_on_it_is_told() {
         let rows = db.begin(TxnOptions::default()).unwrap().count(&table).unwrap();
         let report = db.verify().unwrap();
         assert!(report.is_clean(), "{report:#?}");
-        assert!(report.rows <= rows + 64 && report.versions <= rows + 128, "{report:#?}");
+        // What the session has not looked at yet, or left to its next writes.
+        assert!(report.rows <= rows + 96 && report.versions <= rows + 160, "{report:#?}");
         db.transaction(TxnOptions::default(), |txn| {
             (0..ROWS).try_for_each(|number| txn.delete(&table, Value::Str(&format!("G{number}"))).map(|_| ()))
         })
