@@ -1,5 +1,7 @@
 //! What the fuzz targets share: a table with a column of every type, and files in memory.
 
+pub mod rows;
+
 use aerostore_core::row::{Column, ColumnType, Schema, Value};
 use aerostore_core::sys::{FileSystem, LogFile};
 use std::collections::BTreeMap;

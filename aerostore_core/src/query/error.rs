@@ -68,6 +68,13 @@ pub enum QueryError {
         /// What would do.
         expected: String,
     },
+    /// The text of a query has another form.
+    Text {
+        /// The text.
+        text: String,
+        /// What was expected, and where.
+        expected: String,
+    },
     /// The column has no index that could be used.
     NoIndex {
         /// The column.
@@ -96,6 +103,7 @@ impl QueryError {
             | Self::UnknownColumn { term, .. }
             | Self::OperatorType { term, .. }
             | Self::Operand { term, .. } => term,
+            Self::Text { text, .. } => text,
             Self::NoIndex { column, .. } | Self::HashIndex { column, .. } => column,
         }
     }
@@ -108,10 +116,13 @@ impl QueryError {
 
 impl fmt::Display for QueryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !matches!(self, Self::NoIndex { .. } | Self::HashIndex { .. }) {
-            write!(f, "bad term \"{}\": ", self.term())?;
+        match self {
+            Self::NoIndex { .. } | Self::HashIndex { .. } => {}
+            Self::Text { text, .. } => write!(f, "bad query \"{text}\": ")?,
+            _ => write!(f, "bad term \"{}\": ", self.term())?,
         }
         match self {
+            Self::Text { expected, .. } => write!(f, "expected {expected}"),
             Self::NoIndex { column, table, indexed } => {
                 write!(f, "no index on column \"{column}\" of table \"{table}\"")?;
                 if indexed.is_empty() { Ok(()) } else { write!(f, ": must be {indexed}") }

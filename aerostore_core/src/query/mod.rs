@@ -26,6 +26,7 @@ mod sort;
 mod source;
 mod stats;
 mod syntax;
+pub mod text;
 
 pub use builder::{ColumnValue, TextValue};
 pub use error::QueryError;

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::fixture::Table;
-use super::{AccessPath, Branch, Compare, Expr, Glob, Literal, Operator, Predicate, Query, SortKey};
+use super::{AccessPath, Branch, Compare, Expr, Glob, Literal, Operator, Plan, Predicate, Query, SortKey};
 use crate::row::{Column, ColumnType, IndexKind, NullRule, OwnedValue, Schema, Value};
 
 /// Columns of every kind, each with few values, so that rows tie and operands hit.
@@ -174,6 +174,35 @@ impl Tree {
             Self::Leaf(column, operator, operands) => {
                 let operands = operands.iter().map(|(_, literal)| literal.clone()).collect();
                 Expr::Compare(Compare::new(format!("c{column}"), *operator, operands))
+            }
+        }
+    }
+
+    /// As one line; `None` where it has an empty node, for which there are no words.
+    fn text(&self) -> Option<String> {
+        let quoted = |literal: &Literal| match literal {
+            Literal::Text(text) => format!("'{}'", text.replace('\'', "''")),
+            other => format!("'{other}'"),
+        };
+        let joined = |trees: &[Self], word: &str| {
+            let parts: Option<Vec<String>> = trees.iter().map(Self::text).collect();
+            parts.filter(|parts| !parts.is_empty()).map(|parts| format!("({})", parts.join(word)))
+        };
+        match self {
+            Self::All(trees) => joined(trees, " and "),
+            Self::Any(trees) => joined(trees, " or "),
+            Self::Not(tree) => tree.text().map(|tree| format!("not {tree}")),
+            Self::Leaf(column, operator, operands) => {
+                let operands: Vec<String> = operands.iter().map(|(_, literal)| quoted(literal)).collect();
+                // What is the null there is written in a way that a column of text cannot tell from text.
+                if operands.iter().any(|text| text == "''" || text == "'\\N'") {
+                    return None;
+                }
+                Some(if operator.takes_list() {
+                    format!("c{column} {operator} ({})", operands.join(","))
+                } else {
+                    format!("c{column} {operator} {}", operands.join(" "))
+                })
             }
         }
     }
@@ -381,10 +410,29 @@ proptest! {
     }
 
     #[test]
+    fn a_tree_in_text_is_the_same_tree(key in 0..pool().len(), tree in tree()) {
+        let schema = Arc::new(schema(key));
+        let Some(text) = tree.text() else { return Ok(()) };
+        let parsed = super::text::parse(&schema, &text).expect("sound text");
+        let parsed = Plan::new(&schema, parsed).expect("a sound query");
+        let built = Plan::new(&schema, Query::filtered(tree.expr())).expect("a sound query");
+        prop_assert_eq!(shown(parsed.filter()), shown(built.filter()), "{}", text);
+    }
+
+    #[test]
+    fn any_text_is_a_query_or_an_error(text in "([a-z0-9<>=!()',\\\\*é -]| and | or | not | in |c[0-9] |limit |sort ){0,24}") {
+        let schema = Arc::new(schema(0));
+        match super::text::parse(&schema, &text).and_then(|query| Plan::new(&schema, query)) {
+            Ok(_) => {}
+            Err(error) => prop_assert!(!error.to_string().is_empty()),
+        }
+    }
+
+    #[test]
     fn any_words_are_a_term_or_an_error(words in vec("[a-z0-9<>=!{} \\\\*é-]{0,9}", 0..5)) {
         let table = Table::flights();
         if let Ok(filter) = super::compare::term(&table.schema, &words) {
-            let _ = super::Plan::new(&table.schema, Query::filtered(filter));
+            let _ = Plan::new(&table.schema, Query::filtered(filter));
         }
     }
 }
