@@ -6,7 +6,7 @@ mod shm_common;
 use std::path::Path;
 
 use aerostore_core::shm::{Arena, ArenaOptions, BlockKind, EXTENT_BYTES, Heap, OwnerId, Reserve, ShmError};
-use shm_common::Worker;
+use shm_common::{Worker, fill_up, mount_small, unmount};
 
 const OWNER: OwnerId = OwnerId { slot: 1, incarnation: 1 };
 
@@ -26,21 +26,6 @@ fn fill(heap: &mut Heap, bytes: usize, reserve: Reserve) -> Vec<aerostore_core::
     }
 }
 
-/// Mounts a small tmpfs in a mount namespace of its own; false where that is not allowed.
-fn mount_small(path: &Path, bytes: u64) -> bool {
-    let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
-    let size = std::ffi::CString::new(format!("size={bytes}")).unwrap();
-    // SAFETY: no preconditions; all strings are C strings that live through the calls.
-    unsafe {
-        let spaces =
-            if libc::geteuid() == 0 { libc::CLONE_NEWNS } else { libc::CLONE_NEWNS | libc::CLONE_NEWUSER };
-        let private = libc::MS_REC | libc::MS_PRIVATE;
-        libc::unshare(spaces) == 0
-            && libc::mount(c"none".as_ptr(), c"/".as_ptr(), std::ptr::null(), private, std::ptr::null()) == 0
-            && libc::mount(c"tmpfs".as_ptr(), name.as_ptr(), c"tmpfs".as_ptr(), 0, size.as_ptr().cast()) == 0
-    }
-}
-
 /// Another file takes what was given back: to have it again is an error then, and no more than that.
 fn give_back_and_fill_up(arena: &Arena, heap: &mut Heap, place: &Path) {
     heap.trim();
@@ -50,9 +35,7 @@ fn give_back_and_fill_up(arena: &Arena, heap: &mut Heap, place: &Path) {
         assert!(heap.give_back(*extent).unwrap() > 0);
     }
     let other = place.join("other");
-    let bytes = vec![1; 64 << 10];
-    let mut file = std::fs::File::create(&other).unwrap();
-    while std::io::Write::write_all(&mut file, &bytes).is_ok() {}
+    let file = fill_up(&other);
     let few = fill(heap, 300, Reserve::No);
     assert!(arena.given_back_bytes() + (EXTENT_BYTES - 4096) >= empty.len() as u64 * (EXTENT_BYTES - 4096));
     assert!(heap.alloc(1_900_000, BlockKind::RAW, 0, Reserve::No).unwrap_err().is_out_of_space());
@@ -105,9 +88,7 @@ fn child_on_a_small_tmpfs() {
         // Not even the first extents fit: an error at once.
         let second = Arena::create(&place.join("second"), &options);
         assert!(second.unwrap_err().is_out_of_space());
-        let name = std::ffi::CString::new(place.to_str().unwrap()).unwrap();
-        // SAFETY: `name` is a C string.
-        unsafe { libc::umount2(name.as_ptr(), libc::MNT_DETACH) };
+        unmount(&place);
     }
     std::fs::remove_dir(&place).unwrap();
 }

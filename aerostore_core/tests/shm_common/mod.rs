@@ -1,7 +1,10 @@
 //! Paths that go away, and children that are this test binary once more.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use std::path::PathBuf;
+use std::ffi::CString;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// A path under `/dev/shm` of this process's own, removed on drop.
@@ -43,6 +46,36 @@ impl Drop for Worker {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Mounts a small tmpfs in a mount namespace of its own; false where that is not allowed.
+pub(crate) fn mount_small(path: &Path, bytes: u64) -> bool {
+    let name = CString::new(path.to_str().unwrap()).unwrap();
+    let size = CString::new(format!("size={bytes}")).unwrap();
+    // SAFETY: no preconditions; all strings are C strings that live through the calls.
+    unsafe {
+        let spaces =
+            if libc::geteuid() == 0 { libc::CLONE_NEWNS } else { libc::CLONE_NEWNS | libc::CLONE_NEWUSER };
+        let private = libc::MS_REC | libc::MS_PRIVATE;
+        libc::unshare(spaces) == 0
+            && libc::mount(c"none".as_ptr(), c"/".as_ptr(), std::ptr::null(), private, std::ptr::null()) == 0
+            && libc::mount(c"tmpfs".as_ptr(), name.as_ptr(), c"tmpfs".as_ptr(), 0, size.as_ptr().cast()) == 0
+    }
+}
+
+/// Fills the file system of `path` with a file of that name.
+pub(crate) fn fill_up(path: &Path) -> File {
+    let bytes = vec![1; 64 << 10];
+    let mut file = File::create(path).unwrap();
+    while file.write_all(&bytes).is_ok() {}
+    file
+}
+
+/// Lets go of what is mounted there.
+pub(crate) fn unmount(path: &Path) {
+    let name = CString::new(path.to_str().unwrap()).unwrap();
+    // SAFETY: `name` is a C string.
+    unsafe { libc::umount2(name.as_ptr(), libc::MNT_DETACH) };
 }
 
 /// A small generator of numbers, the same in every run for the same seed.
