@@ -90,7 +90,7 @@
 //! db                               Database, Table, Transaction: what users hold; workers, ingest, configuration
 //! query    |  recovery             plans and their execution; log replay
 //! txn                              snapshots, read and write sets, validation, commit, redo, reaping
-//! mvcc     |  index                rows, version chains, transaction records; the hash from key to row
+//! mvcc     |  index                rows, version chains, transaction records; the hash from key to row, ordered indexes
 //! epoch    |  wal     |  row       who is alive and what may be freed; the log; values, schemas, images
 //! shm                              arena, relative pointers, allocation
 //! sys      |  sync                 operating system; atomics (std's or loom's)

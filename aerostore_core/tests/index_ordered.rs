@@ -6,13 +6,14 @@ mod index_common;
 
 use aerostore_core::epoch::{Guard, Participant};
 use aerostore_core::index::{Added, Direction, OrderedIndex, prefix_end};
+use aerostore_core::shm::{ShmError, mark_sweep};
 use common::Watchdog;
 use index_common::{Memory, create_ordered, setup};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 type Entry = (Vec<u8>, u64);
 
@@ -150,6 +151,7 @@ fn run(steps: &[Step]) {
         }
     }
     let guard = participant.pin();
+    assert_eq!(index.check(&guard).unwrap(), Vec::<String>::new());
     assert_eq!(all(&index, &guard), set.iter().cloned().collect::<Vec<_>>());
     // From every entry on, in both directions.
     for (number, (key, row)) in set.iter().enumerate().step_by(7) {
@@ -185,6 +187,13 @@ fn keys_that_come_in_order_fill_their_blocks() {
         let guard = participant.pin();
         index.insert(&guard, &mut memory, &number.to_be_bytes(), 16).unwrap();
     }
+    let (blocks, entries) = count(&index, &participant);
+    assert_eq!(entries, 50_000);
+    assert!(entries / blocks > 40, "{blocks} blocks");
+}
+
+/// Blocks of the bottom level, and entries.
+fn count(index: &OrderedIndex<'_>, participant: &Participant) -> (usize, usize) {
     let guard = participant.pin();
     let mut cursor = index.seek(&guard, Bound::Unbounded, Bound::Unbounded, Direction::Forward);
     let (mut blocks, mut entries) = (0, 0);
@@ -192,8 +201,49 @@ fn keys_that_come_in_order_fill_their_blocks() {
         blocks += 1;
         entries += batch.len();
     }
-    assert_eq!(entries, 50_000);
-    assert!(entries / blocks > 40, "{blocks} blocks");
+    (blocks, entries)
+}
+
+/// Entries come and go; what is left when most are gone takes little, and so does nothing at all.
+#[test]
+fn sparse_blocks_are_merged_and_their_memory_comes_back() {
+    let (arena, registry) = setup("ordered-merge");
+    let participant = Participant::new(arena.clone(), registry).unwrap();
+    let root = AtomicU64::new(0);
+    create_ordered(&participant, &root);
+    let index = OrderedIndex::new(&root, 0);
+    let mut memory = Memory::new(&participant);
+    let key_of = |number: u64| number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes();
+    for round in 0..3 {
+        for number in 0..20_000 {
+            let guard = participant.pin();
+            assert_eq!(index.insert(&guard, &mut memory, &key_of(number), 16).unwrap(), Added::New);
+        }
+        for number in 0..20_000 {
+            if number % 100 != round {
+                let guard = participant.pin();
+                assert!(index.remove(&guard, &mut memory, &key_of(number), 16).unwrap());
+            }
+        }
+        let (blocks, entries) = count(&index, &participant);
+        assert!(entries == 200 && blocks < 60, "{blocks} blocks for {entries} entries");
+        assert_eq!(index.check(&participant.pin()).unwrap(), Vec::<String>::new());
+        for number in (round..20_000).step_by(100) {
+            let guard = participant.pin();
+            assert!(index.remove(&guard, &mut memory, &key_of(number), 16).unwrap());
+        }
+        let (blocks, entries) = count(&index, &participant);
+        assert!(entries == 0 && blocks < 10, "{blocks} blocks for nothing");
+        memory.limbo.collect_now(&participant, &mut memory.heap).unwrap();
+        memory.limbo.collect_now(&participant, &mut memory.heap).unwrap();
+        let report = mark_sweep::<ShmError>(&arena, |marker| {
+            index.for_each_block(&participant.pin(), |block| {
+                assert!(marker.mark(block), "reached twice");
+            })
+        })
+        .unwrap();
+        assert!(report.is_clean() && report.live < 60, "{report:?}");
+    }
 }
 
 /// Threads insert and remove entries, their own among everybody's, and scan meanwhile.
@@ -245,7 +295,7 @@ fn threads_lose_and_keep_nothing() {
     });
     let wanted: BTreeSet<Entry> = kept.into_iter().flatten().collect();
     assert_eq!(all(&index, &participant.pin()), wanted.into_iter().collect::<Vec<_>>());
-    assert_ne!(root.load(Ordering::SeqCst), 0);
+    assert_eq!(index.check(&participant.pin()).unwrap(), Vec::<String>::new());
 }
 
 /// What a scan finds of one thread's entries, while others change theirs.

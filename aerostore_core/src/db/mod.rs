@@ -27,6 +27,8 @@ mod workers;
 #[cfg(test)]
 mod garbage_tests;
 #[cfg(test)]
+mod index_tests;
+#[cfg(test)]
 mod prune_tests;
 #[cfg(test)]
 mod superseded_tests;

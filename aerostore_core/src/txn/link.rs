@@ -21,7 +21,7 @@ const EXCHANGE: u64 = 1 << 34;
 const COPY: u64 = 1 << 35;
 
 /// A session's memory, as index structures see it.
-pub(super) struct Linker<'a> {
+pub(crate) struct Linker<'a> {
     pub(super) participant: &'a Participant,
     pub(super) heap: &'a mut Heap,
     pub(super) limbo: &'a mut Limbo,

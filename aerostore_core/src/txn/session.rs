@@ -176,7 +176,7 @@ impl Session {
     }
 
     /// Guard and memory at once: for operations that read and link.
-    pub(super) fn parts(&mut self) -> (Guard<'_>, Linker<'_>) {
+    pub(crate) fn parts(&mut self) -> (Guard<'_>, Linker<'_>) {
         let Self { participant, heap, limbo, .. } = self;
         (participant.pin(), Linker { participant, heap, limbo, reserve: Reserve::No })
     }

@@ -1,5 +1,11 @@
 //! What the tests of the key index share: memory for its tables, an arena, a first table.
-#![allow(missing_docs, unreachable_pub, dead_code, reason = "each test uses a part of this")]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test uses a part of this"
+)]
 
 use aerostore_core::epoch::{Limbo, Participant, Registry};
 use aerostore_core::index::{Blocks, Exchange, HashIndex, OrderedIndex, STRUCTURE_BIRTH};
@@ -40,11 +46,16 @@ impl Blocks for Memory<'_> {
         self.heap.free(block);
     }
     fn exchange(&mut self, word: &AtomicU64, _: u64, change: &Exchange<'_>) -> Result<bool, ShmError> {
+        let arena = self.participant.arena();
+        if change.is_copy() {
+            change.made.iter().for_each(|block| arena.publish_own(*block));
+        }
         let done = word.compare_exchange(change.from, change.to, Ordering::AcqRel, Ordering::Acquire).is_ok();
         for block in change.made {
-            if done {
-                self.participant.arena().publish(*block);
-            } else {
+            if done && !change.is_copy() {
+                arena.publish(*block);
+            } else if !done {
+                arena.retire(*block, self.participant.owner().slot);
                 self.heap.free(*block);
             }
         }
@@ -86,13 +97,18 @@ impl Blocks for Memory<'_> {
 
 /// An arena in private memory, with a registry whose lock file has no name any more.
 pub fn setup(name: &str) -> (Arena, Arc<Registry>) {
+    setup_sized(name, 64 << 20)
+}
+
+/// The same, of a given size.
+pub fn setup_sized(name: &str, max_bytes: u64) -> (Arena, Arc<Registry>) {
     let path =
         std::path::PathBuf::from(format!("/dev/shm/aerostore-test-index-{name}-{}", std::process::id()));
     let lock = LockFile::open_or_create(&path).unwrap();
     let probe = Probe::open(&path).unwrap();
     let _ = std::fs::remove_file(&path);
     let arena = Arena::anonymous(&ArenaOptions {
-        max_bytes: 64 << 20,
+        max_bytes,
         system_bytes: SystemArea::bytes(),
         ..ArenaOptions::default()
     })

@@ -54,6 +54,11 @@ impl AnchorWord {
         self.0 & FROZEN != 0
     }
 
+    /// The same, frozen.
+    pub(super) fn frozen(self) -> Self {
+        Self(self.0 | FROZEN)
+    }
+
     #[inline]
     pub(super) fn is_dead(self) -> bool {
         self.0 & DEAD != 0

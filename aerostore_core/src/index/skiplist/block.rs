@@ -14,6 +14,8 @@ use std::ops::Range;
 
 const WORD_BYTES: usize = size_of::<u64>();
 const END_BYTES: usize = size_of::<u32>();
+/// Flag of a child: its anchor is about to go, and what it covers is found from the left (M1).
+const CLOSING: u64 = 1;
 
 #[repr(C)]
 struct Header {
@@ -61,7 +63,16 @@ impl Child {
 
     #[inline]
     pub(super) const fn anchor(self) -> u64 {
-        self.0
+        self.0 & !CLOSING
+    }
+
+    #[inline]
+    pub(super) const fn is_closing(self) -> bool {
+        self.0 & CLOSING != 0
+    }
+
+    pub(super) const fn closing(self) -> Self {
+        Self(self.0 | CLOSING)
     }
 }
 
@@ -315,7 +326,19 @@ impl<'g> Block<'g> {
         let is_left = cut.is_right_of(right.prefix, right.rank, || anchor.tail(guard))?;
         Ok(is_left.then_some(anchor))
     }
+
+    /// Asks the processor for all of a block of the bottom level that is about to be searched: its lines come at once.
+    #[inline]
+    pub(super) fn prefetch(guard: &Guard<'_>, offset: u64) {
+        for line in 0..PREFETCHED_LINES {
+            guard.arena().prefetch(offset + line * LINE_BYTES);
+        }
+    }
 }
+
+const LINE_BYTES: u64 = 64;
+/// Lines of a block of the usual size.
+const PREFETCHED_LINES: u64 = 11;
 
 /// Fills a RESERVED block, which nobody else can see.
 ///

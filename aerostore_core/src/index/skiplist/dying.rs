@@ -111,7 +111,8 @@ impl OrderedIndex<'_> {
             let Ok(index) = place.find(guard, &at)? else { return Ok(None) };
             let block = place.block;
             let was = block.word(index);
-            let done = match decide(was) {
+            let change = decide(was);
+            let done = match change {
                 Change::Keep => true,
                 Change::To(word) => {
                     let item = Item { word, ..block.item(index) };
@@ -123,6 +124,11 @@ impl OrderedIndex<'_> {
                 }
             };
             if done {
+                // As in `insert`.
+                let _ = self.mend(guard, blocks, &place);
+                if matches!(change, Change::Remove) {
+                    let _ = self.merge_if_sparse(guard, blocks, &place.anchor);
+                }
                 return Ok(Some(was));
             }
         }

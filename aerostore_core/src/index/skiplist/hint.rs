@@ -34,7 +34,9 @@ impl OrderedIndex<'_> {
             let place = self.descend(guard, &Cut::behind(low), anchor.level() + 1)?;
             let index = place.block.count_left_of(guard, &Cut::behind(low))?;
             let is_there = index > 0 && place.block.child(index - 1).anchor() == anchor.offset;
-            if is_there {
+            // M2: the block of the level above was loaded before.
+            let word = anchor.load(guard);
+            if is_there || word.is_frozen() || word.is_dead() {
                 return Ok(());
             }
             let parts = with_item(place.block, index, index, hint_to(anchor));

@@ -43,7 +43,9 @@ impl OrderedIndex<'_> {
                 Ok(_) => {
                     // O5: comes after the version's link, as the remover's look at the chain after its mark.
                     fence(Ordering::SeqCst);
-                    if place.anchor.load(guard) == place.word {
+                    if place.word.is_frozen() {
+                        self.merge(guard, blocks, &place.anchor)?;
+                    } else if place.anchor.load(guard) == place.word {
                         return Ok(Added::Present);
                     }
                     continue;
@@ -51,10 +53,8 @@ impl OrderedIndex<'_> {
                 Err(index) => (index, index, Added::New),
             };
             if self.put(guard, blocks, &place, &with_item(place.block, from, to, item))? {
-                if let Some(anchor) = place.unhinted {
-                    // The entry is in, whatever becomes of the hint.
-                    let _ = self.add_hint(guard, blocks, &anchor);
-                }
+                // The entry is in, whatever becomes of this.
+                let _ = self.mend(guard, blocks, &place);
                 return Ok(added);
             }
         }

@@ -19,6 +19,7 @@
 //!             linked; before it is removed it is marked DYING in the name of a session, which then finds that no version of the
 //!             row has the key. Whoever adds it again and finds the mark takes it off, and what has lost its mark, or has another
 //!             one, is not removed. Either the remover sees the version, or the adder the mark, or no entry.
+//!             Sparse blocks are merged by rules M1 to M3 of `merge`.
 //! Death       every state between two CAS is a valid list. Before a CAS the session's slot names word, new and old block; the
 //!             reaper makes LIVE what has been linked and retires what has not, or is not any more.
 //! Ordering    words are changed by `AcqRel` CAS and loaded with Acquire: whoever sees a block sees its contents. O5 needs a total
@@ -28,9 +29,11 @@
 
 mod anchor;
 mod block;
+mod check;
 mod dying;
 mod hint;
 mod insert;
+mod merge;
 mod ordered;
 mod position;
 mod replace;

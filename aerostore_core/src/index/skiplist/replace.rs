@@ -33,13 +33,29 @@ impl OrderedIndex<'_> {
         place: &Place<'_>,
         parts: &[Part<'_>],
     ) -> Result<bool, ShmError> {
+        if place.word.is_frozen() {
+            self.merge(guard, blocks, &place.anchor)?;
+            return Ok(false);
+        }
+        self.put_before(guard, blocks, place, parts, place.block.right())
+    }
+
+    /// The same, of a place that is not frozen, where what follows changes too.
+    pub(super) fn put_before(
+        &self,
+        guard: &Guard<'_>,
+        blocks: &mut dyn Blocks,
+        place: &Place<'_>,
+        parts: &[Part<'_>],
+        right: Option<Right>,
+    ) -> Result<bool, ShmError> {
         let level = place.block.level();
         let measure = Measure::of(parts);
         if measure.count > 1 && measure.bytes(level) > bytes_max(level) {
-            return self.split(guard, blocks, place, parts);
+            return self.split(guard, blocks, place, parts, right);
         }
-        let made = make_block(guard, blocks, level, parts, place.block.right())?;
-        exchange(guard, blocks, place, &[made])
+        let made = make_block(guard, blocks, level, parts, right)?;
+        exchange(guard, blocks, place, &[made], None)
     }
 
     #[cold]
@@ -49,9 +65,10 @@ impl OrderedIndex<'_> {
         blocks: &mut dyn Blocks,
         place: &Place<'_>,
         parts: &[Part<'_>],
+        right: Option<Right>,
     ) -> Result<bool, ShmError> {
         let mut made = Vec::new();
-        let anchors = match make_pieces(guard, blocks, place, parts, &mut made) {
+        let anchors = match make_pieces(guard, blocks, place.block.level(), parts, right, &mut made) {
             Ok(anchors) => anchors,
             Err(error) => {
                 for block in made {
@@ -60,7 +77,7 @@ impl OrderedIndex<'_> {
                 return Err(error);
             }
         };
-        if !exchange(guard, blocks, place, &made)? {
+        if !exchange(guard, blocks, place, &made, None)? {
             return Ok(false);
         }
         for anchor in anchors {
@@ -71,22 +88,26 @@ impl OrderedIndex<'_> {
     }
 }
 
-fn exchange(
+/// Lets the anchor at `place` name the last block of `made`, unless it names another by now. What it names now is retired, and so is
+/// `dropped`.
+pub(super) fn exchange(
     guard: &Guard<'_>,
     blocks: &mut dyn Blocks,
     place: &Place<'_>,
     made: &[BlockRef],
+    dropped: Option<BlockRef>,
 ) -> Result<bool, ShmError> {
     let replaced = match place.word.offset() {
         0 => None,
         offset => Some(ensure_live(guard, offset)?), // O3
     };
     let to = made.last().map_or(AnchorWord::DEAD, |block| AnchorWord::block(block.offset));
-    let change = Exchange { from: place.word.bits(), to: to.bits(), made, replaced, dropped: None };
+    let change = Exchange { from: place.word.bits(), to: to.bits(), made, replaced, dropped };
     blocks.exchange(place.anchor.word(), place.anchor.word_offset(), &change)
 }
 
-fn make_block(
+/// A RESERVED block with `parts`.
+pub(super) fn make_block(
     guard: &Guard<'_>,
     blocks: &mut dyn Blocks,
     level: u8,
@@ -102,13 +123,12 @@ fn make_block(
 fn make_pieces(
     guard: &Guard<'_>,
     blocks: &mut dyn Blocks,
-    place: &Place<'_>,
+    level: u8,
     parts: &[Part<'_>],
+    mut right: Option<Right>,
     made: &mut Vec<BlockRef>,
 ) -> Result<Vec<u64>, ShmError> {
-    let level = place.block.level();
     let items: Vec<Item<'_>> = parts.iter().flat_map(items).collect();
-    let mut right = place.block.right();
     let last = parts.iter().rfind(|part| !matches!(part, Part::Run(_, from, to) if from == to));
     let appends = right.is_none() && matches!(last, Some(Part::One(_)));
     let mut anchors = Vec::new();
@@ -153,7 +173,8 @@ fn cut_up(level: u8, items: &[Item<'_>], appends: bool) -> Vec<Range<usize>> {
         let with = Measure { count: measure.count + 1, tail_bytes: measure.tail_bytes + item.tail.len() };
         let bytes = measure.bytes(level) - base;
         let is_nearer = 2 * bytes + entry_bytes(level) + item.tail.len() > 2 * wanted;
-        if index > begin && (with.bytes(level) > limit || is_nearer) {
+        // M1: no block begins with an anchor that is about to go.
+        if index > begin && (with.bytes(level) > limit || is_nearer) && !item.child.is_closing() {
             pieces.push(begin..index);
             begin = index;
             measure = Measure { count: 1, tail_bytes: item.tail.len() };

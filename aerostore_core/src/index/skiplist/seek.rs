@@ -8,14 +8,16 @@ use super::position::{Cut, Position};
 use crate::epoch::Guard;
 use crate::shm::ShmError;
 
-/// A block that was in force when its anchor's word was loaded.
+/// A block that was in force when its anchor's word was loaded, and what the way there has shown.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'g> {
     pub(super) anchor: Anchor<'g>,
     pub(super) word: AnchorWord,
     pub(super) block: Block<'g>,
-    /// The last anchor on the way that no hint has led to.
+    /// The last anchor that no hint has led to.
     pub(super) unhinted: Option<Anchor<'g>>,
+    /// The last anchor that is about to go.
+    pub(super) closing: Option<Anchor<'g>>,
 }
 
 impl OrderedIndex<'_> {
@@ -30,20 +32,11 @@ impl OrderedIndex<'_> {
         cut: &Cut<'_>,
         level: u8,
     ) -> Result<Place<'g>, ShmError> {
-        let mut anchor = Anchor::at(guard, guard.protect(self.root))?;
-        let mut unhinted = None;
         loop {
-            let word = anchor.load(guard);
-            let block = Block::at(guard, word.offset())?;
-            if let Some(right) = block.right_before(guard, cut)? {
-                unhinted = Some(right);
-                anchor = right;
-                continue;
+            let root = Anchor::at(guard, guard.protect(self.root))?;
+            if let Some(place) = descend_from(guard, root, cut, level)? {
+                return Ok(place);
             }
-            if block.level() == level {
-                return Ok(Place { anchor, word, block, unhinted });
-            }
-            anchor = child_left_of(guard, &block, cut)?;
         }
     }
 
@@ -58,19 +51,50 @@ impl OrderedIndex<'_> {
     }
 }
 
-/// The anchor by which a search for `cut` goes on from a block above the bottom level.
+/// None when a hint was overtaken: the level above says so by now.
 #[inline]
-fn child_left_of<'g>(guard: &'g Guard<'_>, block: &Block<'g>, cut: &Cut<'_>) -> Result<Anchor<'g>, ShmError> {
-    if block.level() == 0 || block.len() == 0 {
-        return Err(ShmError::Corrupt { offset: block.offset, what: "a block of an index leads nowhere" });
+fn descend_from<'g>(
+    guard: &'g Guard<'_>,
+    root: Anchor<'g>,
+    cut: &Cut<'_>,
+    level: u8,
+) -> Result<Option<Place<'g>>, ShmError> {
+    let (mut anchor, mut unhinted, mut closing) = (root, None, None);
+    let mut is_hinted = false;
+    let mut above = u8::MAX;
+    loop {
+        let word = anchor.load(guard);
+        // M3: what is frozen counts only for who comes from the left.
+        if word.is_dead() || (word.is_frozen() && is_hinted) {
+            return Ok(None);
+        }
+        if above == 1 {
+            Block::prefetch(guard, word.offset());
+        }
+        let block = Block::at(guard, word.offset())?;
+        if let Some(right) = block.right_before(guard, cut)? {
+            (anchor, unhinted, is_hinted) = (right, Some(right), false);
+            continue;
+        }
+        if block.level() == level {
+            return Ok(Some(Place { anchor, word, block, unhinted, closing }));
+        }
+        if block.level() == 0 || block.len() == 0 {
+            return Err(ShmError::Corrupt {
+                offset: block.offset,
+                what: "a block of an index leads nowhere",
+            });
+        }
+        // A block's first entry is its anchor's low key, so none is on the left only of a cut that is before everything.
+        let mut index = block.count_left_of(guard, cut)?.saturating_sub(1);
+        while block.child(index).is_closing() && index > 0 {
+            closing = Some(Anchor::at(guard, block.child(index).anchor())?);
+            index -= 1;
+        }
+        above = block.level();
+        anchor = Anchor::at(guard, block.child(index).anchor())?;
+        is_hinted = true;
     }
-    // A block's first entry is its anchor's low key, so none is on the left only of a cut that is before everything.
-    let index = block.count_left_of(guard, cut)?.saturating_sub(1);
-    let child = block.child(index).anchor();
-    if block.level() == 1 {
-        guard.arena().prefetch(child);
-    }
-    Anchor::at(guard, child)
 }
 
 impl<'g> Place<'g> {

@@ -1,0 +1,181 @@
+//! Sparse blocks become a part of the block on their left, and their anchors go.
+//!
+//! Steps       of an anchor that is not the first one that its block of the level above leads to: (1) there it is marked as
+//!             closing, so that searches pass it by and come from the left; (2) its word is frozen, so that its block is not replaced any
+//!             more; (3) the block on its left is replaced by one that has the contents of both; (4) the word becomes DEAD and the
+//!             block is retired; (5) the level above leads to it no more, and the anchor is retired. Whoever meets an anchor after
+//!             step 1 does what is left to do.
+//! Rules       M1: the first entry of a block above the bottom level has the low key of the block's anchor: it is never closing, and no
+//!             split begins a block with one that is. M2: a hint to an anchor that is frozen or DEAD is never added: who adds one has
+//!             loaded the block of the level above before it looked at the anchor, and step 5 has changed that block. M3: a frozen
+//!             block is in force as long as the block on its left names its anchor; so it counts for who comes from there, and
+//!             nobody else looks at it. Only then is what it names known to be there still.
+#![forbid(unsafe_code)]
+
+use super::anchor::{Anchor, AnchorWord};
+use super::block::{Block, Child, Item, Part};
+use super::ordered::OrderedIndex;
+use super::position::Cut;
+use super::replace::{bytes_max, exchange, make_block, with_item};
+use super::seek::Place;
+use super::settle::ensure_live;
+use crate::epoch::Guard;
+use crate::index::{Blocks, Exchange};
+use crate::shm::ShmError;
+use crate::sync::Ordering;
+
+/// A block below a quarter of the largest looks for a neighbour.
+const SPARSE_PART: usize = 4;
+
+impl OrderedIndex<'_> {
+    /// Does what others have left undone on the way to a place.
+    ///
+    /// # Errors
+    /// `OutOfSpace`; when the mapping is damaged.
+    #[inline]
+    pub(super) fn mend(
+        &self,
+        guard: &Guard<'_>,
+        blocks: &mut dyn Blocks,
+        place: &Place<'_>,
+    ) -> Result<(), ShmError> {
+        if let Some(anchor) = place.closing {
+            self.merge(guard, blocks, &anchor)?;
+        }
+        if let Some(anchor) = place.unhinted {
+            self.add_hint(guard, blocks, &anchor)?;
+        }
+        Ok(())
+    }
+
+    /// Merges the block of `anchor` with a neighbour, if there is little in both.
+    ///
+    /// # Errors
+    /// `OutOfSpace`; when the mapping is damaged.
+    #[inline]
+    pub(super) fn merge_if_sparse(
+        &self,
+        guard: &Guard<'_>,
+        blocks: &mut dyn Blocks,
+        anchor: &Anchor<'_>,
+    ) -> Result<(), ShmError> {
+        let word = anchor.load(guard);
+        let block = Block::at(guard, word.offset())?;
+        if word.is_dead() || word.is_frozen() || block.bytes() >= bytes_max(block.level()) / SPARSE_PART {
+            return Ok(());
+        }
+        self.merge_sparse(guard, blocks, anchor)
+    }
+
+    #[cold]
+    fn merge_sparse(
+        &self,
+        guard: &Guard<'_>,
+        blocks: &mut dyn Blocks,
+        anchor: &Anchor<'_>,
+    ) -> Result<(), ShmError> {
+        let level = anchor.level();
+        if Anchor::at(guard, guard.protect(self.root))?.level() <= level {
+            return Ok(());
+        }
+        let place = self.descend(guard, &Cut::behind(anchor.low(guard)?), level + 1)?;
+        let index = place.block.count_left_of(guard, &Cut::behind(anchor.low(guard)?))?.saturating_sub(1);
+        if place.block.child(index).anchor() != anchor.offset {
+            return Ok(()); // no hint yet, or no more
+        }
+        // The first one stays (M1); then its neighbour goes.
+        let index = index.max(1);
+        if index >= place.block.len() {
+            return Ok(());
+        }
+        let bytes_at = |index: usize| {
+            let word = Anchor::at(guard, place.block.child(index).anchor())?.load(guard);
+            Block::at(guard, word.offset()).map(|block| block.bytes())
+        };
+        if bytes_at(index - 1)? + bytes_at(index)? > bytes_max(level) * 3 / 4 {
+            return Ok(());
+        }
+        let item = place.block.item(index);
+        let closing = Anchor::at(guard, item.child.anchor())?;
+        if !item.child.is_closing() {
+            // 1
+            let item = Item { child: item.child.closing(), ..item };
+            if !self.put(guard, blocks, &place, &with_item(place.block, index, index + 1, item))? {
+                return Ok(()); // the next one who removes something here tries again
+            }
+        }
+        self.merge(guard, blocks, &closing)
+    }
+
+    /// Lets a closing anchor go, from whatever step on.
+    ///
+    /// # Errors
+    /// `OutOfSpace`; when the mapping is damaged.
+    #[cold]
+    pub(super) fn merge(
+        &self,
+        guard: &Guard<'_>,
+        blocks: &mut dyn Blocks,
+        anchor: &Anchor<'_>,
+    ) -> Result<(), ShmError> {
+        loop {
+            let word = anchor.load(guard);
+            if word.is_dead() {
+                break;
+            }
+            if !word.is_frozen() {
+                // 2
+                let (from, to) = (word.bits(), word.frozen().bits());
+                let _ = anchor.word().compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+                continue;
+            }
+            let block = Block::at(guard, word.offset())?;
+            let left = self.descend(guard, &Cut::before(anchor.low(guard)?), anchor.level())?;
+            if left.block.right().is_none_or(|right| right.anchor != anchor.offset) {
+                // 4
+                let replaced = Some(ensure_live(guard, word.offset())?);
+                let to = AnchorWord::DEAD.bits();
+                let change = Exchange { from: word.bits(), to, made: &[], replaced, dropped: None };
+                blocks.exchange(anchor.word(), anchor.word_offset(), &change)?;
+            } else if left.word.is_frozen() {
+                self.merge(guard, blocks, &left.anchor)?;
+            } else {
+                // 3
+                let parts = [Part::Run(left.block, 0, left.block.len()), Part::Run(block, 0, block.len())];
+                self.put_before(guard, blocks, &left, &parts, block.right())?;
+            }
+        }
+        self.drop_hint(guard, blocks, anchor)
+    }
+
+    /// Step 5.
+    fn drop_hint(
+        &self,
+        guard: &Guard<'_>,
+        blocks: &mut dyn Blocks,
+        anchor: &Anchor<'_>,
+    ) -> Result<(), ShmError> {
+        let cut = Cut::behind(anchor.low(guard)?);
+        loop {
+            let place = self.descend(guard, &cut, anchor.level() + 1)?;
+            let block = place.block;
+            // Behind it there may be a new anchor with the same low key.
+            let up_to = block.count_left_of(guard, &cut)?;
+            let same = (0..up_to).rev().take_while(|index| block.prefixes()[*index] == anchor.prefix());
+            let is_it = |index: &usize| block.child(*index) == Child::new(anchor.offset).closing();
+            let Some(index) = same.into_iter().find(is_it) else {
+                return Ok(()); // others have come first
+            };
+            if place.word.is_frozen() {
+                self.merge(guard, blocks, &place.anchor)?;
+                continue;
+            }
+            let parts = [Part::Run(block, 0, index), Part::Run(block, index + 1, block.len())];
+            let made = make_block(guard, blocks, block.level(), &parts, block.right())?;
+            let dropped = Some(ensure_live(guard, anchor.offset)?);
+            if exchange(guard, blocks, &place, &[made], dropped)? {
+                return self.merge_if_sparse(guard, blocks, &place.anchor);
+            }
+        }
+    }
+}
