@@ -76,31 +76,10 @@ impl<'a> RowView<'a> {
     /// When there is no such column.
     #[inline]
     pub fn get(&self, index: usize) -> Value<'a> {
-        let slot = self.schema.slot(index);
         if self.is_null(index) {
             return Value::Null;
         }
-        let at = slot.offset as usize;
-        match slot.kind {
-            ColumnType::Bool => Value::Bool(self.bytes[at] != 0),
-            ColumnType::I16 => Value::I16(i16::from_le_bytes(array_at(self.bytes, at))),
-            ColumnType::I32 => Value::I32(i32::from_le_bytes(array_at(self.bytes, at))),
-            ColumnType::I64 => Value::I64(i64::from_le_bytes(array_at(self.bytes, at))),
-            ColumnType::F32 => Value::F32(f32::from_le_bytes(array_at(self.bytes, at))),
-            ColumnType::F64 => Value::F64(f64::from_le_bytes(array_at(self.bytes, at))),
-            ColumnType::Char => {
-                Value::Char(char::from_u32(u32_at(self.bytes, at)).unwrap_or(char::REPLACEMENT_CHARACTER))
-            }
-            ColumnType::FixedString(_) | ColumnType::String(_) => {
-                Value::Str(valid_text(self.text_bytes(slot)))
-            }
-            ColumnType::Timestamp => Value::Timestamp(i64::from_le_bytes(array_at(self.bytes, at))),
-            ColumnType::TimestampMicros => {
-                Value::TimestampMicros(i64::from_le_bytes(array_at(self.bytes, at)))
-            }
-            ColumnType::Inet => Value::Inet(inet_from(array_at(self.bytes, at))),
-            ColumnType::Mac => Value::Mac(array_at(self.bytes, at)),
-        }
+        slot_value(self.bytes, self.schema.slot(index))
     }
 
     /// The bytes of a string column, unchecked; `None` when it is null or no string. Comparing these orders strings
@@ -202,12 +181,7 @@ impl<'a> RowView<'a> {
     /// The text of a string column that is not null.
     #[inline]
     pub(super) fn text_bytes(&self, slot: Slot) -> &'a [u8] {
-        let at = slot.offset as usize;
-        if let ColumnType::FixedString(width) = slot.kind {
-            return trim(&self.bytes[at..at + usize::from(width)]);
-        }
-        let start = u32_at(self.bytes, at) as usize;
-        &self.bytes[start..start + u32_at(self.bytes, at + 4) as usize]
+        text_bytes(self.bytes, slot)
     }
 
     /// Establishes what `text_bytes` relies on, also for nulls, whose place and length are zero.
@@ -238,6 +212,39 @@ impl fmt::Debug for RowView<'_> {
         let names = self.schema.columns().iter().map(super::schema::Column::name);
         f.debug_map().entries(names.zip(self.values())).finish()
     }
+}
+
+/// The value in a slot of an image that reaches so far, and as far as the text that the slot names; it is not null.
+#[inline]
+pub(super) fn slot_value(image: &[u8], slot: Slot) -> Value<'_> {
+    let at = slot.offset as usize;
+    match slot.kind {
+        ColumnType::Bool => Value::Bool(image[at] != 0),
+        ColumnType::I16 => Value::I16(i16::from_le_bytes(array_at(image, at))),
+        ColumnType::I32 => Value::I32(i32::from_le_bytes(array_at(image, at))),
+        ColumnType::I64 => Value::I64(i64::from_le_bytes(array_at(image, at))),
+        ColumnType::F32 => Value::F32(f32::from_le_bytes(array_at(image, at))),
+        ColumnType::F64 => Value::F64(f64::from_le_bytes(array_at(image, at))),
+        ColumnType::Char => {
+            Value::Char(char::from_u32(u32_at(image, at)).unwrap_or(char::REPLACEMENT_CHARACTER))
+        }
+        ColumnType::FixedString(_) | ColumnType::String(_) => Value::Str(valid_text(text_bytes(image, slot))),
+        ColumnType::Timestamp => Value::Timestamp(i64::from_le_bytes(array_at(image, at))),
+        ColumnType::TimestampMicros => Value::TimestampMicros(i64::from_le_bytes(array_at(image, at))),
+        ColumnType::Inet => Value::Inet(inet_from(array_at(image, at))),
+        ColumnType::Mac => Value::Mac(array_at(image, at)),
+    }
+}
+
+/// The text of a string column that is not null.
+#[inline]
+fn text_bytes(image: &[u8], slot: Slot) -> &[u8] {
+    let at = slot.offset as usize;
+    if let ColumnType::FixedString(width) = slot.kind {
+        return trim(&image[at..at + usize::from(width)]);
+    }
+    let start = u32_at(image, at) as usize;
+    &image[start..start + u32_at(image, at + 4) as usize]
 }
 
 #[cold]
