@@ -301,7 +301,7 @@ fn settle_exchange(
         BlockRef { offset: slot.dropped_block.load(Ordering::Relaxed), generation: half(generations >> 32) };
     let word: &AtomicU64 = guard.resolve(word_offset)?;
     let named = guard.protect(word) & !WORD_FLAGS;
-    let mut was_linked = named == made.offset;
+    let mut was_linked = if made.offset == 0 { named != replaced.offset } else { named == made.offset };
     if was_linked && made.offset != 0 {
         ensure_live(guard, made.offset)?;
     } else if made.offset != 0 {

@@ -30,6 +30,7 @@
 mod anchor;
 mod block;
 mod check;
+mod dismantle;
 mod dying;
 mod hint;
 mod insert;
