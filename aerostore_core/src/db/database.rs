@@ -254,6 +254,45 @@ impl Database {
         Ok(Table(table?))
     }
 
+    /// Makes an ordered index on a column, durably. Others may write meanwhile; searches use it as soon as it is complete, unless
+    /// they see the database as it was before.
+    ///
+    /// # Errors
+    /// `Duplicate` when there is one; `Busy` while somebody else makes or drops it; `Space`; `ReadOnly`; `Closed`.
+    ///
+    /// # Panics
+    /// When the table has no such column.
+    pub fn create_index(&self, table: &Table, column: usize) -> Result<(), Error> {
+        self.change_index(|session, synchronous| txn::create_index(session, &table.0, column, synchronous))
+    }
+
+    /// Drops the index on a column, durably. Its memory is given back once nobody can be at it any more.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none; `Busy` while somebody else makes or drops it; `ReadOnly`; `Closed`.
+    ///
+    /// # Panics
+    /// When the table has no such column.
+    pub fn drop_index(&self, table: &Table, column: usize) -> Result<(), Error> {
+        self.change_index(|session, synchronous| txn::drop_index(session, &table.0, column, synchronous))
+    }
+
+    fn change_index(
+        &self,
+        change: impl FnOnce(Box<Session>, bool) -> (Option<Box<Session>>, Result<(), txn::TxnError>),
+    ) -> Result<(), Error> {
+        if self.0.read_only {
+            return Err(Error::Txn(txn::TxnError::ReadOnly));
+        }
+        self.0.start_worker()?;
+        let (session, changed) = change(self.0.session()?, self.0.synchronous_commit());
+        if let Some(session) = session {
+            self.0.pool().put(session);
+        }
+        self.0.note_commit();
+        Ok(changed?)
+    }
+
     /// Begins a transaction. It reads at one moment: of its first read, or of now if it is read-only or asks for no more than
     /// snapshot isolation.
     ///

@@ -202,16 +202,18 @@ fn txn_kind(error: &TxnError) -> ErrorKind {
             ErrorKind::Serialization
         }
         TxnError::SnapshotRevoked => ErrorKind::Revoked,
-        TxnError::Duplicate { .. } | TxnError::TableExists { .. } => ErrorKind::Duplicate,
+        TxnError::Duplicate { .. } | TxnError::TableExists { .. } | TxnError::IndexExists { .. } => {
+            ErrorKind::Duplicate
+        }
         TxnError::ReadOnly | TxnError::LogReadOnly => ErrorKind::ReadOnly,
         TxnError::LogFault { errno } if *errno == libc::ENOSPC => ErrorKind::Space,
         TxnError::LogFault { .. } | TxnError::LogStuck => ErrorKind::Io,
         TxnError::BadRedo { .. } => ErrorKind::Corrupt,
         TxnError::Ended => ErrorKind::Closed,
-        TxnError::LockTimeout { .. } => ErrorKind::Busy,
-        TxnError::NoSavepoint => ErrorKind::NotFound,
+        TxnError::LockTimeout { .. } | TxnError::IndexBusy { .. } => ErrorKind::Busy,
+        TxnError::NoSavepoint | TxnError::NoIndex { .. } => ErrorKind::NotFound,
         TxnError::TooLarge { .. } => ErrorKind::Space,
-        TxnError::KeyChanged { .. } => ErrorKind::Type,
+        TxnError::KeyChanged { .. } | TxnError::IndexKind { .. } => ErrorKind::Type,
         TxnError::Row(error) => row_kind(error),
         TxnError::Shm(error) => shm_kind(error),
         TxnError::Epoch(error) => epoch_kind(error),

@@ -48,4 +48,4 @@ pub use transaction::Transaction;
 pub use verify::VerifyReport;
 
 pub use crate::mvcc::VacuumStats;
-pub use crate::txn::{Change, Isolation, Savepoint, TxnOptions, Upserted};
+pub use crate::txn::{Change, IndexStats, Isolation, Savepoint, TxnOptions, Upserted};

@@ -4,9 +4,10 @@
 
 use crate::db::{Error, Table, Transaction};
 use crate::query::{
-    Explain, IndexScan, KeyRange, Outcome, Plan, Predicate, QueryError, RowSource, TableStatistics,
+    Explain, IndexScan, IndexStatistics, KeyRange, Outcome, Plan, Predicate, RowSource, TableStatistics,
 };
-use crate::row::{RowView, Value};
+use crate::row::{IndexKind, RowView, Value};
+use crate::txn::{KeySpan, RangeScan, RowPredicate};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -16,20 +17,21 @@ struct TableRows<'t> {
     table: &'t Table,
 }
 
-impl TableRows<'_> {
-    /// What `statistics` does not name cannot be read.
-    fn no_index(&self, column: usize) -> Error {
-        let schema = self.table.schema();
-        let column = schema.column(column).name().to_owned();
-        QueryError::NoIndex { column, table: schema.name().to_owned(), indexed: String::new() }.into()
-    }
-}
-
 impl RowSource for TableRows<'_> {
     type Error = Error;
 
     fn statistics(&mut self) -> Result<TableStatistics, Error> {
-        Ok(TableStatistics { rows: self.txn.estimated_rows(self.table)?, indexes: Vec::new() })
+        let indexes = self.txn.index_statistics(self.table)?.into_iter().map(|stats| IndexStatistics {
+            column: stats.column,
+            kind: IndexKind::Ordered,
+            rows: stats.rows,
+            nulls: stats.nulls,
+            distinct: stats.distinct,
+            min: stats.min,
+            max: stats.max,
+        });
+        let indexes = indexes.collect();
+        Ok(TableStatistics { rows: self.txn.estimated_rows(self.table)?, indexes })
     }
 
     fn point(&mut self, key: Value<'_>, visit: &mut dyn FnMut(RowView<'_>)) -> Result<(), Error> {
@@ -48,14 +50,37 @@ impl RowSource for TableRows<'_> {
     fn index_scan(
         &mut self,
         scan: &IndexScan<'_>,
-        _visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
+        visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        Err(self.no_index(scan.column))
+        let predicate = scan.filter.map(|filter| -> RowPredicate {
+            let filter = Arc::clone(filter);
+            Arc::new(move |row| filter.matches(*row))
+        });
+        let among = scan.among.map(|among| |row| among.contains(row));
+        let scan = RangeScan {
+            column: scan.column,
+            span: span(scan.range),
+            is_descending: scan.descending,
+            predicate,
+            among: among.as_ref().map(|among| among as &dyn Fn(u64) -> bool),
+            expected: scan.expected.unwrap_or(u64::MAX),
+        };
+        self.txn.scan_range(self.table, &scan, visit)
     }
 
-    fn index_rows(&mut self, column: usize, _: &KeyRange, _: &mut dyn FnMut(u64)) -> Result<(), Error> {
-        Err(self.no_index(column))
+    fn index_rows(
+        &mut self,
+        column: usize,
+        range: &KeyRange,
+        visit: &mut dyn FnMut(u64),
+    ) -> Result<(), Error> {
+        self.txn.range_rows(self.table, column, span(range), visit)
     }
+}
+
+fn span(range: &KeyRange) -> KeySpan<'_> {
+    let (low, high) = range.ends();
+    KeySpan { low, high }
 }
 
 impl Transaction {

@@ -6,7 +6,9 @@ use crate::db::database::Inner;
 use crate::db::{Error, RowLock, Table};
 use crate::row::{RowImage, RowView, Value};
 use crate::sys::monotonic_ns;
-use crate::txn::{self, Change, RowPredicate, Savepoint, TxnError, TxnOptions, Upserted};
+use crate::txn::{
+    self, Change, IndexStats, KeySpan, RangeScan, RowPredicate, Savepoint, TxnError, TxnOptions, Upserted,
+};
 use std::ops::{ControlFlow, Deref, DerefMut};
 use std::sync::Arc;
 
@@ -225,6 +227,35 @@ impl Transaction {
     /// `Closed`.
     pub fn estimated_rows(&mut self, table: &Table) -> Result<u64, Error> {
         Ok(self.open()?.estimated_rows(&table.0)?)
+    }
+
+    /// What is known of the table's indexes that this transaction can use.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn index_statistics(&mut self, table: &Table) -> Result<Vec<IndexStats>, Error> {
+        Ok(self.open()?.index_statistics(&table.0)?)
+    }
+
+    /// See [`txn::Transaction::scan_range`].
+    pub(super) fn scan_range(
+        &mut self,
+        table: &Table,
+        scan: &RangeScan<'_>,
+        f: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        Ok(self.open()?.scan_range(&table.0, scan, f)?)
+    }
+
+    /// See [`txn::Transaction::range_rows`].
+    pub(super) fn range_rows(
+        &mut self,
+        table: &Table,
+        column: usize,
+        span: KeySpan<'_>,
+        f: &mut dyn FnMut(u64),
+    ) -> Result<(), Error> {
+        Ok(self.open()?.range_rows(&table.0, column, span, f)?)
     }
 
     /// Owns the row of that key, waiting for whoever has it, and returns it for reading and writing as it is now; `None` when

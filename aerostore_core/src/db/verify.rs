@@ -1,15 +1,17 @@
 //! Checking the whole arena while nobody works in it: what the roots reach against what the block states say, and every
-//! row's chain and index entry.
+//! row's chain and index entries.
 
 #![forbid(unsafe_code)]
 
 use crate::db::{Database, Error};
 use crate::epoch::Guard;
 use crate::index::HashIndex;
-use crate::mvcc::{BeginWord, NEVER, RowHeader, TableRoot, VersionRef};
+use crate::index::key::key_bytes;
+use crate::mvcc::{BeginWord, IndexRef, IndexRoots, NEVER, RowHeader, TableRoot, VersionRef};
+use crate::row::ColumnPlace;
 use crate::shm::{BlockKind, BlockState, Marker, ShmError, SweepReport, mark_sweep, slabs_of, tagged_slabs};
 use crate::sync::Ordering;
-use crate::txn::{Session, TableRef, TxnError, intent_blocks, tables};
+use crate::txn::{Session, TableRef, TxnError, intent_blocks, ordered_index, tables};
 use std::collections::HashMap;
 use std::sync::PoisonError;
 
@@ -22,6 +24,8 @@ pub struct VerifyReport {
     pub rows: u64,
     /// Versions checked.
     pub versions: u64,
+    /// Entries of secondary indexes checked.
+    pub entries: u64,
     /// Everything that is wrong, as sentences; empty when all is well.
     pub problems: Vec<String>,
 }
@@ -54,19 +58,23 @@ impl Database {
 
 pub(super) fn check(session: &mut Session) -> Result<VerifyReport, Error> {
     crate::txn::reap_dead_processes(session)?;
+    session.finish_indexes()?;
     let mut problems = Vec::new();
     let mut rows = 0;
     let mut versions = 0;
+    let mut entries = 0;
     let list = tables(session)?;
     for table in &list {
-        let mut checker = TableCheck { session, table, problems: &mut problems, rows: 0, versions: 0 };
+        let mut checker =
+            TableCheck { session, table, problems: &mut problems, rows: 0, versions: 0, entries: 0 };
         checker.run()?;
         rows += checker.rows;
         versions += checker.versions;
+        entries += checker.entries;
     }
     let guard = session.participant().pin();
     let sweep = mark_sweep(guard.arena(), |marker| mark(session, &guard, &list, marker))?;
-    Ok(VerifyReport { sweep, rows, versions, problems })
+    Ok(VerifyReport { sweep, rows, versions, entries, problems })
 }
 
 /// Marks everything that the roots reach.
@@ -118,6 +126,15 @@ fn mark_table(guard: &Guard<'_>, table: &TableRef, marker: &mut Marker) -> Resul
     index.for_each_block(guard, |block| {
         marker.mark(block);
     })?;
+    for index in IndexRoots::of(guard, root) {
+        let index = index?;
+        marker.mark(index.offset);
+        if index.root.tree.load(Ordering::Acquire) != 0 {
+            ordered_index(index).for_each_block(guard, |block| {
+                marker.mark(block);
+            })?;
+        }
+    }
     let mut rows = Vec::new();
     index.for_each_entry(guard, |row, _| rows.push(row))?;
     for row in rows {
@@ -140,6 +157,7 @@ struct TableCheck<'a> {
     problems: &'a mut Vec<String>,
     rows: u64,
     versions: u64,
+    entries: u64,
 }
 
 impl TableCheck<'_> {
@@ -180,6 +198,66 @@ impl TableCheck<'_> {
         let strays: Vec<u64> = entries.into_keys().collect();
         for row in strays {
             self.problem(&format!("the key index has {row}, which is no row of the table"));
+        }
+        for index in IndexRoots::of(&guard, root) {
+            let index = index?;
+            match index.root.place() {
+                Some(place) if index.root.word().is_complete() => self.index(&guard, index, place)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Every row that is seen has its entry, and every entry a version that has its key.
+    fn index(&mut self, guard: &Guard<'_>, index: IndexRef<'_>, place: ColumnPlace) -> Result<(), Error> {
+        let table = self.table.root(guard)?;
+        let mut entries: HashMap<u64, Vec<Vec<u8>>> = HashMap::new();
+        let mut count: u64 = 0;
+        ordered_index(index).for_each_entry(guard, |entry| {
+            let mut key = Vec::new();
+            entry.key_into(&mut key);
+            entries.entry(entry.row()).or_default().push(key);
+            count += 1;
+        })?;
+        self.entries += count;
+        let column = self.table.schema().column(place.column()).name().to_owned();
+        for slab in tagged_slabs(guard.arena(), &table.rows)? {
+            for row in guard.live_blocks(slab)? {
+                let mut keys = entries.remove(&row).unwrap_or_default();
+                let header: &RowHeader = guard.resolve(row)?;
+                let mut at = guard.protect(&header.head);
+                let mut is_newest = true;
+                let mut held = Vec::new();
+                while at != 0 {
+                    let version = VersionRef::resolve(guard, at)?;
+                    at = version.next(guard);
+                    if version.begin(guard) == BeginWord::Stamped(NEVER) {
+                        continue;
+                    }
+                    if version.is_tombstone() {
+                        is_newest = false;
+                        continue;
+                    }
+                    let mut key = Vec::new();
+                    key_bytes(place.value(version.payload()).map_err(TxnError::from)?, &mut key);
+                    if is_newest && !keys.contains(&key) {
+                        self.problem(&format!("row {row} has no entry in the index on {column}"));
+                    }
+                    is_newest = false;
+                    held.push(key);
+                }
+                keys.retain(|key| !held.contains(key));
+                if !keys.is_empty() {
+                    self.problem(&format!(
+                        "the index on {column} has {} entries of row {row} that no version has",
+                        keys.len()
+                    ));
+                }
+            }
+        }
+        for row in entries.into_keys().collect::<Vec<_>>() {
+            self.problem(&format!("the index on {column} has {row}, which is no row of the table"));
         }
         Ok(())
     }

@@ -3,6 +3,8 @@
 mod clock;
 #[cfg(not(loom))]
 mod garbage;
+#[cfg(not(loom))]
+mod index_root;
 mod record;
 #[cfg(not(loom))]
 mod row;
@@ -16,13 +18,15 @@ mod visibility;
 pub use clock::Clock;
 #[cfg(not(loom))]
 pub use garbage::{GarbageControl, VacuumStats};
+#[cfg(not(loom))]
+pub use index_root::{IndexRef, IndexRoot, IndexRoots, IndexState, IndexWord, end_of_roots};
 pub use record::{RecordState, TxnRecord};
 #[cfg(not(loom))]
 pub use row::RowHeader;
 #[cfg(not(loom))]
 pub use table::{Catalog, TableRoot, TableState};
 #[cfg(not(loom))]
-pub use version::{BeginWord, NEVER, NextWord, TOMBSTONE, Version, VersionRef};
+pub use version::{BeginWord, NEVER, NextWord, TOMBSTONE, Version, VersionRef, change_flags};
 #[cfg(not(loom))]
 pub use visibility::{
     Resolved, Stall, StallPolicy, newest_committed, resolve_begin, visible_at, visible_head,

@@ -1,12 +1,13 @@
-//! Table roots and the catalog: what tables there are, and where their rows and their key index hang.
+//! Table roots and the catalog: what tables there are, and where their rows and their indexes hang.
 //!
 //! Invariants  C1: the catalog is a list that only grows at its head, by CAS. C2: a table's definition is written before
 //!             the table is linked and never changes. C3: every row of a table lies in a slab on its `rows` list.
 
 use crate::epoch::Guard;
+use crate::mvcc::IndexRoots;
 use crate::shm::{Shared, ShmError};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
-use std::mem::size_of;
+use std::mem::{offset_of, size_of};
 
 /// Whether a table may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,12 +33,16 @@ pub struct TableRoot {
     pub rows: AtomicU64,
     /// Current key hash table.
     pub primary: AtomicU64,
+    /// Bit *i* is set once column *i* has, or has had, a secondary index (O3).
+    pub indexed: AtomicU64,
+    /// First root of a secondary index; 0 while the table has none.
+    pub indexes: AtomicU64,
     /// Rows that are not deleted; maintained after commits, so a death in between leaves it off by that commit.
     pub row_count: AtomicU64,
-    _reserved: [u64; 1],
+    _reserved: [u64; 7],
 }
 
-const _: () = assert!(size_of::<TableRoot>() == 64);
+const _: () = assert!(size_of::<TableRoot>() == 128 && offset_of!(TableRoot, indexed) == 48);
 
 // SAFETY: repr(C), atomics and padding only; written before it is linked.
 unsafe impl Shared for TableRoot {}
@@ -48,9 +53,17 @@ impl TableRoot {
         if self.state.load(Ordering::Acquire) == 0 { TableState::Live } else { TableState::Dropped }
     }
 
-    /// Offsets of the blocks that a table is made with: its schema and its first key hash table.
-    pub fn parts(&self) -> [u64; 2] {
-        [self.schema.load(Ordering::Relaxed), self.primary.load(Ordering::Acquire)]
+    /// Offsets of the blocks that a table is made with: its schema, its first key hash table, and its secondary indexes.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    pub fn parts(&self, guard: &Guard<'_>) -> Result<Vec<u64>, ShmError> {
+        let mut parts = vec![self.schema.load(Ordering::Relaxed), self.primary.load(Ordering::Acquire)];
+        for index in IndexRoots::of(guard, self) {
+            let index = index?;
+            parts.extend([index.offset, index.root.tree.load(Ordering::Acquire)]);
+        }
+        Ok(parts)
     }
 
     /// Is the table at `offset` on the list that begins at `head`?

@@ -5,17 +5,28 @@
 //!             timestamp, or to `NEVER`. V3: chains run newest first; below the newest committed version there are only
 //!             committed ones, except that the last of a chain may be a `NEVER` that holds the key. V4: of a version whose
 //!             `next` is MARKED that word never changes again, and it is taken out by the word above it, of a version that
-//!             is not MARKED.
+//!             is not MARKED. V5: the flags of a version name every column in which it differs from the one below it.
 //! Source      taking out a version in the middle: Harris, "A Pragmatic Implementation of Non-blocking Linked-Lists", DISC 2001.
 //! Ordering    linking is a Release CAS of `RowHeader::head`; every reader loads it with Acquire.
 
 use crate::epoch::Guard;
+use crate::row::DirtyMask;
 use crate::shm::{RelPtr, Shared, ShmError};
 use crate::sync::{AtomicU64, Ordering};
 use std::mem::{offset_of, size_of};
 
 /// Flag of a version that says the row is deleted; its payload holds the key alone.
 pub const TOMBSTONE: u32 = 1;
+
+/// Flags in which a version says in which columns it may differ from the one below it: all but [`TOMBSTONE`].
+const CHANGES: u32 = !TOMBSTONE;
+
+/// The flags of a version that differs in these columns: column *i* has bit *i* mod 31.
+#[inline]
+pub fn change_flags(columns: DirtyMask) -> u32 {
+    let folded = (columns.0 | columns.0 >> 31 | columns.0 >> 62) & u64::from(u32::MAX >> 1);
+    u32::try_from(folded << 1).unwrap_or(CHANGES)
+}
 
 /// The timestamp of a version that never took effect.
 pub const NEVER: u64 = u64::MAX >> 1;
@@ -54,7 +65,7 @@ pub struct Version {
     begin: AtomicU64,
     next: AtomicU64,
     row: AtomicU64,
-    /// Payload bytes in the low half, flags in the high half; written before the version is linked.
+    /// Payload bytes in the low half, flags in the high half; written before the version is linked, but for V5.
     shape: AtomicU64,
 }
 
@@ -239,6 +250,21 @@ impl<'g> VersionRef<'g> {
     #[inline]
     pub fn is_tombstone(&self) -> bool {
         self.header.shape.load(Ordering::Relaxed) >> 32 & u64::from(TOMBSTONE) != 0
+    }
+
+    /// The flags of the columns in which it may differ from the version below it (V5).
+    #[inline]
+    pub fn changes(&self) -> u32 {
+        let [_, _, _, _, flags @ ..] = self.header.shape.load(Ordering::Acquire).to_le_bytes();
+        u32::from_le_bytes(flags) & CHANGES
+    }
+
+    /// The version below is about to be taken out, which differs by `changes` from the one below that (V5).
+    pub fn add_changes(&self, changes: u32) {
+        if changes & !self.changes() != 0 {
+            // Release: who finds the version below gone sees this.
+            self.header.shape.fetch_or(u64::from(changes & CHANGES) << 32, Ordering::AcqRel);
+        }
     }
 
     /// The row image; of a tombstone, its key alone.

@@ -117,6 +117,11 @@ impl KeyRange {
         Bound::Excluded(&self.high)
     }
 
+    /// The least key in it, and the least above them.
+    pub fn ends(&self) -> (&[u8], &[u8]) {
+        (&self.low, &self.high)
+    }
+
     /// Whether `key` lies in it.
     #[inline]
     pub fn contains(&self, key: &[u8]) -> bool {

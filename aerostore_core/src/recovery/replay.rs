@@ -41,6 +41,7 @@ pub fn replay(
     })?;
     for target in targets.values() {
         session.add_rows(&target.table, target.rows)?;
+        session.load_indexes(&target.table)?;
     }
     let store = session.store();
     store.clock().restore(report.last_ts);
@@ -67,6 +68,13 @@ fn apply(
         let target = targets
             .get_mut(&id)
             .ok_or(TxnError::BadRedo { commit_ts, reason: "a table that was never defined" })?;
+        if let RedoOp::Index(columns) | RedoOp::NoIndex(columns) = op {
+            let is_there = matches!(op, RedoOp::Index(_));
+            define_index(session, &target.table, columns, is_there).map_err(|error| {
+                error.unwrap_or(TxnError::BadRedo { commit_ts, reason: "an index on no column" })
+            })?;
+            continue;
+        }
         target.rows += apply_row(session, target, commit_ts, op)?;
     }
     Ok(())
@@ -86,6 +94,20 @@ fn define(
     Ok(())
 }
 
+fn define_index(
+    session: &mut Session,
+    table: &TableRef,
+    columns: &[u8],
+    is_there: bool,
+) -> Result<(), Option<TxnError>> {
+    let &[column] = columns else { return Err(None) };
+    let column = usize::from(column);
+    if column >= table.schema().columns().len() {
+        return Err(None);
+    }
+    Ok(session.load_index_definition(table, column, is_there)?)
+}
+
 fn apply_row(
     session: &mut Session,
     target: &mut Target,
@@ -94,7 +116,12 @@ fn apply_row(
 ) -> Result<i64, TxnError> {
     let Target { table, image, .. } = target;
     let schema = std::sync::Arc::clone(table.schema());
-    let (RedoOp::Insert(body) | RedoOp::Update(body) | RedoOp::Delete(body) | RedoOp::Create(body)) = op;
+    let (RedoOp::Insert(body)
+    | RedoOp::Update(body)
+    | RedoOp::Delete(body)
+    | RedoOp::Create(body)
+    | RedoOp::Index(body)
+    | RedoOp::NoIndex(body)) = op;
     let key =
         delta::key(&schema, body)?.ok_or(TxnError::BadRedo { commit_ts, reason: "a row without its key" })?;
     session.load_row(table, key, commit_ts, image, |current, image| {

@@ -191,6 +191,8 @@ impl BlockKind {
     pub const INDEX_ANCHOR: Self = Self(10);
     /// Entries of an ordered index.
     pub const INDEX_BLOCK: Self = Self(11);
+    /// The fixed part of a table's secondary index.
+    pub const INDEX_ROOT: Self = Self(12);
 }
 
 /// A block's state word, read at one moment.

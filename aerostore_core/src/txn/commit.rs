@@ -3,9 +3,10 @@
 #![forbid(unsafe_code)]
 
 use crate::mvcc::{RecordState, TxnRecord, VersionRef};
-use crate::shm::BlockRef;
+use crate::shm::{BlockRef, Reserve};
 use crate::sync::Ordering;
 use crate::sys::coarse_ns;
+use crate::txn::link::Linker;
 use crate::txn::log::{StagedRedo, wait_durable};
 use crate::txn::settle::{settle_aborted, settle_committed};
 use crate::txn::transaction::running;
@@ -116,7 +117,8 @@ impl Transaction {
         if record.has_waiters() || session.hot.in_turn() {
             session.hand_over(block)?;
         }
-        let Session { participant, limbo, intents, superseding, .. } = &mut *session;
+        let Session { store, participant, heap, limbo, intents, superseding, .. } = &mut *session;
+        let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
         let count = intents.len();
         for place in 0..count {
             // S2: an aborted transaction's newest first. A committed one has one version of each row (S3).
@@ -127,9 +129,11 @@ impl Transaction {
                 continue;
             }
             let Some(commit_ts) = committed else {
-                settle_aborted(&guard, limbo, block.offset, entry)?;
+                if !settle_aborted(&guard, &mut linker, block.offset, entry)? {
+                    store.garbage().want();
+                }
                 if let Some(version) = entry.version() {
-                    superseding.push_end(version, 0); // it may have stayed as key holder
+                    superseding.push_end(version, 0, entry.table()); // it may have stayed as key holder
                 }
                 continue;
             };
@@ -137,9 +141,9 @@ impl Transaction {
             if let Some(version) = entry.version() {
                 let newest = VersionRef::resolve(&guard, version.offset)?;
                 if newest.is_tombstone() {
-                    superseding.push_end(version, commit_ts);
+                    superseding.push_end(version, commit_ts, entry.table());
                 } else if newest.next(&guard) != 0 {
-                    superseding.push(version, commit_ts);
+                    superseding.push(version, commit_ts, entry.table());
                 }
             }
         }

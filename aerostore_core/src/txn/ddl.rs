@@ -1,9 +1,9 @@
 //! Making tables.
 
 use crate::epoch::Guard;
-use crate::index::{Blocks, HashIndex};
-use crate::mvcc::{TableRoot, TableState};
-use crate::row::Schema;
+use crate::index::{Blocks, HashIndex, OrderedIndex};
+use crate::mvcc::{IndexRoot, TableRoot, TableState};
+use crate::row::{Column, ColumnPlace, DirtyMask, IndexKind, Schema};
 use crate::shm::{BlockKind, BlockRef, Reserve, ShmError};
 use crate::sync::Ordering;
 use crate::txn::link::Linker;
@@ -38,13 +38,13 @@ fn table_ref(guard: &Guard<'_>, offset: u64, root: &TableRoot) -> Result<TableRe
 /// Makes a table, durably; one of the same name and definition is found instead.
 ///
 /// # Errors
-/// `TableExists` when there is one of that name with another definition; `OutOfSpace`.
+/// `TableExists` when there is one of that name with another definition; `IndexKind`; `OutOfSpace`.
 pub fn create_table(
     session: Box<Session>,
     schema: &Schema,
     synchronous: bool,
 ) -> (Option<Box<Session>>, Result<TableRef, TxnError>) {
-    match existing(&session, schema) {
+    match check_kinds(schema).and_then(|()| existing(&session, schema)) {
         Ok(None) => {}
         Ok(Some(table)) => return (Some(session), Ok(table)),
         Err(error) => return (Some(session), Err(error)),
@@ -57,6 +57,22 @@ pub fn create_table(
     let Some(mut session) = txn.into_session() else { return (None, Err(TxnError::Ended)) };
     let table = logged.and_then(|_| session.link_table(id, schema));
     (Some(session), table)
+}
+
+/// Refuses indexes of kinds that there are not.
+fn check_kinds(schema: &Schema) -> Result<(), TxnError> {
+    for (index, column) in
+        schema.columns().iter().enumerate().filter(|(index, _)| *index != schema.key_index())
+    {
+        let kind = match (column.is_unique(), column.index_kind()) {
+            (true, _) => "unique",
+            (false, IndexKind::Hash) => "hash",
+            (false, IndexKind::None | IndexKind::Ordered) => continue,
+        };
+        let (table, column) = (schema.name().to_owned(), schema.column(index).name().to_owned());
+        return Err(TxnError::IndexKind { table, column, kind });
+    }
+    Ok(())
 }
 
 fn existing(session: &Session, schema: &Schema) -> Result<Option<TableRef>, TxnError> {
@@ -89,7 +105,7 @@ impl Session {
                 return Ok(table);
             }
             let (guard, mut linker) = self.parts();
-            let root = build_root(&guard, &mut linker, id, &bytes)?;
+            let root = build_root(&guard, &mut linker, id, schema, &bytes)?;
             let table: &TableRoot = guard.resolve(root.block.offset)?;
             let cas = || store.catalog().link(seen, table, root.block.offset);
             if linker.link_with(store.catalog_offset(), root.block, &root.parts, cas) {
@@ -101,39 +117,66 @@ impl Session {
 
 struct NewRoot {
     block: BlockRef,
-    parts: [BlockRef; 2],
+    parts: Vec<BlockRef>,
 }
 
 fn build_root(
     guard: &Guard<'_>,
     linker: &mut Linker<'_>,
     id: u32,
-    schema: &[u8],
+    schema: &Schema,
+    bytes: &[u8],
 ) -> Result<NewRoot, ShmError> {
-    let definition = linker.alloc_zeroed(schema.len(), BlockKind::SCHEMA)?;
-    let primary = match HashIndex::create(guard, linker) {
-        Ok(primary) => primary,
+    let mut parts = Vec::new();
+    let built = fill_root(guard, linker, id, schema, bytes, &mut parts);
+    match built {
+        Ok(block) => Ok(NewRoot { block, parts }),
         Err(error) => {
-            linker.heap.free(definition);
-            return Err(error);
+            for part in parts {
+                linker.heap.free(part);
+            }
+            Err(error)
         }
-    };
-    let block = match linker.alloc_zeroed(size_of::<TableRoot>(), BlockKind::TABLE) {
-        Ok(block) => block,
-        Err(error) => {
-            linker.heap.free(definition);
-            linker.heap.free(primary);
-            return Err(error);
-        }
-    };
-    let bytes = guard.arena().bytes(definition.offset, schema.len() as u64)?;
+    }
+}
+
+fn fill_root(
+    guard: &Guard<'_>,
+    linker: &mut Linker<'_>,
+    id: u32,
+    schema: &Schema,
+    bytes: &[u8],
+    parts: &mut Vec<BlockRef>,
+) -> Result<BlockRef, ShmError> {
+    let definition = linker.alloc_zeroed(bytes.len(), BlockKind::SCHEMA)?;
+    parts.push(definition);
+    let primary = HashIndex::create(guard, linker)?;
+    parts.push(primary);
+    let mut first = 0;
+    let mut indexed = DirtyMask::EMPTY;
+    for (column, _) in ordered_columns(schema).rev() {
+        let root = linker.alloc_zeroed(size_of::<IndexRoot>(), BlockKind::INDEX_ROOT)?;
+        parts.push(root);
+        let tree = OrderedIndex::create(guard, linker)?;
+        parts.push(tree);
+        let place = ColumnPlace::of(schema, column);
+        guard.resolve::<IndexRoot>(root.offset)?.init(place, tree.offset, first);
+        first = root.offset;
+        indexed.set(column, true);
+    }
+    let block = linker.alloc_zeroed(size_of::<TableRoot>(), BlockKind::TABLE)?;
+    let copy = guard.arena().bytes(definition.offset, bytes.len() as u64)?;
     // SAFETY: `bytes` checked the range; the block is RESERVED, so nobody else knows it.
-    unsafe { std::ptr::copy_nonoverlapping(schema.as_ptr(), bytes, schema.len()) };
-    guard.resolve::<TableRoot>(block.offset)?.init(
-        id,
-        definition.offset,
-        schema.len() as u64,
-        primary.offset,
-    );
-    Ok(NewRoot { block, parts: [definition, primary] })
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), copy, bytes.len()) };
+    let table: &TableRoot = guard.resolve(block.offset)?;
+    table.init(id, definition.offset, bytes.len() as u64, primary.offset);
+    table.indexed.store(indexed.0, Ordering::Relaxed);
+    table.indexes.store(first, Ordering::Release);
+    Ok(block)
+}
+
+/// The columns for which a definition wants an ordered index.
+fn ordered_columns(schema: &Schema) -> impl DoubleEndedIterator<Item = (usize, &Column)> {
+    let columns = schema.columns().iter().enumerate();
+    columns.filter(|(_, column)| column.index_kind() == IndexKind::Ordered)
 }

@@ -37,6 +37,36 @@ pub enum TxnError {
         /// Name of the table.
         table: String,
     },
+    /// The table has an index on that column already.
+    IndexExists {
+        /// Name of the table.
+        table: String,
+        /// Name of the column.
+        column: String,
+    },
+    /// The table has no index on that column.
+    NoIndex {
+        /// Name of the table.
+        table: String,
+        /// Name of the column.
+        column: String,
+    },
+    /// Somebody is making or dropping the index on that column.
+    IndexBusy {
+        /// Name of the table.
+        table: String,
+        /// Name of the column.
+        column: String,
+    },
+    /// An index of a kind that there is not.
+    IndexKind {
+        /// Name of the table.
+        table: String,
+        /// Name of the column.
+        column: String,
+        /// The kind, in words.
+        kind: &'static str,
+    },
     /// A write would give a row another key.
     KeyChanged {
         /// Name of the table.
@@ -130,6 +160,14 @@ impl fmt::Display for TxnError {
             ),
             Self::Duplicate { table, key } => write!(f, "{table} already has a row with key \"{key}\""),
             Self::TableExists { table } => write!(f, "table {table} exists with another definition"),
+            Self::IndexExists { table, column } => write!(f, "column {column} of {table} has an index already"),
+            Self::NoIndex { table, column } => write!(f, "column {column} of {table} has no index"),
+            Self::IndexBusy { table, column } => {
+                write!(f, "the index on column {column} of {table} is being made or dropped")
+            }
+            Self::IndexKind { table, column, kind } => {
+                write!(f, "column {column} of {table}: there are no {kind} indexes yet; an ordered one serves for equality and ranges")
+            }
             Self::KeyChanged { table } => {
                 write!(f, "the key of a row of {table} cannot be changed: delete the row and insert another")
             }
@@ -217,6 +255,10 @@ mod tests {
             TxnError::Duplicate { table: table(), key: String::new() },
             TxnError::TableExists { table: table() },
             TxnError::KeyChanged { table: table() },
+            TxnError::IndexExists { table: table(), column: table() },
+            TxnError::NoIndex { table: table(), column: table() },
+            TxnError::IndexBusy { table: table(), column: table() },
+            TxnError::IndexKind { table: table(), column: table(), kind: "hash" },
             TxnError::NoSavepoint,
             TxnError::ReadOnly,
             TxnError::LogReadOnly,

@@ -10,6 +10,7 @@ use crate::epoch::{Guard, Slot};
 use crate::index::Blocks;
 use crate::shm::{BlockKind, BlockRef, Shared, ShmError};
 use crate::sync::{AtomicU64, Ordering};
+use crate::txn::TxnError;
 use std::mem::{offset_of, size_of};
 
 /// Flag in `Intent::shape`: the row was made for this intent, and may not be in the key index yet.
@@ -200,8 +201,8 @@ pub(crate) fn blocks_of(guard: &Guard<'_>, slot: &Slot) -> Result<Vec<u64>, ShmE
 pub(super) fn for_each<'g>(
     guard: &Guard<'g>,
     slot: &Slot,
-    mut f: impl FnMut(&'g Intent) -> Result<(), ShmError>,
-) -> Result<(), ShmError> {
+    mut f: impl FnMut(&'g Intent) -> Result<(), TxnError>,
+) -> Result<(), TxnError> {
     let count = usize::try_from(slot.intent_count.load(Ordering::Acquire)).unwrap_or(0);
     let blocks = blocks_of(guard, slot)?;
     for index in (0..count.min(blocks.len() * ENTRIES)).rev() {

@@ -247,7 +247,7 @@ pub(super) fn settle_link(guard: &Guard<'_>, slot: &Slot, limbo: &mut Limbo) -> 
         if linked {
             arena.publish(block);
         } else if is_table && current.generation() == generation && current.state() == BlockState::Reserved {
-            for part in guard.resolve::<TableRoot>(offset)?.parts() {
+            for part in guard.resolve::<TableRoot>(offset)?.parts(guard)? {
                 limbo.retire(guard.participant(), arena.block_ref(part)?)?;
             }
         }

@@ -13,9 +13,10 @@
 
 use crate::epoch::{Guard, LiveSnapshots, Participant};
 use crate::mvcc::{BeginWord, NEVER, VersionRef};
-use crate::shm::{BlockRef, BlockState, Reserve, ShmError};
+use crate::shm::{BlockRef, BlockState, Reserve};
 use crate::txn::link::Linker;
 use crate::txn::remove::{Removal, finish_removal, remove_row};
+use crate::txn::secondary::RowKeys;
 use crate::txn::{Session, Store, TxnError};
 use std::collections::VecDeque;
 
@@ -34,6 +35,8 @@ const NEEDED_MAX: u32 = 8;
 struct Superseding {
     version: BlockRef,
     commit_ts: u64,
+    /// Offset of the root of the row's table.
+    table: u64,
     /// Whether the row may end with it.
     may_end: bool,
 }
@@ -67,13 +70,13 @@ pub(super) struct PruneQueue {
 impl PruneQueue {
     /// Remembers a version below which something lies.
     #[inline]
-    pub(super) fn push(&mut self, version: BlockRef, commit_ts: u64) {
-        self.fresh.push(Superseding { version, commit_ts, may_end: false });
+    pub(super) fn push(&mut self, version: BlockRef, commit_ts: u64, table: u64) {
+        self.fresh.push(Superseding { version, commit_ts, table, may_end: false });
     }
 
     /// Remembers a version with which its row may end; 0 stands for the timestamp of one that never took effect.
-    pub(super) fn push_end(&mut self, version: BlockRef, commit_ts: u64) {
-        self.fresh.push(Superseding { version, commit_ts, may_end: true });
+    pub(super) fn push_end(&mut self, version: BlockRef, commit_ts: u64, table: u64) {
+        self.fresh.push(Superseding { version, commit_ts, table, may_end: true });
     }
 
     fn wait(&mut self, superseding: Superseding) {
@@ -146,7 +149,7 @@ impl Session {
                 item.release(&guard, store, &mut linker, horizon)?
             } else {
                 is_held_up
-                    && prune_between(&guard, &mut linker, item.version, &queue.live)?.needed == 0
+                    && prune_between(&guard, &mut linker, item.table, item.version, &queue.live)?.needed == 0
                     && !item.may_end
             };
             if !is_settled {
@@ -183,7 +186,11 @@ impl Superseding {
                 Removal::No => {}
             }
         }
-        prune_below(guard, linker, self.version, self.may_end)?;
+        match prune_below(guard, linker, self.table, self.version, self.may_end) {
+            // K2: it stays for the vacuum.
+            Err(error) if error.is_out_of_space() => store.garbage().want(),
+            pruned => drop(pruned?),
+        }
         Ok(true)
     }
 }
@@ -203,9 +210,10 @@ pub(super) struct Pruned {
 pub(super) fn prune_between(
     guard: &Guard<'_>,
     linker: &mut Linker<'_>,
+    table: u64,
     version: BlockRef,
     live: &LiveSnapshots,
-) -> Result<Pruned, ShmError> {
+) -> Result<Pruned, TxnError> {
     let mut pruned = Pruned::default();
     let arena = guard.arena();
     if guard.word_of(version)?.is_none_or(|word| word.state() != BlockState::Live) {
@@ -213,13 +221,14 @@ pub(super) fn prune_between(
     }
     // As in `prune_below`.
     let mut newer = VersionRef::resolve(guard, version.offset)?;
+    let keys = RowKeys::at(guard, table, newer.row())?;
     while let BeginWord::Stamped(end) = newer.begin(guard)
         && end != NEVER
         && pruned.needed < NEEDED_MAX
     {
         if end <= live.horizon() {
             let newer = arena.block_ref(newer.offset)?;
-            pruned.taken_out += u64::from(prune_below(guard, linker, newer, false)?);
+            pruned.taken_out += u64::from(prune_below(guard, linker, table, newer, false)?);
             break;
         }
         let seen = newer.next_word(guard);
@@ -236,6 +245,9 @@ pub(super) fn prune_between(
             continue;
         }
         let below = older.mark(guard);
+        // K2
+        keys.remove_between(linker, &newer, &older)?;
+        newer.add_changes(older.changes()); // V5
         // Loaded under the guard, so it is in the use that was seen.
         let block = arena.block_ref(older.offset)?;
         let pass = || newer.pass_over(seen, below);
@@ -251,9 +263,10 @@ pub(super) fn prune_between(
 pub(super) fn prune_below(
     guard: &Guard<'_>,
     linker: &mut Linker<'_>,
+    table: u64,
     version: BlockRef,
     may_not: bool,
-) -> Result<bool, ShmError> {
+) -> Result<bool, TxnError> {
     let arena = guard.arena();
     if guard.word_of(version)?.is_none_or(|word| word.state() != BlockState::Live) {
         return Ok(false);
@@ -267,9 +280,11 @@ pub(super) fn prune_below(
     if seen.older() == 0 || seen.is_marked() {
         return Ok(false);
     }
+    // K2
+    RowKeys::at(guard, table, newer.row())?.remove_below(linker, &newer, seen.older())?;
     let tail = arena.block_ref(seen.older())?;
     let retire = |_: &Participant, limbo: &mut crate::epoch::Limbo| {
         crate::txn::settle::retire_chain(guard, limbo, tail)
     };
-    linker.unlink(VersionRef::next_offset(version.offset), tail, || newer.cut(seen), retire)
+    Ok(linker.unlink(VersionRef::next_offset(version.offset), tail, || newer.cut(seen), retire)?)
 }

@@ -5,7 +5,6 @@
 
 #![forbid(unsafe_code)]
 
-use crate::epoch::Limbo;
 use crate::epoch::{Guard, Slot, SlotId};
 use crate::mvcc::{RecordState, TxnRecord};
 use crate::shm::{
@@ -42,7 +41,7 @@ impl Session {
             settle_link(&guard, slot, limbo)?;
             let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
             is_removed = finish_removal(&guard, &store, &mut linker, slot)?;
-            settle_record(&guard, slot, limbo, superseding)?;
+            settle_record(&guard, slot, &mut linker, superseding)?;
             drained = super::log::ring_is_drained(&store, &guard, slot)?;
         }
         if !drained {
@@ -90,9 +89,9 @@ impl Session {
 fn settle_record(
     guard: &Guard<'_>,
     slot: &Slot,
-    limbo: &mut Limbo,
+    linker: &mut Linker<'_>,
     garbage: &mut PruneQueue,
-) -> Result<(), ShmError> {
+) -> Result<(), TxnError> {
     let offset = guard.protect(&slot.record);
     if offset == 0 {
         return Ok(());
@@ -102,10 +101,10 @@ fn settle_record(
         let record: &TxnRecord = guard.resolve(offset)?;
         let decided = record.abort();
         intents::for_each(guard, slot, |entry| {
-            settle_entry(guard, limbo, offset, decided, entry)?;
+            settle_entry(guard, linker, offset, decided, entry)?;
             if let Some(version) = entry.version() {
                 // What a look finds to be no garbage is passed over.
-                garbage.push_end(version, decided.committed_at());
+                garbage.push_end(version, decided.committed_at(), entry.table());
             }
             Ok(())
         })?;
@@ -117,11 +116,11 @@ fn settle_record(
 
 fn settle_entry(
     guard: &Guard<'_>,
-    limbo: &mut Limbo,
+    linker: &mut Linker<'_>,
     record: u64,
     decided: RecordState,
     entry: &Intent,
-) -> Result<(), ShmError> {
+) -> Result<(), TxnError> {
     let row = entry.row();
     if row == 0 {
         return Ok(());
@@ -147,8 +146,9 @@ fn settle_entry(
             release(guard.resolve(row)?, record); // stamped, superseded and pruned since
             Ok(())
         }
-        RecordState::Committed(commit_ts) => settle_committed(guard, record, commit_ts, entry),
-        _ => settle_aborted(guard, limbo, record, entry),
+        RecordState::Committed(commit_ts) => Ok(settle_committed(guard, record, commit_ts, entry)?),
+        // What stays for want of room is found by the vacuum, which a death calls for anyway.
+        _ => settle_aborted(guard, linker, record, entry).map(drop),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Layout      operations one after the other: kind (u8), table number (u32), body length (u32), body; little-endian.
 //!             INSERT: every column (`row::delta`). UPDATE: key, then the changed columns. DELETE: key.
-//!             CREATE: the schema's bytes.
+//!             CREATE: the schema's bytes. INDEX and NO INDEX: the columns of an ordered index, a byte each.
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,8 @@ const INSERT: u8 = 1;
 const UPDATE: u8 = 2;
 const DELETE: u8 = 3;
 const CREATE: u8 = 4;
+const INDEX: u8 = 5;
+const NO_INDEX: u8 = 6;
 
 /// One operation of a redo record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,10 @@ pub enum RedoOp<'a> {
     Delete(&'a [u8]),
     /// A table appears; its schema's bytes.
     Create(&'a [u8]),
+    /// A table gets an ordered index on these columns.
+    Index(&'a [u8]),
+    /// It has none on these columns any more.
+    NoIndex(&'a [u8]),
 }
 
 fn append(redo: &mut Vec<u8>, kind: u8, table: u32, body: impl FnOnce(&mut Vec<u8>)) -> Result<(), TxnError> {
@@ -82,6 +88,11 @@ pub(super) fn create(redo: &mut Vec<u8>, table: u32, schema: &[u8]) -> Result<()
     append(redo, CREATE, table, |out| out.extend_from_slice(schema))
 }
 
+/// A table gets an ordered index on a column, or loses it.
+pub(super) fn index(redo: &mut Vec<u8>, table: u32, column: u8, is_there: bool) -> Result<(), TxnError> {
+    append(redo, if is_there { INDEX } else { NO_INDEX }, table, |out| out.push(column))
+}
+
 /// Reads the operations of a redo record.
 pub struct RedoReader<'a> {
     rest: &'a [u8],
@@ -119,6 +130,8 @@ impl<'a> Iterator for RedoReader<'a> {
             UPDATE => Ok((table, RedoOp::Update(body))),
             DELETE => Ok((table, RedoOp::Delete(body))),
             CREATE => Ok((table, RedoOp::Create(body))),
+            INDEX => Ok((table, RedoOp::Index(body))),
+            NO_INDEX => Ok((table, RedoOp::NoIndex(body))),
             _ => Err("an operation of an unknown kind"),
         })
     }

@@ -5,7 +5,7 @@
 //!
 //! Rules       D1: a removal is named in the slot before anything is changed. D2: the CAS of the head from that version to 0 is
 //!             the removal; a row whose head is 0 never gets another, and counts for no key. A writer that wants to link a
-//!             version on top fails or comes first, in which case the removal does not happen. D3: then the index entry goes,
+//!             version on top fails or comes first, in which case the removal does not happen. D3: then the index entries go,
 //!             then the row is retired, and the version last. D4: whoever finds a removal named in a dead slot does D3 again,
 //!             if the row's head is 0: every step tells by generations whether it was done. D5: a slot names one removal; while
 //!             that finds no room for what D3 needs of the index, its session begins no other, but goes on with the rest of
@@ -21,6 +21,7 @@ use crate::mvcc::{BeginWord, NEVER, RowHeader, TxnRecord, VersionRef};
 use crate::shm::{BlockKind, BlockRef, BlockState, BlockWord};
 use crate::sync::Ordering;
 use crate::txn::link::Linker;
+use crate::txn::secondary::RowKeys;
 use crate::txn::settle::retire_chain;
 use crate::txn::table::primary_at;
 use crate::txn::{Store, TxnError};
@@ -91,9 +92,9 @@ pub(super) fn remove_row(
     arena.publish(version);
     arena.publish(row);
     announce(slot, row, version);
-    // D2. AcqRel: the chain's last state is seen; a writer that loads 0 sees what came before.
+    // D2. AcqRel: the chain's last state is seen; a writer that loads 0 sees what came before. SeqCst: K2.
     let is_removed =
-        header.head.compare_exchange(version.offset, 0, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        header.head.compare_exchange(version.offset, 0, Ordering::SeqCst, Ordering::Acquire).is_ok();
     if !is_removed {
         withdraw(slot);
         return Ok(Removal::NotNow);
@@ -165,6 +166,10 @@ fn complete(
         }
         let table = guard.arena().block_tag(row.offset)?;
         if let Some((table, _)) = store.catalog().find(guard, table)? {
+            match remove_keys(guard, linker, table, row.offset, version) {
+                Err(error) if error.is_out_of_space() => return Ok(false), // D5
+                removed => removed?,
+            }
             let hash = header.hash.load(Ordering::Relaxed);
             let hash_of = |offset| Store::row_hash(guard, offset);
             match primary_at(guard, table)?.remove(guard, linker, hash, row.offset, &hash_of) {
@@ -176,6 +181,29 @@ fn complete(
     }
     retire_chain(guard, linker.limbo, version)?;
     Ok(true)
+}
+
+/// Removes the entries of every version of a row whose head is 0 (K2): none counts any more.
+fn remove_keys(
+    guard: &Guard<'_>,
+    linker: &mut Linker<'_>,
+    table: u64,
+    row: u64,
+    last: BlockRef,
+) -> Result<(), TxnError> {
+    let keys = RowKeys::at(guard, table, row)?;
+    if keys.indexed().is_empty() {
+        return Ok(());
+    }
+    let mut at = last.offset;
+    while at != 0 {
+        let version = VersionRef::resolve(guard, at)?;
+        if !version.is_tombstone() {
+            keys.remove(linker, version.payload(), None)?;
+        }
+        at = version.next(guard);
+    }
+    Ok(())
 }
 
 /// D1.

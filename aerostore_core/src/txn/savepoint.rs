@@ -16,10 +16,12 @@
 
 use crate::epoch::Guard;
 use crate::mvcc::{NEVER, RecordState, RowHeader, TxnRecord, VersionRef, newest_committed};
-use crate::shm::ShmError;
+use crate::shm::{BlockRef, Reserve, ShmError};
 use crate::sync::{AtomicU64, Ordering};
 use crate::txn::intents::Intent;
+use crate::txn::link::Linker;
 use crate::txn::read_set::{MissingRead, ReadSet, RowRead};
+use crate::txn::secondary::RowKeys;
 use crate::txn::session::Buffers;
 use crate::txn::settle::{release, take_back};
 use crate::txn::transaction::running;
@@ -229,6 +231,29 @@ fn remember(
     Ok(())
 }
 
+/// Before versions of one row that a transaction has `replaced` are cut out below its `newest`: removes the entries that only
+/// they hold (K2).
+fn remove_replaced(
+    guard: &Guard<'_>,
+    linker: &mut Linker<'_>,
+    replaced: &[(usize, &Intent, BlockRef)],
+    newest: &VersionRef<'_>,
+) -> Result<(), TxnError> {
+    let stays = (!newest.is_tombstone()).then(|| newest.payload());
+    let Some((_, entry, _)) = replaced.first() else { return Ok(()) };
+    let keys = RowKeys::at(guard, entry.table(), entry.row())?;
+    let mut versions = Vec::new();
+    for (_, _, block) in replaced {
+        let version = VersionRef::resolve(guard, block.offset)?;
+        version.mark(guard);
+        // V5
+        newest.add_changes(version.changes());
+        versions.push(version);
+    }
+    let lost = versions.iter().filter(|version| !version.is_tombstone());
+    lost.into_iter().try_for_each(|version| keys.remove(linker, version.payload(), stays))
+}
+
 impl Session {
     fn record_state(&self, record: u64) -> Result<RecordState, ShmError> {
         let guard = self.participant.pin();
@@ -238,8 +263,9 @@ impl Session {
     /// Undoes the entries since the mark of that number, which stays.
     fn undo_to(&mut self, record: u64, number: usize, remembers: bool) -> Result<(), TxnError> {
         let mut let_go = Vec::new();
-        let Self { store, participant, limbo, intents, redo, buffers, superseding, .. } = self;
+        let Self { store, participant, heap, limbo, intents, redo, buffers, superseding, .. } = self;
         let guard = participant.pin();
+        let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
         let first = buffers.marks.open[number].intents;
         for index in (first..intents.len()).rev() {
             // S2
@@ -248,9 +274,9 @@ impl Session {
             if row == 0 {
                 continue;
             }
-            take_back(&guard, limbo, record, entry)?;
+            take_back(&guard, &mut linker, record, entry)?;
             if let Some(version) = entry.version() {
-                superseding.push_end(version, 0); // it may have stayed as key holder
+                superseding.push_end(version, 0, entry.table()); // it may have stayed as key holder
             }
             match buffers.marks.unlayer(row, index) {
                 Ok(Some(earlier)) => buffers.owned.replace(row, earlier),
@@ -279,9 +305,10 @@ impl Session {
 
     /// Forgets the mark of that number and those after it, and makes one of what they had kept apart.
     fn merge_from(&mut self, number: usize) -> Result<(), TxnError> {
-        let Self { participant, limbo, intents, buffers, .. } = self;
+        let Self { participant, heap, limbo, intents, buffers, .. } = self;
         let Buffers { marks, owned, .. } = buffers;
         let guard = participant.pin();
+        let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
         let record = participant.slot().record.load(Ordering::Relaxed);
         // S4: under the guard.
         if record != 0 && guard.resolve::<TxnRecord>(record)?.state() != RecordState::Active {
@@ -305,9 +332,16 @@ impl Session {
             let stays = match (versions.first(), versions.last()) {
                 (Some((_, _, oldest)), Some(&(layer, _, newest))) => {
                     if oldest.offset != newest.offset {
+                        let newest = VersionRef::resolve(&guard, newest.offset)?;
+                        let replaced = &versions[..versions.len() - 1];
+                        if let Err(error) = remove_replaced(&guard, &mut linker, replaced, &newest) {
+                            // Some of them do not count any more: it must not be committed.
+                            guard.resolve::<TxnRecord>(record)?.abort();
+                            return Err(error);
+                        }
                         // S3: one store takes all between out of the chain.
                         let below = VersionRef::resolve(&guard, oldest.offset)?.next(&guard);
-                        VersionRef::resolve(&guard, newest.offset)?.set_next(below);
+                        newest.set_next(below);
                     }
                     layer
                 }
@@ -316,7 +350,7 @@ impl Session {
             versions.pop();
             for (_, entry, version) in versions {
                 // Retired before it is forgotten: a death in between finds it in the entry.
-                limbo.retire(participant, version)?;
+                linker.limbo.retire(participant, version)?;
                 entry.set_version(None, false);
             }
             layers.truncate(kept);

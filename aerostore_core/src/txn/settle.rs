@@ -7,7 +7,10 @@ use crate::epoch::{Guard, Limbo};
 use crate::mvcc::{BeginWord, NEVER, RowHeader, VersionRef};
 use crate::shm::{BlockKind, BlockRef, BlockState, ShmError};
 use crate::sync::Ordering;
+use crate::txn::TxnError;
 use crate::txn::intents::Intent;
+use crate::txn::link::Linker;
+use crate::txn::secondary::RowKeys;
 
 /// Retires a chain of versions that has been cut off, from `first` to its end.
 pub(super) fn retire_chain(guard: &Guard<'_>, limbo: &mut Limbo, first: BlockRef) -> Result<(), ShmError> {
@@ -83,42 +86,55 @@ pub(super) fn settle_committed(
 }
 
 /// Takes the intent of an aborted transaction back and lets its row go. Of several intents of one row the newest comes first:
-/// each is the head of its chain when its turn comes (S2), or not in it at all.
+/// each is the head of its chain when its turn comes (S2), or not in it at all. False when there was no room to take it out of
+/// its chain, where it stays for the vacuum.
 pub(super) fn settle_aborted(
     guard: &Guard<'_>,
-    limbo: &mut Limbo,
+    linker: &mut Linker<'_>,
     record: u64,
     entry: &Intent,
-) -> Result<(), ShmError> {
-    take_back(guard, limbo, record, entry)?;
+) -> Result<bool, TxnError> {
+    let taken_back = take_back(guard, linker, record, entry);
+    let has_room = !taken_back.as_ref().is_err_and(TxnError::is_out_of_space);
+    if has_room {
+        taken_back?;
+    }
     release(guard.resolve(entry.row())?, record);
-    Ok(())
+    Ok(has_room)
 }
 
 /// Takes an intent back, of an aborted transaction or of one that rolls back to a savepoint.
+///
+/// # Errors
+/// `OutOfSpace`: the version never takes effect, but is still in its chain.
 pub(super) fn take_back(
     guard: &Guard<'_>,
-    limbo: &mut Limbo,
+    linker: &mut Linker<'_>,
     record: u64,
     entry: &Intent,
-) -> Result<(), ShmError> {
+) -> Result<(), TxnError> {
+    let keys = RowKeys::at(guard, entry.table(), entry.row())?;
+    let mut taken_back = Ok(());
     if let Some(block) = entry.version() {
-        unlink_aborted(guard, limbo, record, entry.row(), block)?;
+        taken_back = unlink_aborted(keys, linker, record, block);
+        if taken_back.as_ref().is_err_and(|error| !error.is_out_of_space()) {
+            return taken_back;
+        }
     }
     if let Some(block) = entry.tail() {
-        settle_interrupted_link(guard, limbo, record, entry.row(), block)?;
+        settle_interrupted_link(keys, linker, record, block)?;
     }
-    Ok(())
+    taken_back
 }
 
 /// The link that was to push `block` out may have happened or not; the block may be an earlier intent of `record` itself.
 fn settle_interrupted_link(
-    guard: &Guard<'_>,
-    limbo: &mut Limbo,
+    keys: RowKeys<'_, '_>,
+    linker: &mut Linker<'_>,
     record: u64,
-    row: u64,
     block: BlockRef,
-) -> Result<(), ShmError> {
+) -> Result<(), TxnError> {
+    let RowKeys { guard, row, .. } = keys;
     if guard.word_of(block)?.is_none_or(|word| word.kind() != BlockKind::VERSION) {
         return Ok(());
     }
@@ -130,30 +146,35 @@ fn settle_interrupted_link(
         BeginWord::Stamped(_) => false,
     };
     if taken_back {
-        return unlink_aborted(guard, limbo, record, row, block);
+        return unlink_aborted(keys, linker, record, block);
     }
-    settle_tail(guard, limbo, row, block)
+    Ok(settle_tail(guard, linker.limbo, row, block)?)
 }
 
 fn unlink_aborted(
-    guard: &Guard<'_>,
-    limbo: &mut Limbo,
+    keys: RowKeys<'_, '_>,
+    linker: &mut Linker<'_>,
     record: u64,
-    row: u64,
     block: BlockRef,
-) -> Result<(), ShmError> {
+) -> Result<(), TxnError> {
+    let RowKeys { guard, row, .. } = keys;
     let arena = guard.arena();
     loop {
         if guard.word_of(block)?.is_none() {
             return Ok(());
         }
+        let version = VersionRef::resolve(guard, block.offset)?;
         if !chain(guard, row)?.contains(&block.offset) {
             // Never linked, or pushed out by the next owner, who may have retired it already.
-            limbo.retire(guard.participant(), block)?;
+            remove_keys_of_lost(keys, linker, block, &version)?;
+            linker.limbo.retire(guard.participant(), block)?;
             return Ok(());
         }
-        let version = VersionRef::resolve(guard, block.offset)?;
         version.stamp(record, NEVER);
+        // K2
+        if !version.is_tombstone() {
+            keys.remove(linker, version.payload(), None)?;
+        }
         let next = version.next(guard);
         if next == 0 {
             // W1: it stays as the key holder of a row that has nothing else.
@@ -162,11 +183,53 @@ fn unlink_aborted(
         }
         let header: &RowHeader = guard.resolve(row)?;
         if header.head.compare_exchange(block.offset, next, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            limbo.retire(guard.participant(), block)?;
+            linker.limbo.retire(guard.participant(), block)?;
             return Ok(());
         }
         // The next owner has linked over it meanwhile: look again.
     }
+}
+
+/// Removes the entries of a version that is in no chain any more: its transaction may have died after it added one, too late for
+/// whoever had pushed the version out (K4). Its memory is in the same use then, held by the dead one's reservation.
+fn remove_keys_of_lost(
+    keys: RowKeys<'_, '_>,
+    linker: &mut Linker<'_>,
+    block: BlockRef,
+    version: &VersionRef<'_>,
+) -> Result<(), TxnError> {
+    if keys.indexed().is_empty() || version.is_tombstone() {
+        return Ok(());
+    }
+    let image = version.payload().to_vec();
+    if keys.guard.word_of(block)?.is_none_or(|word| word.kind() != BlockKind::VERSION) {
+        return Ok(());
+    }
+    keys.remove(linker, &image, None)
+}
+
+/// Takes a version that has come to nothing, and has others below it, off the head of its chain, where it was left for want of
+/// room; true if this call did so.
+pub(super) fn take_off(
+    keys: RowKeys<'_, '_>,
+    linker: &mut Linker<'_>,
+    version: &VersionRef<'_>,
+) -> Result<bool, TxnError> {
+    let RowKeys { guard, row, .. } = keys;
+    let header: &RowHeader = guard.resolve(row)?;
+    let next = version.next(guard);
+    if next == 0 {
+        return Ok(false);
+    }
+    // K2
+    if !version.is_tombstone() {
+        keys.remove(linker, version.payload(), None)?;
+    }
+    let block = guard.arena().block_ref(version.offset)?;
+    let word_offset = row + std::mem::offset_of!(RowHeader, head) as u64;
+    let cut =
+        || header.head.compare_exchange(block.offset, next, Ordering::AcqRel, Ordering::Acquire).is_ok();
+    Ok(linker.unlink_alone(word_offset, block, cut)?)
 }
 
 /// Lets go of a row, if it is owned.

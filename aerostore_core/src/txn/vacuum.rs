@@ -11,21 +11,27 @@
 use crate::epoch::{Guard, LiveSnapshots};
 use crate::mvcc::{BeginWord, NEVER, RowHeader, TableState, VersionRef};
 use crate::shm::{Reserve, SlabRef, tagged_slabs};
+use crate::txn::index_build::IndexBuild;
 use crate::txn::link::Linker;
 use crate::txn::prune::prune_between;
 use crate::txn::remove::{Removal, finish_removal, remove_row};
 use crate::txn::revoke::revoke_for_room;
+use crate::txn::secondary::RowKeys;
+use crate::txn::settle::take_off;
 use crate::txn::{Session, Store, TxnError};
 use std::sync::Arc;
 
 /// One walk over the rows of all tables.
 pub struct Vacuum {
-    slabs: Vec<SlabRef>,
+    /// Slabs of rows, with the offset of their table's root.
+    slabs: Vec<(u64, SlabRef)>,
     requests: u64,
     is_all_done: bool,
     held_bytes: u64,
     /// Whether a write waited for it when it began.
     is_pressed: bool,
+    /// Indexes that a dead session has left half built.
+    builds: Vec<IndexBuild>,
 }
 
 /// What a slice of a walk has done.
@@ -50,12 +56,12 @@ impl Vacuum {
         let is_pressed = store.garbage().is_pressed();
         let guard = session.participant().pin();
         let mut slabs = Vec::new();
-        for (_, root) in store.catalog().tables(&guard)? {
+        for (table, root) in store.catalog().tables(&guard)? {
             if root.state() == TableState::Live {
-                slabs.extend(tagged_slabs(store.arena(), &root.rows)?);
+                slabs.extend(tagged_slabs(store.arena(), &root.rows)?.into_iter().map(|slab| (table, slab)));
             }
         }
-        Ok(Some(Self { slabs, requests, is_all_done: true, held_bytes: 0, is_pressed }))
+        Ok(Some(Self { slabs, requests, is_all_done: true, held_bytes: 0, is_pressed, builds: Vec::new() }))
     }
 
     /// Goes on with up to `slabs` slabs of rows; true when the walk is over.
@@ -64,13 +70,33 @@ impl Vacuum {
     /// `OutOfSpace`; when the mapping is damaged.
     pub fn go_on(&mut self, session: &mut Session, slabs: usize) -> Result<bool, TxnError> {
         for _ in 0..slabs {
-            let Some(slab) = self.slabs.pop() else { break };
-            let slice = session.vacuum_slab(slab)?;
+            let Some((table, slab)) = self.slabs.pop() else { break };
+            let slice = session.vacuum_slab(table, slab)?;
             self.is_all_done &= !slice.leaves_some;
             self.held_bytes += slice.held_bytes;
             session.store.garbage().count(slice.rows_removed, slice.versions_pruned);
         }
         if !self.slabs.is_empty() {
+            return Ok(false);
+        }
+        if let Some(build) = self.builds.last_mut() {
+            match build.go_on(session) {
+                Ok(is_ready) => {
+                    if is_ready {
+                        self.builds.pop();
+                    }
+                    return Ok(false);
+                }
+                Err(error) => {
+                    for build in &self.builds {
+                        build.hand_back(session)?;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        self.is_all_done &= !session.mend_indexes(&mut self.builds)?;
+        if !self.builds.is_empty() {
             return Ok(false);
         }
         let store = Arc::clone(&session.store);
@@ -89,7 +115,7 @@ impl Vacuum {
 }
 
 impl Session {
-    fn vacuum_slab(&mut self, slab: SlabRef) -> Result<Slice, TxnError> {
+    fn vacuum_slab(&mut self, table: u64, slab: SlabRef) -> Result<Slice, TxnError> {
         let mut live = LiveSnapshots::default();
         live.look(self.store.registry(), self.store.clock().word())?;
         let mut slice = Slice::default();
@@ -100,7 +126,11 @@ impl Session {
             // D5
             finish_removal(&guard, store, &mut linker, participant.slot())?;
             for offset in guard.live_blocks(slab)? {
-                slice.row(&guard, store, &mut linker, offset, &live)?;
+                match slice.row(&guard, store, &mut linker, table, offset, &live) {
+                    // K2: no room to remove its entries.
+                    Err(error) if error.is_out_of_space() => slice.leaves_some = true,
+                    looked => looked?,
+                }
             }
         }
         limbo.collect(participant, heap)?;
@@ -114,6 +144,7 @@ impl Slice {
         guard: &Guard<'_>,
         store: &Store,
         linker: &mut Linker<'_>,
+        table: u64,
         row: u64,
         live: &LiveSnapshots,
     ) -> Result<(), TxnError> {
@@ -124,6 +155,12 @@ impl Slice {
         }
         let newest = VersionRef::resolve(guard, head)?;
         let begin = newest.begin(guard);
+        if begin == BeginWord::Stamped(NEVER) && newest.next(guard) != 0 {
+            let is_off = take_off(RowKeys::at(guard, table, row)?, linker, &newest)?;
+            self.versions_pruned += u64::from(is_off);
+            self.leaves_some = true; // what lay below it
+            return Ok(());
+        }
         if newest.is_tombstone() || begin == BeginWord::Stamped(NEVER) {
             match remove_row(guard, store, linker, guard.arena().block_ref(head)?, live.horizon())? {
                 Removal::Done => {
@@ -147,7 +184,7 @@ impl Slice {
             }
             at = VersionRef::resolve(guard, next)?;
         }
-        let pruned = prune_between(guard, linker, guard.arena().block_ref(at.offset)?, live)?;
+        let pruned = prune_between(guard, linker, table, guard.arena().block_ref(at.offset)?, live)?;
         self.versions_pruned += pruned.taken_out;
         self.held_bytes += pruned.needed_bytes;
         self.leaves_some |= pruned.needed > 0;

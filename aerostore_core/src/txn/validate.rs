@@ -6,14 +6,16 @@
 #![forbid(unsafe_code)]
 
 use crate::epoch::{Guard, Participant};
-use crate::index::key;
+use crate::index::{Direction, key};
 use crate::mvcc::{RowHeader, TxnRecord, VersionRef, newest_committed};
+use crate::row::RowView;
 use crate::shm::tagged_slabs;
 use crate::sync::Ordering;
 use crate::sys::coarse_ns;
-use crate::txn::read_set::{MissingRead, ReadSet, RowRead, ScanRead};
+use crate::txn::index_scan::{Place, last_of, readable_index};
+use crate::txn::read_set::{MissingRead, RangeRead, ReadSet, RowRead};
 use crate::txn::transaction::still_has;
-use crate::txn::{Store, TxnError};
+use crate::txn::{Store, TableRef, TxnError};
 
 /// Rows checked between two signs of life.
 const PROGRESS_BATCH: usize = 256;
@@ -47,7 +49,17 @@ pub(super) fn validate(
         }
     }
     for read in &reads.scans {
-        check.scan(participant, read)?;
+        check.scan(participant, &read.table, &mut |row| {
+            read.predicate.as_ref().is_none_or(|predicate| predicate(row))
+        })?;
+    }
+    let mut scratch = Vec::new();
+    for read in &reads.ranges {
+        let mut concerns = |row: &RowView<'_>| read.concerns(row, &mut scratch);
+        if !check.range(participant, read, &mut concerns)? {
+            // The index is gone.
+            check.scan(participant, &read.table, &mut concerns)?;
+        }
     }
     still_has(participant, snapshot)
 }
@@ -137,22 +149,65 @@ impl Check<'_> {
         }
     }
 
-    fn scan(&self, participant: &Participant, read: &ScanRead) -> Result<(), TxnError> {
+    fn scan(
+        &self,
+        participant: &Participant,
+        table: &TableRef,
+        concerns: &mut dyn FnMut(&RowView<'_>) -> bool,
+    ) -> Result<(), TxnError> {
         let slabs = {
             let guard = participant.pin();
-            tagged_slabs(participant.arena(), &read.table.root(&guard)?.rows)?
+            tagged_slabs(participant.arena(), &table.root(&guard)?.rows)?
         };
         for slab in slabs {
             let guard = participant.pin();
             self.touch(&guard)?;
             for offset in guard.live_blocks(slab)? {
-                self.scanned_row(&guard, read, offset)?;
+                self.scanned_row(&guard, table, offset, concerns)?;
             }
         }
         Ok(())
     }
 
-    fn scanned_row(&self, guard: &Guard<'_>, read: &ScanRead, offset: u64) -> Result<(), TxnError> {
+    /// Looks at every row that has an entry in the range: the versions that count at the snapshot and at the limit are both kept
+    /// (G6), and so are their entries (K2). False when there is no such index any more.
+    fn range(
+        &self,
+        participant: &Participant,
+        read: &RangeRead,
+        concerns: &mut dyn FnMut(&RowView<'_>) -> bool,
+    ) -> Result<bool, TxnError> {
+        let (direction, span) = (Direction::Forward, read.span());
+        let mut place = Place { column: read.column, snapshot: self.snapshot, span, direction, last: None };
+        loop {
+            let guard = participant.pin();
+            self.touch(&guard)?;
+            if readable_index(&guard, &read.table, read.column, self.snapshot)?.is_none() {
+                return Ok(false);
+            }
+            let mut cursor = place.cursor(&guard, &read.table)?;
+            let mut count = 0;
+            let last = loop {
+                let Some(batch) = cursor.next_batch()? else { return Ok(true) };
+                for at in 0..batch.len() {
+                    self.scanned_row(&guard, &read.table, batch.row(at), concerns)?;
+                }
+                count += batch.len();
+                if count >= PROGRESS_BATCH {
+                    break last_of(&batch);
+                }
+            };
+            place.last = last;
+        }
+    }
+
+    fn scanned_row(
+        &self,
+        guard: &Guard<'_>,
+        table: &TableRef,
+        offset: u64,
+        concerns: &mut dyn FnMut(&RowView<'_>) -> bool,
+    ) -> Result<(), TxnError> {
         let row: &RowHeader = guard.resolve(offset)?;
         let Some((newest, begin)) = self.newest(guard, row)? else { return Ok(()) };
         if begin <= self.snapshot {
@@ -162,12 +217,8 @@ impl Check<'_> {
             newest_committed(guard, self.store.clock(), row, self.snapshot, self.own, self.store.stall)?;
         let images = [Some(newest), before.map(|(version, _)| version)];
         for version in images.into_iter().flatten().filter(|version| !version.is_tombstone()) {
-            let concerned = match &read.predicate {
-                None => true,
-                Some(predicate) => predicate(&read.table.view(version.payload())?),
-            };
-            if concerned {
-                return Err(conflict("rows that were searched for have changed", read.table.schema().name()));
+            if concerns(&table.view(version.payload())?) {
+                return Err(conflict("rows that were searched for have changed", table.schema().name()));
             }
         }
         Ok(())

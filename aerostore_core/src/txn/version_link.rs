@@ -41,11 +41,11 @@ impl VersionLink<'_> {
             self.entry.set_tail(tail);
             self.entry.set_version(Some(version), false);
             arena.publish_own(version);
-            // Release: readers see the version's contents.
+            // Release: readers see the version's contents. SeqCst: comes before the look for indexes (O4).
             if self
                 .row
                 .head
-                .compare_exchange(head, version.offset, Ordering::AcqRel, Ordering::Acquire)
+                .compare_exchange(head, version.offset, Ordering::SeqCst, Ordering::Acquire)
                 .is_ok()
             {
                 if let Some(tail) = tail {

@@ -6,7 +6,10 @@
 
 use crate::epoch::Guard;
 use crate::index::{Entry, Found, Inserted};
-use crate::mvcc::{BeginWord, NEVER, RowHeader, TOMBSTONE, TxnRecord, Version, VersionRef, newest_committed};
+use crate::mvcc::{
+    BeginWord, NEVER, RecordState, RowHeader, TOMBSTONE, TxnRecord, Version, VersionRef, change_flags,
+    newest_committed,
+};
 use crate::row::{DirtyMask, RowImage, RowView, Value, delta};
 use crate::shm::{BlockKind, Reserve};
 use crate::sync::Ordering;
@@ -16,7 +19,9 @@ use crate::txn::link::Linker;
 use crate::txn::lock::{Owned, Patience, RowWait, own, say_live};
 use crate::txn::read_set::MissingRead;
 use crate::txn::redo;
+use crate::txn::secondary::RowKeys;
 use crate::txn::settle::release;
+use crate::txn::step::{Added, PushedOut};
 use crate::txn::store::Store;
 use crate::txn::transaction::{hash_key, row_has_key, running, still_has};
 use crate::txn::version_link::{VersionLink, owned_head};
@@ -195,14 +200,17 @@ impl Transaction {
         session.participant.enter();
         let target = Target { table, key, hash, reserve };
         let mut outcome = self.write_found(target, build);
-        if self.snapshot.is_none() && outcome.as_ref().is_err_and(|error| !error.is_retryable()) {
+        if self.snapshot.is_none()
+            && outcome.as_ref().is_err_and(|error| !error.is_retryable())
+            && self.can_go_on()?
+        {
             // A1: what made it fail may be a row that is missing.
             outcome = self.read_ts().and_then(|_| self.write_found(target, build));
         }
         if let Some(session) = self.session.as_deref_mut() {
             session.participant.leave();
         }
-        if outcome.as_ref().is_err_and(TxnError::is_out_of_space) {
+        if outcome.as_ref().is_err_and(TxnError::is_out_of_space) && self.can_go_on()? {
             outcome = self.write_with_room(target, build);
         }
         if outcome.as_ref().is_err_and(|error| !error.is_retryable()) {
@@ -219,6 +227,14 @@ impl Transaction {
         let seen = self.get(table, key, |_| ());
         (self.patience, self.adaptive) = usual;
         seen.map(drop)
+    }
+
+    /// Has nobody aborted it yet, this transaction itself included, for want of room in the middle of a write?
+    #[cold]
+    fn can_go_on(&self) -> Result<bool, TxnError> {
+        let Some(record) = self.record else { return Ok(true) };
+        let guard = self.session()?.participant.pin();
+        Ok(Self::record_of(&guard, record)?.state() == RecordState::Active)
     }
 
     /// Tries once more after there was no room.
@@ -337,7 +353,7 @@ impl Transaction {
         let record = self.own_record();
         let session = running(&mut self.session)?;
         let intents_offset = session.intents_offset();
-        let Session { participant, heap, limbo, intents, redo: log, buffers, .. } = session;
+        let Session { participant, heap, limbo, intents, redo: log, buffers, superseding, .. } = session;
         let participant = &*participant;
         let guard = participant.pin();
         let birth = participant.epoch();
@@ -392,9 +408,19 @@ impl Transaction {
         })();
         if let (Ok(Inserted::New), Some(index)) = (&inserted, entry) {
             participant.arena().publish(version);
+            // SeqCst: comes before the look for indexes (O4).
             participant.arena().publish(row_block);
-            redo::insert(log, table.id(), table.schema(), image.view(table.schema())?)?;
             buffers.own_row(table, row_block.offset, None, index);
+            let keys = RowKeys { guard: &guard, table: root, row: row_block.offset };
+            let columns = keys.indexed();
+            if !columns.is_empty() {
+                let entry = intents.entry(&guard, index)?;
+                let added = Added { keys, record, entry, image: image.bytes(), columns, replaces_own: false };
+                added
+                    .run(&mut linker)
+                    .inspect_err(|_| superseding.push_end(version, 0, table.root_offset()))?;
+            }
+            redo::insert(log, table.id(), table.schema(), image.view(table.schema())?)?;
             count_row(&mut buffers.row_deltas, table, 1);
             return Ok(Attempt::Done(Upserted::Inserted));
         }
@@ -515,6 +541,20 @@ impl Transaction {
                 return Ok(Attempt::Done(Upserted::Unchanged));
             }
         }
+        let columns =
+            if before.is_some() && flags == 0 { changed } else { delta::all_columns(table.schema()) };
+        let keys = RowKeys { guard: &guard, table: table.root(&guard)?, row: row_offset };
+        let below =
+            if mine { below_own(&guard, head, entry) } else { base.map_or(0, |(base, _)| base.offset) };
+        let replaces_own = mine && below != head.offset;
+        if below != head.offset {
+            let mut linker = Linker { participant, heap, limbo, reserve };
+            let stays = if flags == 0 { Some(after.bytes()) } else { None };
+            PushedOut { keys, record, is_own: mine, below, stays }.release(&mut linker, head)?;
+        }
+        // V5
+        let from_below = if mine { head.changes() } else { 0 };
+        let flags = flags | change_flags(columns) | from_below;
         let bytes = size_of::<Version>() + after.bytes().len();
         let version = heap.alloc(bytes, BlockKind::VERSION, participant.epoch(), reserve)?;
         VersionRef::write(
@@ -525,8 +565,6 @@ impl Transaction {
             flags,
             after.bytes(),
         )?;
-        let below =
-            if mine { below_own(&guard, head, entry) } else { base.map_or(0, |(base, _)| base.offset) };
         let link = VersionLink { guard: &guard, row, record, entry };
         if !link.run(limbo, version, below, head.offset)? {
             let is_retired = limbo.retire(participant, version)?;
@@ -538,11 +576,19 @@ impl Transaction {
             return Ok(Attempt::Again);
         }
         found.hint(&guard, version.offset)?;
-        log_change(log, table, before.is_some(), flags, after, changed)?;
+        if change != Change::Delete {
+            let columns = DirtyMask(columns.0 & keys.indexed().0);
+            if !columns.is_empty() {
+                let mut linker = Linker { participant, heap, limbo, reserve };
+                let added = Added { keys, record, entry, image: after.bytes(), columns, replaces_own };
+                added.run(&mut linker)?;
+            }
+        }
+        log_change(log, table, before.is_some(), change, after, changed)?;
         let inserted = before.is_none();
         if inserted {
             count_row(&mut buffers.row_deltas, table, 1);
-        } else if flags != 0 {
+        } else if change == Change::Delete {
             count_row(&mut buffers.row_deltas, table, -1);
         }
         Ok(Attempt::Done(if inserted { Upserted::Inserted } else { Upserted::Updated }))
@@ -555,15 +601,15 @@ fn log_change(
     log: &mut Vec<u8>,
     table: &TableRef,
     existed: bool,
-    flags: u32,
+    change: Change,
     after: RowView<'_>,
     changed: DirtyMask,
 ) -> Result<(), TxnError> {
     let (id, schema) = (table.id(), table.schema());
-    match (existed, flags) {
+    match (existed, change) {
         (false, _) => redo::insert(log, id, schema, after),
-        (true, 0) => redo::update(log, id, schema, after, changed),
-        (true, _) => redo::delete(log, id, schema, after),
+        (true, Change::Delete) => redo::delete(log, id, schema, after),
+        (true, _) => redo::update(log, id, schema, after, changed),
     }
 }
 

@@ -1,0 +1,152 @@
+//! Building an index while others write: what rows have that were there before.
+//!
+//! Rules       O4 of `mvcc::index_root`, K4 and "Builders" of `secondary`. Adding an entry again changes nothing: whoever goes on for a
+//!             builder that died begins at the beginning.
+//! Cost        one operation for each batch, so garbage is held back no longer than that; a batch is added in the order of
+//!             its keys, so that neighbours go into blocks that were just touched.
+
+#![forbid(unsafe_code)]
+
+use crate::epoch::Guard;
+use crate::index::key;
+use crate::mvcc::{BeginWord, IndexRef, IndexRoot, IndexState, IndexWord, NEVER, RecordState, RowHeader};
+use crate::mvcc::{TableRoot, TxnRecord, VersionRef};
+use crate::row::ColumnPlace;
+use crate::shm::{Reserve, SlabRef, tagged_slabs};
+use crate::sync::{Ordering, fence};
+use crate::txn::link::Linker;
+use crate::txn::secondary::{RowKeys, tree};
+use crate::txn::{Session, TxnError};
+
+/// Entries that are sorted and added in one operation.
+const BATCH: usize = 16_384;
+
+/// The rest of the work on an index that is BUILDING.
+pub(super) struct IndexBuild {
+    table: u64,
+    index: u64,
+    /// What is seen at this timestamp, or later, is added.
+    since: u64,
+    slabs: Vec<SlabRef>,
+}
+
+/// One entry to be added.
+struct NewEntry {
+    /// Where its key begins in the batch's bytes, and where it ends.
+    key: (usize, usize),
+    row: u64,
+    version: u64,
+}
+
+impl IndexBuild {
+    /// Begins to build the index whose root lies at `index`, BUILDING and this session's turn, of the table at `table`.
+    pub(super) fn begin(session: &Session, table: u64, index: u64) -> Result<Self, TxnError> {
+        // O4: the state came before.
+        fence(Ordering::SeqCst);
+        let guard = session.participant.pin();
+        let since = session.store.clock().now();
+        guard.resolve::<IndexRoot>(index)?.valid_from.store(since, Ordering::Release);
+        let slabs = tagged_slabs(session.arena(), &guard.resolve::<TableRoot>(table)?.rows)?;
+        Ok(Self { table, index, since, slabs })
+    }
+
+    /// Leaves it to whoever mends indexes next.
+    pub(super) fn hand_back(&self, session: &Session) -> Result<(), TxnError> {
+        let guard = session.participant.pin();
+        let mine = IndexWord::owned(IndexState::Building, session.owner());
+        guard.resolve::<IndexRoot>(self.index)?.change(mine, IndexWord::of(IndexState::Building));
+        Ok(())
+    }
+
+    /// Goes on with a batch; true when the index is READY.
+    pub(super) fn go_on(&mut self, session: &mut Session) -> Result<bool, TxnError> {
+        let mine = IndexWord::owned(IndexState::Building, session.owner());
+        let Session { participant, heap, limbo, .. } = session;
+        {
+            let guard = participant.pin();
+            let root: &IndexRoot = guard.resolve(self.index)?;
+            let index = IndexRef { offset: self.index, root };
+            let Some(place) = root.place() else { return Ok(true) };
+            if root.word() != mine {
+                return Ok(true); // nobody's but the caller's while it lives
+            }
+            let mut batch =
+                Batch { guard: &guard, place, since: self.since, bytes: Vec::new(), entries: Vec::new() };
+            while batch.entries.len() < BATCH
+                && let Some(slab) = self.slabs.pop()
+            {
+                guard.live_blocks(slab)?.try_for_each(|row| batch.take_row(row))?;
+            }
+            let mut linker = Linker { participant, heap, limbo, reserve: Reserve::No };
+            batch.add(&mut linker, guard.resolve(self.table)?, index)?;
+            if self.slabs.is_empty() {
+                root.change(mine, IndexWord::of(IndexState::Ready));
+            }
+        }
+        limbo.collect(participant, heap)?;
+        Ok(self.slabs.is_empty())
+    }
+}
+
+/// Entries of some rows.
+struct Batch<'a, 'g> {
+    guard: &'a Guard<'g>,
+    place: ColumnPlace,
+    since: u64,
+    bytes: Vec<u8>,
+    entries: Vec<NewEntry>,
+}
+
+impl<'g> Batch<'_, 'g> {
+    /// What the row's versions have that are seen at `since` or later.
+    fn take_row(&mut self, row: u64) -> Result<(), TxnError> {
+        let header: &RowHeader = self.guard.resolve(row)?;
+        let mut at = self.guard.protect(&header.head);
+        while at != 0 {
+            let version = VersionRef::resolve(self.guard, at)?;
+            let next = version.next_word(self.guard);
+            let (has_failed, committed) = match version.begin(self.guard) {
+                BeginWord::Stamped(NEVER) => (true, None),
+                BeginWord::Stamped(begin) => (false, Some(begin)),
+                BeginWord::Intent(record) => match self.guard.resolve::<TxnRecord>(record)?.state() {
+                    RecordState::Aborted => (true, None),
+                    RecordState::Committed(begin) => (false, Some(begin)),
+                    _ => (false, None),
+                },
+            };
+            if !has_failed && !next.is_marked() && !version.is_tombstone() {
+                let start = self.bytes.len();
+                key::key_bytes(self.place.value(version.payload())?, &mut self.bytes);
+                self.entries.push(NewEntry { key: (start, self.bytes.len()), row, version: at });
+            }
+            if committed.is_some_and(|begin| begin <= self.since) {
+                break;
+            }
+            at = next.older();
+        }
+        Ok(())
+    }
+
+    /// Adds them in their order, and looks at each again (K4).
+    fn add(
+        &mut self,
+        linker: &mut Linker<'_>,
+        table: &'g TableRoot,
+        index: IndexRef<'g>,
+    ) -> Result<(), TxnError> {
+        let Self { guard, place, bytes, entries, .. } = self;
+        let key = |entry: &NewEntry| &bytes[entry.key.0..entry.key.1];
+        entries.sort_unstable_by(|a, b| key(a).cmp(key(b)).then(a.row.cmp(&b.row)));
+        let tree = tree(index);
+        for entry in &*entries {
+            tree.insert(guard, linker, key(entry), entry.row)?;
+        }
+        fence(Ordering::SeqCst);
+        for entry in &*entries {
+            let keys = RowKeys { guard, table, row: entry.row };
+            let value = place.value(VersionRef::resolve(guard, entry.version)?.payload())?;
+            keys.remove_unless_held(linker, index, *place, value, key(entry))?;
+        }
+        Ok(())
+    }
+}

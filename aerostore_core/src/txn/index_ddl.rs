@@ -1,0 +1,413 @@
+//! Making and dropping indexes while others write.
+//!
+//! Making      a root is claimed (PREPARING), the definition logged, the tree made, the column noted (O3), and the root set to
+//!             BUILDING: from then on writers keep the index. Then the builder takes a timestamp and adds what rows have
+//!             that is seen at it or later, and sets READY. Snapshots older than that timestamp do without.
+//! Dropping    READY to LEAVING, the end logged, DROPPING; when every operation is over that may have seen it before, its
+//!             blocks are given back, and the root is FREE.
+//! Deaths      `mend_indexes` looks at roots whose turn was a dead session's: what was PREPARING is undone, what was
+//!             BUILDING is built (adding an entry again changes nothing), what was LEAVING stays. Whether the log has the
+//!             definition or the end by then is as with any statement whose process dies before it hears of the outcome.
+//! One each    who claims a root says for which column, passes a fence, and looks at the others: of two for one column
+//!             at least one sees the other, and of two that are PREPARING the one further down the list gives way.
+
+#![forbid(unsafe_code)]
+
+use crate::epoch::Guard;
+use crate::index::{Blocks, OrderedIndex};
+use crate::mvcc::{
+    IndexRef, IndexRoot, IndexRoots, IndexState, IndexWord, TableRoot, TableState, end_of_roots,
+};
+use crate::row::ColumnPlace;
+use crate::shm::{BlockKind, OwnerId, Reserve};
+use crate::sync::{Ordering, fence};
+use crate::txn::index_build::IndexBuild;
+use crate::txn::index_stats::is_to_be_counted;
+use crate::txn::link::Linker;
+use crate::txn::secondary::tree;
+use crate::txn::transaction::running;
+use crate::txn::{Session, TableRef, Transaction, TxnError, TxnOptions, redo};
+use std::mem::size_of;
+
+/// Calls after which what is left is not this session's to finish.
+const FINISH_CALLS: u32 = 1000;
+
+/// Makes an ordered index on a column, durably. Others may write meanwhile.
+///
+/// # Errors
+/// `IndexExists`, `IndexBusy`, `OutOfSpace`.
+pub fn create_index(
+    mut session: Box<Session>,
+    table: &TableRef,
+    column: usize,
+    synchronous: bool,
+) -> (Option<Box<Session>>, Result<(), TxnError>) {
+    let index = match session.claim_root(table, column) {
+        Ok(index) => index,
+        Err(error) => return (Some(session), Err(error)),
+    };
+    let (session, logged) = log_index(session, table, column, true, synchronous);
+    let Some(mut session) = session else { return (None, logged) };
+    let built = match logged {
+        Ok(()) => session.make_index(table, index),
+        Err(error) => {
+            let given_up = session.give_up_root(index);
+            return (Some(session), given_up.and(Err(error)));
+        }
+    };
+    let Err(error) = built else { return (Some(session), Ok(())) };
+    // It is not to come back at the next cold start.
+    let (session, logged) = log_index(session, table, column, false, synchronous);
+    let Some(session) = session else { return (None, Err(error)) };
+    let given_up = session.give_up_root(index);
+    (Some(session), logged.and(given_up).and(Err(error)))
+}
+
+/// Drops the index on a column, durably. Its memory is given back when nobody can be at it any more.
+///
+/// # Errors
+/// `NoIndex`, `IndexBusy`.
+pub fn drop_index(
+    session: Box<Session>,
+    table: &TableRef,
+    column: usize,
+    synchronous: bool,
+) -> (Option<Box<Session>>, Result<(), TxnError>) {
+    let index = match session.claim_drop(table, column) {
+        Ok(index) => index,
+        Err(error) => return (Some(session), Err(error)),
+    };
+    let leaving = IndexWord::owned(IndexState::Leaving, session.participant.owner());
+    let (session, logged) = log_index(session, table, column, false, synchronous);
+    let Some(session) = session else { return (None, logged) };
+    let guard = session.participant.pin();
+    let changed = guard.resolve::<IndexRoot>(index).map_err(TxnError::from).map(|root| {
+        let to = if logged.is_ok() { IndexState::Dropping } else { IndexState::Ready };
+        root.change(leaving, IndexWord::of(to));
+    });
+    drop(guard);
+    session.store.garbage().want();
+    (Some(session), logged.and(changed))
+}
+
+/// Logs that a table gets an index, or loses it.
+fn log_index(
+    session: Box<Session>,
+    table: &TableRef,
+    column: usize,
+    is_there: bool,
+    synchronous: bool,
+) -> (Option<Box<Session>>, Result<(), TxnError>) {
+    let mut txn = Transaction::begin(session, TxnOptions::default());
+    let logged = txn.log_index(table, column, is_there).and_then(|()| txn.commit(synchronous));
+    (txn.into_session(), logged.map(drop))
+}
+
+impl Transaction {
+    fn log_index(&mut self, table: &TableRef, column: usize, is_there: bool) -> Result<(), TxnError> {
+        let session = running(&mut self.session)?;
+        self.record = Some(session.begin_record(Reserve::No)?);
+        redo::index(&mut session.redo, table.id(), u8::try_from(column).unwrap_or(u8::MAX), is_there)
+    }
+}
+
+/// The indexes on a column that are there, or are being made.
+fn indexes_on<'g>(
+    guard: &Guard<'g>,
+    root: &TableRoot,
+    column: usize,
+) -> Result<Vec<(IndexRef<'g>, IndexWord)>, TxnError> {
+    let mut found = Vec::new();
+    for index in IndexRoots::of(guard, root) {
+        let index = index?;
+        let word = index.root.word();
+        let is_there = word.is_kept() || word.state == IndexState::Preparing;
+        if is_there && index.root.place().is_some_and(|place| place.column() == column) {
+            found.push((index, word));
+        }
+    }
+    Ok(found)
+}
+
+impl Session {
+    pub(super) fn owner(&self) -> OwnerId {
+        self.participant.owner()
+    }
+
+    /// Claims a root for an index on a column; its offset.
+    fn claim_root(&mut self, table: &TableRef, column: usize) -> Result<u64, TxnError> {
+        let preparing = IndexWord::owned(IndexState::Preparing, self.owner());
+        let (guard, mut linker) = self.parts();
+        let root = table.root(&guard)?;
+        refuse(table, column, indexes_on(&guard, root, column)?.first().map(|(_, word)| *word))?;
+        let mut mine = None;
+        for index in IndexRoots::of(&guard, root) {
+            let index = index?;
+            if index.root.change(IndexWord::of(IndexState::Free), preparing) {
+                mine = Some(index);
+                break;
+            }
+        }
+        let mine = match mine {
+            Some(index) => index,
+            None => add_root(&guard, &mut linker, table, root)?,
+        };
+        mine.root.set_place(Some(ColumnPlace::of(table.schema(), column)));
+        fence(Ordering::SeqCst);
+        let others = indexes_on(&guard, root, column)?;
+        let first = others.first().filter(|(other, _)| other.offset != mine.offset);
+        let kept = others.iter().find(|(_, word)| word.is_kept());
+        let refused = refuse(table, column, first.or(kept).map(|(_, word)| *word));
+        if refused.is_err() {
+            mine.root.set_place(None);
+            mine.root.change(preparing, IndexWord::of(IndexState::Free));
+        }
+        refused.map(|()| mine.offset)
+    }
+
+    /// Claims the index on a column to drop it; its root's offset.
+    fn claim_drop(&self, table: &TableRef, column: usize) -> Result<u64, TxnError> {
+        let guard = self.participant.pin();
+        let found = indexes_on(&guard, table.root(&guard)?, column)?;
+        let leaving = IndexWord::owned(IndexState::Leaving, self.owner());
+        for (index, word) in &found {
+            if word.state == IndexState::Ready && index.root.change(*word, leaving) {
+                return Ok(index.offset);
+            }
+        }
+        let (table, column) =
+            (table.schema().name().to_owned(), table.schema().column(column).name().to_owned());
+        Err(if found.is_empty() {
+            TxnError::NoIndex { table, column }
+        } else {
+            TxnError::IndexBusy { table, column }
+        })
+    }
+
+    /// From PREPARING to `to`: the index is there, and empty.
+    fn plant(&mut self, table: &TableRef, index: u64, to: IndexWord) -> Result<(), TxnError> {
+        let preparing = IndexWord::owned(IndexState::Preparing, self.owner());
+        let (guard, mut linker) = self.parts();
+        let root: &IndexRoot = guard.resolve(index)?;
+        let block = OrderedIndex::create(&guard, &mut linker)?;
+        linker.link(&root.tree, IndexRoot::tree_offset(index), block)?;
+        let column = root.place().map_or(0, |place| place.column());
+        table.root(&guard)?.indexed.fetch_or(1 << column, Ordering::SeqCst); // O3
+        root.change(preparing, to);
+        Ok(())
+    }
+
+    /// From PREPARING to READY.
+    fn make_index(&mut self, table: &TableRef, index: u64) -> Result<(), TxnError> {
+        let building = IndexWord::owned(IndexState::Building, self.owner());
+        self.plant(table, index, building)?;
+        let mut build = IndexBuild::begin(self, table.root_offset(), index)?;
+        while !build.go_on(self)? {}
+        self.count_index(table.root_offset(), index)
+    }
+
+    /// An index that its maker gives up, in PREPARING or BUILDING, is taken down.
+    fn give_up_root(&self, index: u64) -> Result<(), TxnError> {
+        let owner = self.owner();
+        let guard = self.participant.pin();
+        let root: &IndexRoot = guard.resolve(index)?;
+        for state in [IndexState::Preparing, IndexState::Building] {
+            root.change(IndexWord::owned(state, owner), IndexWord::of(IndexState::Dropping));
+        }
+        self.store.garbage().want();
+        Ok(())
+    }
+
+    /// For recovery, while nobody else has the database open: the table has an index on that column from here on, or none. What
+    /// is in it comes with [`Session::load_indexes`].
+    ///
+    /// # Errors
+    /// `OutOfSpace`.
+    pub fn load_index_definition(
+        &mut self,
+        table: &TableRef,
+        column: usize,
+        is_there: bool,
+    ) -> Result<(), TxnError> {
+        let has_one = {
+            let guard = self.participant.pin();
+            let found = indexes_on(&guard, table.root(&guard)?, column)?;
+            for (index, word) in found.iter().filter(|_| !is_there) {
+                index.root.change(*word, IndexWord::of(IndexState::Dropping));
+                self.store.garbage().want();
+            }
+            !found.is_empty()
+        };
+        if is_there && !has_one {
+            let index = self.claim_root(table, column)?;
+            self.plant(table, index, IndexWord::of(IndexState::Ready))?;
+        }
+        Ok(())
+    }
+
+    /// For recovery, after the last row: fills the table's indexes.
+    ///
+    /// # Errors
+    /// `OutOfSpace`.
+    pub fn load_indexes(&mut self, table: &TableRef) -> Result<(), TxnError> {
+        let building = IndexWord::owned(IndexState::Building, self.owner());
+        let indexes = {
+            let guard = self.participant.pin();
+            let ready = IndexWord::of(IndexState::Ready);
+            let roots: Result<Vec<_>, _> = IndexRoots::of(&guard, table.root(&guard)?).collect();
+            let claimed = roots?.into_iter().filter(|index| index.root.change(ready, building));
+            claimed.map(|index| index.offset).collect::<Vec<_>>()
+        };
+        for index in indexes {
+            let mut build = IndexBuild::begin(self, table.root_offset(), index)?;
+            while !build.go_on(self)? {}
+            self.count_index(table.root_offset(), index)?;
+        }
+        Ok(())
+    }
+
+    /// Does what is left to do on indexes: for the dead, and on those that were dropped. What is to be built for a dead one is
+    /// appended to `builds`. True when something is left for a later call.
+    pub(super) fn mend_indexes(&mut self, builds: &mut Vec<IndexBuild>) -> Result<bool, TxnError> {
+        let mut is_left = false;
+        let mut to_build = Vec::new();
+        let mut to_drop = Vec::new();
+        let mut to_count = Vec::new();
+        {
+            let guard = self.participant.pin();
+            for (table, root) in self.store.catalog().tables(&guard)? {
+                if root.state() != TableState::Live {
+                    continue;
+                }
+                for index in IndexRoots::of(&guard, root) {
+                    let index = index?;
+                    let word = index.root.word();
+                    if is_to_be_counted(root, index.root) {
+                        to_count.push((table, index.offset));
+                    }
+                    let is_dead = match word.owner {
+                        Some(owner) => self.store.registry().is_dead_owner(owner)?,
+                        None => true,
+                    };
+                    match word.state {
+                        IndexState::Preparing if is_dead => {
+                            index.root.change(word, IndexWord::of(IndexState::Dropping));
+                            is_left = true;
+                        }
+                        IndexState::Leaving if is_dead => {
+                            index.root.change(word, IndexWord::of(IndexState::Ready));
+                        }
+                        IndexState::Building if is_dead => {
+                            let mine = IndexWord::owned(IndexState::Building, self.owner());
+                            if index.root.change(word, mine) {
+                                to_build.push((table, index.offset));
+                            }
+                        }
+                        IndexState::Dropping if is_dead => {
+                            let mine = IndexWord::owned(IndexState::Dropping, self.owner());
+                            if index.root.change(word, mine) {
+                                to_drop.push(index.offset);
+                            }
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+        for (table, index) in to_build {
+            builds.push(IndexBuild::begin(self, table, index)?);
+        }
+        for (table, index) in to_count {
+            self.count_index(table, index)?;
+        }
+        for index in to_drop {
+            is_left |= !self.take_down(index)?;
+        }
+        Ok(is_left)
+    }
+
+    /// Does all that [`Session::mend_indexes`] finds, while nobody else is at work.
+    pub(crate) fn finish_indexes(&mut self) -> Result<(), TxnError> {
+        let mut builds = Vec::new();
+        let mut calls = 0;
+        while self.mend_indexes(&mut builds)? || !builds.is_empty() {
+            for mut build in builds.drain(..) {
+                while !build.go_on(self)? {}
+            }
+            calls += 1;
+            if calls == FINISH_CALLS {
+                break; // somebody is at one of them
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the blocks of an index back that is DROPPING, which is this session's turn, if nobody can be at it; false when that
+    /// has to wait.
+    fn take_down(&mut self, index: u64) -> Result<bool, TxnError> {
+        let mine = IndexWord::owned(IndexState::Dropping, self.owner());
+        let closed = {
+            let root: &IndexRoot = self.participant.pin().resolve(index)?;
+            root.closed_epoch.load(Ordering::Acquire)
+        };
+        let closed = if closed == 0 { self.participant.close_epoch() } else { closed };
+        let is_over = self.participant.is_over(closed)?;
+        let Self { participant, heap, limbo, .. } = self;
+        let is_gone = {
+            let guard = participant.pin();
+            let root: &IndexRoot = guard.resolve(index)?;
+            root.closed_epoch.store(closed, Ordering::Release);
+            let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
+            let is_gone = is_over
+                && (root.tree.load(Ordering::Acquire) == 0
+                    || match tree(IndexRef { offset: index, root }).dismantle(
+                        &guard,
+                        &mut linker,
+                        &root.below,
+                    ) {
+                        Err(error) if error.is_out_of_space() => false,
+                        dismantled => dismantled?,
+                    });
+            let next = if is_gone {
+                root.set_place(None);
+                root.closed_epoch.store(0, Ordering::Relaxed);
+                IndexState::Free
+            } else {
+                IndexState::Dropping
+            };
+            root.change(mine, IndexWord::of(next));
+            is_gone
+        };
+        limbo.collect(participant, heap)?;
+        Ok(is_gone)
+    }
+}
+
+/// Why there cannot be another index beside one that is `word`.
+fn refuse(table: &TableRef, column: usize, word: Option<IndexWord>) -> Result<(), TxnError> {
+    let Some(word) = word else { return Ok(()) };
+    let (table, column) = (table.schema().name().to_owned(), table.schema().column(column).name().to_owned());
+    Err(if word.state == IndexState::Ready {
+        TxnError::IndexExists { table, column }
+    } else {
+        TxnError::IndexBusy { table, column }
+    })
+}
+
+/// Adds a root, PREPARING for the guard's session, to the end of a table's list (O1).
+fn add_root<'g>(
+    guard: &Guard<'g>,
+    linker: &mut Linker<'_>,
+    table: &TableRef,
+    root: &'g TableRoot,
+) -> Result<IndexRef<'g>, TxnError> {
+    loop {
+        let block = linker.alloc_zeroed(size_of::<IndexRoot>(), BlockKind::INDEX_ROOT)?;
+        let index: &IndexRoot = guard.resolve(block.offset)?;
+        index.init_for(guard.participant().owner());
+        let (word, word_offset) = end_of_roots(guard, table.root_offset(), root)?;
+        if linker.link(word, word_offset, block)? {
+            return Ok(IndexRef { offset: block.offset, root: index });
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What is known of an index without reading its rows: for those who choose between indexes, and for people.
+//!
+//! Different keys and nulls are counted by a walk over the entries, when the index is made and again when the table has come to
+//! have twice or half as many rows; in between the figures are taken to grow with the table. The ends are looked up.
+
+#![forbid(unsafe_code)]
+
+use crate::epoch::Guard;
+use crate::index::{Direction, key};
+use crate::mvcc::{IndexRef, IndexRoot, IndexRoots, TableRoot};
+use crate::row::Value;
+use crate::sync::Ordering;
+use crate::txn::secondary::tree;
+use crate::txn::transaction::running;
+use crate::txn::{Session, TableRef, Transaction, TxnError};
+use std::ops::Bound;
+
+/// Rows up to which whoever asks counts himself.
+const FEW_ROWS: u64 = 4096;
+/// Rows that a table may gain or lose before it is counted again, however few they are.
+const SLACK_ROWS: u64 = 64;
+/// Entries that are counted in one operation.
+const BATCH: u64 = 16_384;
+
+/// What is known of one index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexStats {
+    /// Its column.
+    pub column: usize,
+    /// Rows of the table; each has an entry.
+    pub rows: u64,
+    /// About how many of them have no value.
+    pub nulls: u64,
+    /// About how many different values there are.
+    pub distinct: u64,
+    /// The least key that is not null.
+    pub min: Option<Box<[u8]>>,
+    /// The greatest.
+    pub max: Option<Box<[u8]>>,
+}
+
+fn rows_of(table: &TableRoot) -> u64 {
+    table.row_count.load(Ordering::Relaxed).cast_signed().max(0).cast_unsigned()
+}
+
+fn is_stale(counted: u64, rows: u64) -> bool {
+    rows > counted.saturating_mul(2) + SLACK_ROWS || counted > rows.saturating_mul(2) + SLACK_ROWS
+}
+
+/// Is it time to count an index again?
+pub(super) fn is_to_be_counted(table: &TableRoot, index: &IndexRoot) -> bool {
+    index.word().is_complete() && is_stale(index.counted_rows.load(Ordering::Relaxed), rows_of(table))
+}
+
+fn null_key() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    key::key_bytes(Value::Null, &mut bytes);
+    bytes
+}
+
+impl Transaction {
+    /// What is known of the indexes that this transaction can use.
+    ///
+    /// # Errors
+    /// `Ended`.
+    pub fn index_statistics(&mut self, table: &TableRef) -> Result<Vec<IndexStats>, TxnError> {
+        self.check_running()?;
+        let snapshot = self.read_ts()?;
+        let session = running(&mut self.session)?;
+        let mut to_count = Vec::new();
+        let mut usable = Vec::new();
+        {
+            let guard = session.participant.pin();
+            let root = table.root(&guard)?;
+            for index in IndexRoots::of(&guard, root) {
+                let index = index?;
+                if !index.root.word().is_complete()
+                    || index.root.valid_from.load(Ordering::Acquire) > snapshot
+                {
+                    continue;
+                }
+                usable.push(index.offset);
+                if is_to_be_counted(root, index.root) {
+                    to_count.push(index.offset);
+                }
+            }
+            if rows_of(root) > FEW_ROWS && !to_count.is_empty() {
+                session.store.garbage().want();
+                to_count.clear();
+            }
+        }
+        for index in to_count {
+            session.count_index(table.root_offset(), index)?;
+        }
+        let guard = session.participant.pin();
+        let root = table.root(&guard)?;
+        usable.into_iter().map(|offset| stats(&guard, root, offset)).collect()
+    }
+}
+
+fn stats(guard: &Guard<'_>, table: &TableRoot, offset: u64) -> Result<IndexStats, TxnError> {
+    let root: &IndexRoot = guard.resolve(offset)?;
+    let rows = rows_of(table);
+    let counted = root.counted_rows.load(Ordering::Relaxed);
+    // Read one by one while somebody may count: a moment's mixture of two counts does no harm.
+    let scaled = |count: u64| {
+        if counted == 0 {
+            return count.min(rows);
+        }
+        u64::try_from(u128::from(count) * u128::from(rows) / u128::from(counted)).unwrap_or(u64::MAX)
+    };
+    let nulls = scaled(root.nulls.load(Ordering::Relaxed)).min(rows);
+    let distinct = root.distinct.load(Ordering::Relaxed);
+    // A column of few values keeps them when the table grows.
+    let distinct = if distinct.saturating_mul(2) < counted { distinct } else { scaled(distinct) };
+    let null = null_key();
+    let end = |direction| -> Result<Option<Box<[u8]>>, TxnError> {
+        let index = IndexRef { offset, root };
+        let mut cursor = tree(index).seek(guard, Bound::Unbounded, Bound::Excluded(&null), direction);
+        while let Some(batch) = cursor.next_batch()? {
+            if !batch.is_empty() {
+                let mut bytes = Vec::new();
+                batch.entry(0).key_into(&mut bytes);
+                return Ok(Some(bytes.into()));
+            }
+        }
+        Ok(None)
+    };
+    Ok(IndexStats {
+        column: root.place().map_or(0, |place| place.column()),
+        rows,
+        nulls,
+        distinct: distinct.clamp(1, rows.saturating_sub(nulls).max(1)),
+        min: end(Direction::Forward)?,
+        max: end(Direction::Backward)?,
+    })
+}
+
+impl Session {
+    /// Counts the different keys of an index, and the nulls in it.
+    pub(super) fn count_index(&mut self, table: u64, index: u64) -> Result<(), TxnError> {
+        let null = null_key();
+        let (mut distinct, mut nulls) = (0, 0);
+        let mut last: Option<(Vec<u8>, u64)> = None;
+        let mut last_key = Vec::new();
+        loop {
+            let guard = self.participant.pin();
+            let root: &IndexRoot = guard.resolve(index)?;
+            if !root.word().is_complete() {
+                return Ok(());
+            }
+            let tree = tree(IndexRef { offset: index, root });
+            let mut cursor = match &last {
+                None => tree.seek(&guard, Bound::Unbounded, Bound::Unbounded, Direction::Forward),
+                Some((key, row)) => tree.resume(&guard, (key, *row), Bound::Unbounded, Direction::Forward),
+            };
+            let mut count = 0;
+            let place = loop {
+                let Some(batch) = cursor.next_batch()? else {
+                    let rows = rows_of(guard.resolve(table)?);
+                    root.nulls.store(nulls, Ordering::Relaxed);
+                    root.distinct.store(distinct, Ordering::Relaxed);
+                    root.counted_rows.store(rows, Ordering::Relaxed);
+                    return Ok(());
+                };
+                for entry in batch.iter() {
+                    if entry.key_is(&null) {
+                        nulls += 1;
+                    } else if distinct == 0 || !entry.key_is(&last_key) {
+                        distinct += 1;
+                        last_key.clear();
+                        entry.key_into(&mut last_key);
+                    }
+                }
+                count += batch.len() as u64;
+                if count >= BATCH {
+                    break super::index_scan::last_of(&batch);
+                }
+            };
+            last = place;
+        }
+    }
+}

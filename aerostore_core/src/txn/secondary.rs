@@ -1,0 +1,217 @@
+//! Secondary indexes in step with versions: entries are added with them, and go when no version needs them.
+//!
+//! An entry (key, row) is a hint that some version of the row has, or had, that key. A reader looks at the version it sees.
+//!
+//! Counting    a version *counts* while it is in its chain, is no tombstone, is not marked (V4), and has not come to nothing: its
+//!             record is not aborted and it is not stamped `NEVER`.
+//! Rules       K1: a version's entries are added after it is linked, in the same operation, and before its transaction leaves
+//!             ACTIVE. So who sees a version finds its entries. K2: who takes a version out of its chain first sees to it
+//!             that it no longer counts, then passes a fence, then removes the entries whose keys no version that
+//!             counts has, and takes it out last. So each entry has a version in the chain that names it: after
+//!             a death, and when there is no room to remove entries, the version stays, and whoever takes it out removes
+//!             them. K3: an entry is marked DYING, the chain is walked, and only then, if nobody has revived it, it
+//!             goes. A writer links its version first and then looks for the entry: the walk sees the version or the
+//!             writer the mark. K4: who adds an entry for a version that others may take out meanwhile, passes a fence and
+//!             looks whether any version that counts has the key; if not, the entry goes by K3. That is the builder of
+//!             an index, and a writer that finds itself aborted. K5: entries go before their row's memory (D3), so
+//!             whoever finds one in an operation can look at the row until its end.
+//! Builders    who prunes decides what is garbage by a look at the clock before it looks for indexes. A builder whose index is not
+//!             found then takes its timestamp later (O4), and passes over what is garbage at that one: so it adds no
+//!             entry for a version that is taken out without looking for its entry.
+//! Source      the DYING mark: DESIGN of this project; deciding by what others compare against follows Harris (DISC 2001).
+
+#![forbid(unsafe_code)]
+
+use crate::epoch::Guard;
+use crate::index::{OrderedIndex, key};
+use crate::mvcc::{BeginWord, IndexRef, IndexRoot, IndexRoots, NEVER, RecordState, RowHeader, TableRoot};
+use crate::mvcc::{TxnRecord, VersionRef, change_flags};
+use crate::row::{ColumnPlace, DirtyMask, Value};
+use crate::sync::{Ordering, fence};
+use crate::txn::TxnError;
+use crate::txn::link::Linker;
+
+/// The ordered index below a root.
+pub(crate) fn tree(index: IndexRef<'_>) -> OrderedIndex<'_> {
+    OrderedIndex::new(&index.root.tree, IndexRoot::tree_offset(index.offset))
+}
+
+/// One row, as its table's secondary indexes know it.
+#[derive(Clone, Copy)]
+pub(super) struct RowKeys<'a, 'g> {
+    pub(super) guard: &'a Guard<'g>,
+    pub(super) table: &'g TableRoot,
+    pub(super) row: u64,
+}
+
+impl<'a, 'g> RowKeys<'a, 'g> {
+    /// Of the row at `row` in the table whose root lies at `table`.
+    pub(super) fn at(guard: &'a Guard<'g>, table: u64, row: u64) -> Result<Self, TxnError> {
+        Ok(Self { guard, table: guard.resolve(table)?, row })
+    }
+
+    /// The columns that have, or have had, an index.
+    #[inline]
+    pub(super) fn indexed(&self) -> DirtyMask {
+        // SeqCst: O4.
+        DirtyMask(self.table.indexed.load(Ordering::SeqCst))
+    }
+
+    /// The indexes that writers keep, with their columns.
+    fn kept(&self) -> impl Iterator<Item = Result<(IndexRef<'g>, ColumnPlace), TxnError>> {
+        IndexRoots::of(self.guard, self.table).filter_map(|index| match index {
+            Ok(index) if index.root.word().is_kept() => index.root.place().map(|place| Ok((index, place))),
+            Ok(_) => None,
+            Err(error) => Some(Err(error.into())),
+        })
+    }
+
+    /// Adds the entries of a version with this image in those of its columns that are indexed (K1).
+    pub(super) fn add(
+        &self,
+        linker: &mut Linker<'_>,
+        image: &[u8],
+        columns: DirtyMask,
+    ) -> Result<(), TxnError> {
+        // O4, K3: the link came before.
+        fence(Ordering::SeqCst);
+        let mut bytes = Vec::new();
+        for index in self.kept() {
+            let (index, place) = index?;
+            if columns.contains(place.column()) {
+                bytes.clear();
+                key::key_bytes(place.value(image)?, &mut bytes);
+                tree(index).insert(self.guard, linker, &bytes, self.row)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the entries of a version with this image that does not count, as far as no version that does has their keys (K2).
+    /// `stays` has the image of one that does, most likely the same in most columns.
+    ///
+    /// # Errors
+    /// `OutOfSpace`: the version has to stay where it is.
+    pub(super) fn remove(
+        &self,
+        linker: &mut Linker<'_>,
+        image: &[u8],
+        stays: Option<&[u8]>,
+    ) -> Result<(), TxnError> {
+        if self.indexed().is_empty() {
+            return Ok(());
+        }
+        // K2: what made it not count came before.
+        fence(Ordering::SeqCst);
+        let mut bytes = Vec::new();
+        for index in self.kept() {
+            let (index, place) = index?;
+            let value = place.value(image)?;
+            if let Some(stays) = stays
+                && place.value(stays)? == value
+            {
+                continue;
+            }
+            bytes.clear();
+            key::key_bytes(value, &mut bytes);
+            self.remove_unless_held(linker, index, place, value, &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// K3.
+    pub(super) fn remove_unless_held(
+        &self,
+        linker: &mut Linker<'_>,
+        index: IndexRef<'g>,
+        place: ColumnPlace,
+        value: Value<'_>,
+        bytes: &[u8],
+    ) -> Result<(), TxnError> {
+        let tree = tree(index);
+        while !self.is_held(place, value)? {
+            let Some(dying) = tree.mark_dying(self.guard, linker, bytes, self.row)? else { break };
+            // K3: the mark comes before this walk.
+            if self.is_held(place, value)? {
+                // Whoever links a version that has it looks for the entry later: a mark that stays does no harm.
+                match tree.revive(self.guard, linker, bytes, self.row) {
+                    Err(error) if !error.is_out_of_space() => return Err(error.into()),
+                    _ => break,
+                }
+            }
+            if tree.remove_if_unchanged(self.guard, linker, &dying)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does any version that counts have this value?
+    pub(super) fn is_held(&self, place: ColumnPlace, value: Value<'_>) -> Result<bool, TxnError> {
+        let header: &RowHeader = self.guard.resolve(self.row)?;
+        let mut at = self.guard.protect(&header.head);
+        while at != 0 {
+            let version = VersionRef::resolve(self.guard, at)?;
+            let next = version.next_word(self.guard);
+            if !version.is_tombstone()
+                && !next.is_marked()
+                && place.value(version.payload())? == value
+                && has_not_failed(self.guard, &version)?
+            {
+                return Ok(true);
+            }
+            at = next.older();
+        }
+        Ok(false)
+    }
+
+    /// Before the versions from `first` on are cut off below `newer`, all of them garbage: removes the entries that only they hold.
+    pub(super) fn remove_below(
+        &self,
+        linker: &mut Linker<'_>,
+        newer: &VersionRef<'_>,
+        first: u64,
+    ) -> Result<(), TxnError> {
+        let indexed = change_flags(self.indexed());
+        if indexed == 0 {
+            return Ok(());
+        }
+        let stays = (!newer.is_tombstone()).then(|| newer.payload());
+        let mut changes = newer.changes();
+        let mut lost = Vec::new();
+        let mut at = first;
+        while at != 0 {
+            let version = VersionRef::resolve(self.guard, at)?;
+            // V5: else it has what `newer` has.
+            if changes & indexed != 0 && !version.is_tombstone() {
+                version.mark(self.guard);
+                lost.push(version);
+            }
+            changes |= version.changes();
+            at = version.next(self.guard);
+        }
+        lost.iter().try_for_each(|version| self.remove(linker, version.payload(), stays))
+    }
+
+    /// The same before `older`, which is marked, is taken out alone from below `newer`.
+    pub(super) fn remove_between(
+        &self,
+        linker: &mut Linker<'_>,
+        newer: &VersionRef<'_>,
+        older: &VersionRef<'_>,
+    ) -> Result<(), TxnError> {
+        if newer.changes() & change_flags(self.indexed()) == 0 || older.is_tombstone() {
+            return Ok(());
+        }
+        self.remove(linker, older.payload(), (!newer.is_tombstone()).then(|| newer.payload()))
+    }
+}
+
+/// Is a version's transaction still to be decided, or has it committed?
+pub(super) fn has_not_failed(guard: &Guard<'_>, version: &VersionRef<'_>) -> Result<bool, TxnError> {
+    Ok(match version.begin(guard) {
+        BeginWord::Stamped(begin) => begin != NEVER,
+        // K2: not used again before its versions are out of their chains and this operation is over.
+        BeginWord::Intent(record) => guard.resolve::<TxnRecord>(record)?.state() != RecordState::Aborted,
+    })
+}
