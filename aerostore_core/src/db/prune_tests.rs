@@ -5,7 +5,7 @@ use super::verify::check;
 use crate::mvcc::{RowHeader, VersionRef};
 use crate::row::Value;
 use crate::shm::tagged_slabs;
-use crate::sync::{run_scheduled, survives};
+use crate::sync::{Ordering, run_scheduled, survives};
 use crate::txn::{Session, TableRef, Transaction, TxnError, TxnOptions, Vacuum};
 
 const ROWS: i64 = 3;
@@ -224,4 +224,22 @@ fn what_a_look_has_found_is_let_go_by_the_next_write() {
     let most = versions.iter().max().copied().unwrap();
     assert!(most <= ROWS.cast_unsigned() + 33, "{versions:?}");
     assert!(versions.contains(&(ROWS.cast_unsigned() + 32)), "a look alone lets nothing go: {versions:?}");
+}
+
+/// What a session keeps to itself does not grow with what it has changed.
+#[test]
+fn a_large_transaction_leaves_little_to_the_next() {
+    const MANY: u64 = 3000;
+    let (_scene, mut peer, table) = scene("large", 0);
+    for value in 0..3 {
+        peer = run(peer, true, |txn| {
+            for key in 0..MANY.cast_signed() {
+                txn.upsert(&table, &image(&table, key, value)).unwrap();
+            }
+        });
+        let retired = peer.participant().slot().retired_count.load(Ordering::Relaxed);
+        assert!(retired < MANY / 10, "{retired} blocks are not freed");
+        let versions = check(&mut peer).unwrap().versions;
+        assert!(versions < MANY + MANY / 10, "{versions} versions of {MANY} rows");
+    }
 }

@@ -27,6 +27,8 @@ const COLLECT_BATCH: usize = 128;
 const COLLECT_CALLS: u32 = 256;
 /// Blocks freed at a time, while a write waits for memory: more than one write retires.
 const FREE_BATCH: usize = 2;
+/// Blocks left to be freed like that at most: nobody else can have their memory meanwhile, however short of it they are.
+const FREE_MAX: usize = 2 * COLLECT_BATCH;
 /// As `COLLECT_BATCH`, for blocks that a session uses again itself.
 const RECYCLE_BATCH: usize = 64;
 
@@ -470,16 +472,9 @@ impl Limbo {
             return Ok(());
         }
         self.calls_waited += 1;
-        if self.retired.blocks.len() >= self.next_collect.max(COLLECT_BATCH)
-            || self.calls_waited >= COLLECT_CALLS
-        {
-            self.calls_waited = 0;
-            let Self { retired, free, intervals, .. } = self;
-            free.drain(..).for_each(|block| {
-                heap.free(block);
-            });
-            retired.release(participant, intervals, |block| free.push(block))?;
-            self.note_looked(participant);
+        let is_much = self.retired.blocks.len() >= self.next_collect.max(COLLECT_BATCH);
+        if is_much || self.calls_waited >= COLLECT_CALLS {
+            self.look(participant, heap, if is_much { FREE_MAX } else { 0 })?;
         }
         Ok(())
     }
@@ -497,21 +492,28 @@ impl Limbo {
     /// # Errors
     /// When the mapping is damaged.
     pub fn collect_now(&mut self, participant: &Participant, heap: &mut Heap) -> Result<(), ShmError> {
-        let Self { retired, free, intervals, .. } = self;
-        let mut free_block = |block| {
-            heap.free(block);
-        };
-        free.drain(..).for_each(&mut free_block);
-        retired.release(participant, intervals, free_block)?;
-        self.note_looked(participant);
-        Ok(())
+        self.look(participant, heap, 0)
     }
 
-    fn note_looked(&mut self, participant: &Participant) {
+    /// Frees what no running operation can reach, but for `left` blocks, which are left to [`Limbo::free_some`].
+    fn look(&mut self, participant: &Participant, heap: &mut Heap, left: usize) -> Result<(), ShmError> {
+        self.calls_waited = 0;
+        let Self { retired, free, intervals, .. } = self;
+        free.drain(..).for_each(|block| {
+            heap.free(block);
+        });
+        retired.release(participant, intervals, |block| {
+            if free.len() < left {
+                free.push(block);
+            } else {
+                heap.free(block);
+            }
+        })?;
         // What is held back now is looked at again only after it has grown by half.
         let held_back = self.retired.blocks.len();
         self.next_collect = held_back + held_back / 2 + COLLECT_BATCH;
         participant.slot().retired_count.store(self.len() as u64, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Blocks waiting.

@@ -27,6 +27,8 @@ const PRUNE_BATCH: usize = 32;
 /// Versions that wait before the session looks at what lies between the snapshots: something old holds them up. Until then most
 /// are let go by the horizon soon, which costs less.
 const HELD_UP: usize = 2 * PRUNE_BATCH;
+/// Versions left for the next writes at most: what lies below them is no use to anybody meanwhile, and no vacuum is asked for.
+const READY_MAX: usize = 8 * PRUNE_BATCH;
 /// Versions of one row that somebody still sees, after which the rest of its chain is left to the vacuum.
 const NEEDED_MAX: u32 = 8;
 
@@ -142,10 +144,11 @@ impl Session {
         }
         for index in 0..queue.fresh.len() {
             let item = queue.fresh[index];
-            let is_settled = if item.commit_ts <= horizon && when == When::Later {
+            let is_seen = item.commit_ts <= horizon;
+            let is_settled = if is_seen && when == When::Later && queue.ready.len() < READY_MAX {
                 queue.ready.push(item);
                 true
-            } else if item.commit_ts <= horizon {
+            } else if is_seen {
                 item.release(&guard, store, &mut linker, horizon)?
             } else {
                 is_held_up

@@ -122,3 +122,23 @@ fn what_nobody_can_reach_is_freed_a_few_at_a_time_or_at_the_next_look() {
     limbo.collect_now(&session, &mut heap).unwrap();
     assert!(limbo.is_empty());
 }
+
+#[test]
+fn what_is_left_for_others_to_free_is_neither_much_nor_little() {
+    let [session] = sessions("left");
+    let mut heap = Heap::new(session.arena().clone(), session.owner());
+    let mut limbo = Limbo::default();
+    for _ in 0..3 * FREE_MAX {
+        limbo.retire(&session, record(&session, &mut heap)).unwrap();
+    }
+    limbo.collect(&session, &mut heap).unwrap();
+    assert_eq!(limbo.len(), FREE_MAX);
+    limbo.collect_now(&session, &mut heap).unwrap();
+    // It may be large.
+    limbo.retire(&session, record(&session, &mut heap)).unwrap();
+    for _ in 0..COLLECT_CALLS {
+        assert_eq!(limbo.len(), 1);
+        limbo.collect(&session, &mut heap).unwrap();
+    }
+    assert!(limbo.is_empty());
+}
