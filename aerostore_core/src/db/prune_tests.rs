@@ -243,3 +243,48 @@ fn a_large_transaction_leaves_little_to_the_next() {
         assert!(versions < MANY + MANY / 10, "{versions} versions of {MANY} rows");
     }
 }
+
+/// In a transaction that owns rows, and has made some, and takes some of that back.
+#[test]
+fn dying_in_a_write_that_lets_go_what_a_look_has_found() {
+    let mut point = 0;
+    loop {
+        point += 1;
+        let (scene, mut peer, table) = scene("die-writing", point);
+        let mut victim = put(scene.process(), &table, 1);
+        victim = run(victim, true, |txn| assert!(txn.delete(&table, Value::I64(0)).unwrap()));
+        victim.tidy_later().unwrap();
+        let mut txn = Transaction::begin(victim, TxnOptions::default());
+        let survived = survives(point, || {
+            txn.upsert(&table, &image(&table, 1, 2)).unwrap();
+            let mark = txn.savepoint().unwrap();
+            txn.insert(&table, &image(&table, 0, 2)).unwrap();
+            txn.rollback_to(&mark).unwrap();
+            txn.upsert(&table, &image(&table, 2, 2)).unwrap();
+            txn.insert(&table, &image(&table, 3, 2)).unwrap();
+            txn.commit(false).unwrap();
+        });
+        if survived {
+            drop(txn.into_session());
+        } else {
+            txn.die();
+        }
+        peer.store().log().start_at(peer.store().clock().now());
+        reap(&scene, &mut peer, point, 1);
+        peer.store().garbage().want();
+        assert!(Vacuum::begin(&peer).unwrap().unwrap().go_on(&mut peer, 100).unwrap());
+        let report = check(&mut peer).unwrap();
+        assert!(report.is_clean(), "point {point}: {report:#?}");
+        let mut last = reader(peer);
+        let seen = [0, 1, 2, 3].map(|key| value(&mut last, &table, key));
+        let committed = [None, Some(2), Some(2), Some(2)];
+        let before = !survived && seen == [None, Some(1), Some(1), None];
+        assert!(before || seen == committed, "point {point}: {seen:?}");
+        let rows = u64::try_from(seen.iter().flatten().count()).unwrap();
+        assert_eq!((report.rows, report.versions), (rows, rows), "point {point}");
+        if survived {
+            println!("{point} points");
+            return;
+        }
+    }
+}

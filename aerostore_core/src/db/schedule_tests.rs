@@ -1,6 +1,7 @@
 //! Chains and reclamation under random schedules of three threads that can be repeated by their seed.
 //!
-//! Two writers move amounts between three rows, delete and insert them, roll back, prune and free at once; a reader adds up. Every
+//! Two writers move amounts between three rows, delete and insert them, roll back, prune and free at once or with the next write;
+//! a reader adds up. Every
 //! image says twice what it holds, so a version that is used again too early shows.
 //!
 //! Length      `AEROSTORE_SCHEDULES`: how many; `AEROSTORE_SCHEDULE_SEED`: from which seed on.
@@ -70,7 +71,11 @@ fn write(mut session: Box<Session>, table: &TableRef, seed: u64) -> Box<Session>
         });
         assert!(outcome.as_ref().err().is_none_or(TxnError::is_retryable), "{outcome:?}");
         session = txn.into_session().unwrap();
-        session.tidy_now().unwrap();
+        if (dice >> 21).is_multiple_of(2) {
+            session.tidy_now().unwrap();
+        } else {
+            session.tidy_later().unwrap();
+        }
     }
     session
 }

@@ -516,6 +516,19 @@ impl Limbo {
         Ok(())
     }
 
+    /// As [`Limbo::collect`] when much has piled up.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    #[cfg(test)]
+    pub(crate) fn collect_much(
+        &mut self,
+        participant: &Participant,
+        heap: &mut Heap,
+    ) -> Result<(), ShmError> {
+        self.look(participant, heap, FREE_MAX)
+    }
+
     /// Blocks waiting.
     pub fn len(&self) -> usize {
         self.retired.blocks.len() + self.free.len()

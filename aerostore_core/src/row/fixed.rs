@@ -221,6 +221,23 @@ mod tests {
         }
     }
 
+    /// All bytes and texts of a few letters. Only bytes that are not padded with zeros can be mistaken, and for a text with a NUL,
+    /// which no column takes.
+    #[test]
+    fn short_text_is_compared_as_it_would_be_trimmed() {
+        let words = |length| {
+            (0..3_usize.pow(length)).map(move |word| -> Vec<u8> {
+                (0..length).map(|place| [0, b'a', b'b'][word / 3_usize.pow(place) % 3]).collect()
+            })
+        };
+        for bytes in (0..5).flat_map(words) {
+            let is_padded = bytes[trim(&bytes).len()..].iter().all(|byte| *byte == 0);
+            for text in (0..6).flat_map(words).filter(|text| is_padded || !text.contains(&0)) {
+                assert_eq!(is_trimmed_to(&bytes, &text), trim(&bytes) == text, "{bytes:?} {text:?}");
+            }
+        }
+    }
+
     #[test]
     fn refuses_what_does_not_fit() {
         assert_eq!(FixedString::<4>::try_from("abcd").map(|text| text.len()), Ok(4));

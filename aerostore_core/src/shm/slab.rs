@@ -557,6 +557,38 @@ mod tests {
         assert_eq!(SlabWord::FREE.owner(), SlabOwner::Free);
     }
 
+    /// Every kind and use, those that do not exist included, which damage may leave.
+    #[test]
+    fn words_are_judged_by_their_bits_as_by_their_fields() {
+        let owners = [(0, 0), (1, 0), (OWNER.slot, OWNER.incarnation)]
+            .map(|(slot, incarnation)| OwnerId { slot, incarnation });
+        let mut words = Vec::new();
+        for kind in [0, KIND_OWNED, KIND_ORPHAN, KIND_ABSENT] {
+            for usage in 0..=USE_MASK >> USE_SHIFT {
+                let owner = owners[words.len() % 3];
+                let word = SlabWord(
+                    kind | usage << USE_SHIFT | SlabWord::owned(owner, SlabUse::Forming).0 & !KIND_MASK,
+                );
+                let is_held = matches!(word.owner(), SlabOwner::Owned(_) | SlabOwner::Orphan);
+                assert_eq!(word.is_in_use(), is_held && word.usage() != SlabUse::Forming, "{word:?}");
+                for owner in owners {
+                    assert_eq!(word.is_owned_by(owner), word.owner() == SlabOwner::Owned(owner), "{word:?}");
+                }
+                if usage_bits(word.usage()) == word.0 & USE_MASK {
+                    words.push(word);
+                }
+            }
+        }
+        words.extend([SlabWord::FREE, SlabWord::ABSENT]);
+        for one in &words {
+            for two in &words {
+                let is_same =
+                    one.usage() == two.usage() && (*one == SlabWord::FREE) == (*two == SlabWord::FREE);
+                assert_eq!(one.is_used_as(*two), is_same, "{one:?} {two:?}");
+            }
+        }
+    }
+
     #[test]
     fn header_offsets_lead_back_to_their_slab() {
         for index in [0, 1, 31, 32, 33, 1_000_000] {

@@ -126,6 +126,14 @@ impl Session {
         self.prune_at(held_up, When::Now)
     }
 
+    /// Looks for what may go, and leaves it for the next writes.
+    #[cfg(test)]
+    pub(crate) fn tidy_later(&mut self) -> Result<(), TxnError> {
+        self.prune_at(0, When::Later)?;
+        self.limbo.collect_much(&self.participant, &mut self.heap)?;
+        Ok(())
+    }
+
     fn prune_at(&mut self, held_up: usize, when: When) -> Result<(), TxnError> {
         let horizon = self.store.registry().horizon(self.store.clock().word())?;
         let Self { store, participant, heap, limbo, superseding: queue, .. } = self;

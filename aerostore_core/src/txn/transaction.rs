@@ -129,6 +129,13 @@ impl Transaction {
         self.session.as_ref().map(|session| session.participant.owner())
     }
 
+    /// Ends as its process does: nothing is undone.
+    #[cfg(test)]
+    pub(crate) fn die(mut self) {
+        drop(self.session.take());
+        std::mem::forget(self);
+    }
+
     /// Does anybody queue for a row that it owns?
     #[cfg(test)]
     pub(crate) fn has_waiters(&self) -> bool {
