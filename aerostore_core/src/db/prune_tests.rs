@@ -5,7 +5,7 @@ use super::verify::check;
 use crate::mvcc::{RowHeader, VersionRef};
 use crate::row::Value;
 use crate::shm::tagged_slabs;
-use crate::sync::{Ordering, run_scheduled, survives};
+use crate::sync::{AtomicU64, Ordering, run_scheduled, survives};
 use crate::txn::{Session, TableRef, Transaction, TxnError, TxnOptions, Vacuum};
 
 const ROWS: i64 = 3;
@@ -224,6 +224,22 @@ fn what_a_look_has_found_is_let_go_by_the_next_write() {
     let most = versions.iter().max().copied().unwrap();
     assert!(most <= ROWS.cast_unsigned() + 33, "{versions:?}");
     assert!(versions.contains(&(ROWS.cast_unsigned() + 32)), "a look alone lets nothing go: {versions:?}");
+}
+
+/// G3: one that takes a snapshot may show for a moment what the clock showed long ago.
+#[test]
+fn a_snapshot_that_is_published_late_makes_nobody_forget_a_row() {
+    let (scene, mut peer, table) = scene("late", 0);
+    let late = scene.process();
+    peer = run(peer, true, |txn| assert!(txn.delete(&table, Value::I64(0)).unwrap()));
+    peer.tidy_later().unwrap();
+    late.participant().slot().take_snapshot(&AtomicU64::new(1));
+    peer.prune(0).unwrap();
+    late.participant().slot().clear_snapshot();
+    peer.prune(0).unwrap();
+    let report = check(&mut peer).unwrap();
+    assert!(report.is_clean(), "{report:#?}");
+    assert_eq!(report.rows, ROWS.cast_unsigned() - 1);
 }
 
 /// What a session keeps to itself does not grow with what it has changed.

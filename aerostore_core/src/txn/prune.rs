@@ -5,7 +5,9 @@
 //! Rules       P1: what is taken out is needed by nobody, for good (G4). P2: a version is marked before it is taken out (V4), so
 //!             what lies below it stays there until it is gone: of two neighbours only one can be taken out at a time. P3:
 //!             whoever comes to a marked version takes it out, whoever marked it: a death after the mark leaves no more to do.
-//!             P4: who takes it out retires it; the slot names it before, so a reaper can.
+//!             P4: who takes it out retires it; the slot names it before, so a reaper can. P5: a horizon that was found holds for
+//!             good, though the next look may find a lower one: a snapshot that is published late, and at which nobody will
+//!             read (G3). What was found to be ready is never judged by that one.
 //! Who may     anyone. It takes no lock on the row: writers change the row's head, and what lies above the newest committed
 //!             version; this changes what lies below it.
 
@@ -58,7 +60,7 @@ pub(super) struct PruneQueue {
     fresh: Vec<Superseding>,
     /// Every snapshot sees these: what lies below may go. Left for the next writes, which have to wait for memory anyway.
     ready: Vec<Superseding>,
-    /// The horizon when `ready` was last added to.
+    /// The highest horizon found so far (P5).
     horizon: u64,
     /// Looked at, and waiting for the horizon: oldest first, but for those that wait for something else too.
     waiting: VecDeque<Superseding>,
@@ -135,11 +137,13 @@ impl Session {
     }
 
     fn prune_at(&mut self, held_up: usize, when: When) -> Result<(), TxnError> {
-        let horizon = self.store.registry().horizon(self.store.clock().word())?;
+        let found = self.store.registry().horizon(self.store.clock().word())?;
         let Self { store, participant, heap, limbo, superseding: queue, .. } = self;
         let guard = participant.pin();
         let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
         finish_removal(&guard, store, &mut linker, participant.slot())?;
+        // P5
+        let horizon = queue.horizon.max(found);
         queue.horizon = horizon;
         while let Some(item) = queue.ready.pop().or_else(|| queue.pop_below(horizon)) {
             if !item.release(&guard, store, &mut linker, horizon)? {
