@@ -13,6 +13,8 @@ use crate::txn::{Session, TxnError};
 const LOOK_NS: u64 = 500_000_000;
 /// The time between two looks for what was only given back in part.
 const LEFTOVERS_NS: u64 = 5_000_000_000;
+/// How long nothing is tried after the operating system has refused: it may have been short of something.
+const REFUSED_NS: u64 = 60_000_000_000;
 /// Extents given back at once: about a millisecond.
 const EXTENTS: usize = 4;
 /// Slabs looked at for orphans at once: about a millisecond if all of them are.
@@ -36,15 +38,18 @@ pub struct GiveBack {
     /// Changes of memory seen so far.
     events: u64,
     next_leftovers_ns: u64,
-    /// The file system cannot do it.
-    is_refused: bool,
+    /// Until when nothing is tried.
+    refused_until_ns: u64,
 }
 
 impl GiveBack {
     /// Whether anything has changed that may be worth a look.
     pub fn is_wanted(&self, arena: &Arena, now_ns: u64) -> bool {
-        if self.is_refused || now_ns < self.next_look_ns {
-            return !(self.is_refused || self.due.is_empty() && self.orphans_at.is_none());
+        if now_ns < self.refused_until_ns {
+            return false;
+        }
+        if now_ns < self.next_look_ns {
+            return !self.due.is_empty() || self.orphans_at.is_some();
         }
         self.events != arena.release_events() || !self.seen.is_empty() || now_ns >= self.next_leftovers_ns
     }
@@ -52,11 +57,20 @@ impl GiveBack {
     /// Goes on with about a millisecond's work.
     ///
     /// # Errors
-    /// When the mapping is damaged, or what the operating system says: then there are no more attempts.
+    /// When the mapping is damaged, or what the operating system says: then the next attempt is a minute away.
     pub fn go_on(&mut self, session: &mut Session, now_ns: u64) -> Result<(), TxnError> {
         let outcome = self.step(session, now_ns);
-        self.is_refused = outcome.is_err();
+        if outcome.is_err() {
+            self.rest(now_ns);
+        }
         outcome
+    }
+
+    /// What was due is found again by the next look, or among what was only given back in part.
+    fn rest(&mut self, now_ns: u64) {
+        self.due.clear();
+        self.seen.clear();
+        self.refused_until_ns = now_ns + REFUSED_NS;
     }
 
     fn step(&mut self, session: &mut Session, now_ns: u64) -> Result<(), TxnError> {
@@ -99,5 +113,20 @@ impl GiveBack {
             self.epoch = participant.close_epoch();
         }
         Ok(())
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::shm::ArenaOptions;
+
+    #[test]
+    fn a_refusal_puts_the_next_attempt_off_and_no_more() {
+        let arena = Arena::anonymous(&ArenaOptions { max_bytes: 16 << 20, ..Default::default() }).unwrap();
+        let mut give_back = GiveBack { orphans_at: Some(0), ..GiveBack::default() };
+        assert!(give_back.is_wanted(&arena, 1));
+        give_back.rest(1);
+        assert!(!give_back.is_wanted(&arena, REFUSED_NS) && give_back.is_wanted(&arena, REFUSED_NS + 1));
     }
 }
