@@ -12,7 +12,7 @@
 use super::block::{BLOCK_HEADER_BYTES, BlockHeader, BlockWord};
 use super::class::{CLASS_COUNT, LARGE_SLABS_MAX, block_bytes};
 use super::{Arena, BlockRef, RelPtr, Shared, ShmError};
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sys::usize_of;
 
 /// Bytes of a slab.
@@ -241,7 +241,12 @@ impl SlabHeader {
     #[inline]
     pub(super) fn take_hint(&self) -> bool {
         // Relaxed look first: most slabs have no hint, and a note missed now is found at the next look.
-        self.hint.load(Ordering::Relaxed) != 0 && self.hint.swap(0, Ordering::SeqCst) != 0
+        let is_taken = self.hint.load(Ordering::Relaxed) != 0 && self.hint.swap(0, Ordering::SeqCst) != 0;
+        if is_taken {
+            // The scan's loads come after it: one who saw the note still there, and raised none, freed its block before.
+            fence(Ordering::SeqCst);
+        }
+        is_taken
     }
 
     /// Whether there is a note, for anybody.
@@ -255,8 +260,12 @@ impl SlabHeader {
         // Relaxed look first, as in `take_hint`.
         let hint = self.hint.load(Ordering::Relaxed);
         // SeqCst: as in `take_hint`. Should it fail, somebody else is looking at the slab.
-        hint & HINT_EMPTY != 0
-            && self.hint.compare_exchange(hint, HINT_OWNER, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        let is_taken = hint & HINT_EMPTY != 0
+            && self.hint.compare_exchange(hint, HINT_OWNER, Ordering::SeqCst, Ordering::Relaxed).is_ok();
+        if is_taken {
+            fence(Ordering::SeqCst);
+        }
+        is_taken
     }
 }
 
