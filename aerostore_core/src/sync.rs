@@ -44,5 +44,5 @@ mod imp {
 pub(crate) use fault::{signalled_at, survives};
 pub(crate) use imp::*;
 #[cfg(all(test, not(loom)))]
-pub(crate) use schedule::run_scheduled;
+pub(crate) use schedule::{interrupted_at, run_scheduled};
 pub(crate) use std::sync::atomic::Ordering;

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::verify::check;
 use crate::epoch::Registry;
+use crate::mvcc::{RecordState, TxnRecord};
 use crate::row::{Column, ColumnType, RowImage, Schema, Value};
-use crate::shm::{Arena, ArenaOptions};
-use crate::sync::{AtomicU64, Ordering};
+use crate::shm::{Arena, ArenaOptions, RelPtr};
+use crate::sync::{AtomicU64, Ordering, interrupted_at};
 use crate::sys::{LockFile, Probe};
 use crate::txn::{Change, Session, Store, SystemArea, TableRef, Transaction, TxnError, TxnOptions};
 
@@ -327,4 +328,48 @@ fn transfers_with_savepoints_and_locks_add_up_though_many_are_aborted() {
     }
     let report = check(&mut first).unwrap();
     assert!(report.is_clean(), "{report:#?}");
+}
+
+/// A1: one that is aborted while it looks for what is committed below a version that never took effect is not shown what the next
+/// owner commits right then.
+#[test]
+fn a_doomed_write_is_not_shown_what_a_later_owner_has_committed() {
+    let mut point = 0;
+    loop {
+        point += 1;
+        let scene = Scene::new(&format!("doomed-{point}"));
+        let store = scene.process(Duration::from_mins(1));
+        let mut other = session(&store);
+        let table = table(&mut other);
+        // Its key holder: a version that never took effect, with nothing below.
+        let mut txn = begin(other);
+        put(&mut txn, &table, 1, 5).unwrap();
+        other = txn.into_session().unwrap();
+        let mut doomed = begin(session(&store));
+        put(&mut doomed, &table, 2, 1).unwrap();
+        let record = doomed.record_offset();
+        let overtake = {
+            let (table, store) = (table.clone(), Arc::clone(&store));
+            move || {
+                let record: &TxnRecord = store.arena().resolve(RelPtr::new(record)).unwrap();
+                assert_eq!(record.abort(), RecordState::Aborted);
+                let mut txn = begin(other);
+                put(&mut txn, &table, 1, 20).unwrap();
+                commit(txn);
+            }
+        };
+        let mut seen = None;
+        let (was_overtaken, _) = interrupted_at(point, overtake, || {
+            doomed.modify(&table, Value::I64(1), |row, _| {
+                seen = row.map(|row| row.get(1).as_i64().unwrap());
+                Ok(Change::Keep)
+            })
+        });
+        assert_eq!(seen, None, "access {point}");
+        if !was_overtaken {
+            assert!(point > 20, "{point} accesses");
+            return;
+        }
+        assert_eq!(value(&mut begin(doomed.into_session().unwrap()), &table, 1), Some(20), "access {point}");
+    }
 }

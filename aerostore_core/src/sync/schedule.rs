@@ -1,5 +1,5 @@
 //! Random schedules that can be repeated: of several threads one runs at a time, and before each access of a word that may be
-//! shared a dice says who goes on. The same seed gives the same schedule, as far as the code does not ask for the time.
+//! shared a dice says who goes on; or something else happens right there. The same seed gives the same schedule, as far as the code does not ask for the time.
 //!
 //! Shape       a baton that the running thread holds. Nothing may block while it is held but what ends by itself.
 //! Source      as the crate `shuttle`, whose own atomics are larger than a word and cannot lie in a mapping.
@@ -73,8 +73,44 @@ impl Baton {
     }
 }
 
+type Interruption = Option<(u64, Box<dyn FnOnce()>)>;
+
+thread_local! {
+    /// Accesses left until something else happens, and what.
+    static INTERRUPTION: RefCell<Interruption> = const { RefCell::new(None) };
+}
+
+/// Runs `operation`, and `deed` in the middle: before its access number `point`, counted from 1. Says whether there were as many.
+pub(crate) fn interrupted_at<R>(
+    point: u64,
+    deed: impl FnOnce() + 'static,
+    operation: impl FnOnce() -> R,
+) -> (bool, R) {
+    INTERRUPTION.set(Some((point, Box::new(deed))));
+    let result = operation();
+    (INTERRUPTION.take().is_none(), result)
+}
+
+fn interrupt() {
+    let is_due = INTERRUPTION.with_borrow_mut(|interruption| match interruption {
+        Some((left, _)) => {
+            *left -= 1;
+            *left == 0
+        }
+        None => false,
+    });
+    if is_due && let Some((_, deed)) = INTERRUPTION.take() {
+        deed();
+    }
+}
+
 /// Before an access of a word that may be shared.
 pub(super) fn schedule_point() {
+    if INTERRUPTION.try_with(|interruption| interruption.try_borrow().is_ok_and(|it| it.is_some()))
+        == Ok(true)
+    {
+        interrupt();
+    }
     // A thread at its end has no place any more.
     let place = PLACE.try_with(|place| place.borrow().clone()).ok().flatten();
     if let Some((baton, me)) = place {

@@ -496,7 +496,12 @@ impl Transaction {
         // The chain below what this transaction has written: with the row owned, only committed versions count.
         let base = match head_begin {
             BeginWord::Stamped(begin) if begin != NEVER => Some((head, begin)),
-            _ => newest_committed(&guard, store.clock(), row, NEVER - 1, record, store.stall)?,
+            _ => {
+                let base = newest_committed(&guard, store.clock(), row, NEVER - 1, record, store.stall)?;
+                // A1: it may have been committed by a later owner, if this transaction does not own the row any more.
+                owned_head(&guard, row, record)?;
+                base
+            }
         };
         if let (Some((_, begin)), Some(snapshot)) = (&base, snapshot)
             && *begin > snapshot
