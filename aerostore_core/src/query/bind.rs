@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
+
 use super::error::QueryError;
 use super::field::{Field, Kind};
 use super::glob::Glob;
@@ -216,7 +218,7 @@ fn text_test(compare: &Compare, operator: Operator, field: Field) -> Result<Test
     };
     Ok(match operator {
         Operator::Prefix => Test::Within(Interval::prefix(text.as_bytes())),
-        _ => Test::Glob(Box::new(Glob::new(text, operator == Operator::Match))),
+        _ => Test::Glob(Arc::new(Glob::new(text, operator == Operator::Match))),
     })
 }
 

@@ -109,7 +109,7 @@ fn walk<S: RowSource>(
     route: &Route,
     source: &mut S,
     tally: &mut Tally,
-    take: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
+    take: &mut impl FnMut(RowView<'_>) -> ControlFlow<()>,
 ) -> Result<(), S::Error> {
     let expected = route.stops_early.then_some(route.examined);
     let AccessPath::Union(branches) = &route.path else {
@@ -143,7 +143,7 @@ fn reach<S: RowSource>(
     expected: Option<u64>,
     source: &mut S,
     tally: &mut Tally,
-    take: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
+    take: &mut impl FnMut(RowView<'_>) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>, S::Error> {
     let Tally { outcome, entries, .. } = tally;
     let mut flow = ControlFlow::Continue(());

@@ -42,6 +42,16 @@ impl Field {
         self.index
     }
 
+    /// Where the value lies in an image.
+    pub(super) fn offset(self) -> usize {
+        self.offset
+    }
+
+    /// The least and the greatest number that an integer column holds.
+    pub(super) fn int_limits(self) -> (i64, i64) {
+        int_limits(self.column_type)
+    }
+
     #[inline]
     pub(super) fn column_type(self) -> ColumnType {
         self.column_type
@@ -146,8 +156,19 @@ pub(super) fn kind_of(column_type: ColumnType) -> Kind {
     }
 }
 
+/// The least and the greatest number that an integer column of this type holds.
+pub(super) fn int_limits(column_type: ColumnType) -> (i64, i64) {
+    match column_type {
+        ColumnType::Bool => (0, 1),
+        ColumnType::I16 => (i64::from(i16::MIN), i64::from(i16::MAX)),
+        ColumnType::I32 => (i64::from(i32::MIN), i64::from(i32::MAX)),
+        ColumnType::Char => (0, i64::from(u32::from(char::MAX))),
+        _ => (i64::MIN, i64::MAX),
+    }
+}
+
 #[inline]
-fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+pub(super) fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     const { assert!(N <= MASK_BYTES) };
     let mut array = [0; N];
     array.copy_from_slice(&bytes[at..at + N]);

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::field::int_limits;
 use super::glob::Glob;
 use super::interval::Interval;
 use super::operand::{value_of_float, value_of_int};
@@ -118,16 +119,6 @@ fn opened(keys: RangeSet, open_low: bool, open_high: bool) -> RangeSet {
             if open_high { &NULL } else { &range.high },
         ),
         _ => keys,
-    }
-}
-
-fn int_limits(kind: ColumnType) -> (i64, i64) {
-    match kind {
-        ColumnType::Bool => (0, 1),
-        ColumnType::I16 => (i64::from(i16::MIN), i64::from(i16::MAX)),
-        ColumnType::I32 => (i64::from(i32::MIN), i64::from(i32::MAX)),
-        ColumnType::Char => (0, i64::from(u32::from(char::MAX))),
-        _ => (i64::MIN, i64::MAX),
     }
 }
 

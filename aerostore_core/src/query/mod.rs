@@ -20,6 +20,7 @@ mod operator;
 mod plan;
 mod planner;
 mod predicate;
+mod probe;
 mod ranges;
 mod route;
 mod sort;

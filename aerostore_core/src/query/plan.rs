@@ -92,7 +92,7 @@ impl Plan {
     /// [`QueryError`] with the term that is wrong.
     pub fn new(schema: &Arc<Schema>, query: Query) -> Result<Self, QueryError> {
         let nulls = query.null_rule.unwrap_or(schema.null_rule());
-        let Predicate(filter) = Predicate::new(schema, query.filter, nulls)?;
+        let filter = Predicate::new(schema, query.filter, nulls)?;
         let sort = query.sort.iter().map(|key| sort_column(schema, key)).collect::<Result<_, _>>()?;
         let find = |name: &String| find_column(schema, name, || name.clone());
         let columns = match &query.columns {
@@ -101,8 +101,8 @@ impl Plan {
         };
         Ok(Self {
             schema: Arc::clone(schema),
-            scope: Scope::new(filter.conjuncts().to_vec()),
-            filter: (!filter.conjuncts().is_empty()).then(|| Arc::new(Predicate(filter))),
+            scope: Scope::new(filter.node.conjuncts().to_vec()),
+            filter: (!filter.node.conjuncts().is_empty()).then(|| Arc::new(filter)),
             sort,
             limit: query.limit,
             offset: query.offset,

@@ -383,7 +383,7 @@ impl<'p> Planner<'p> {
             let column = way.kind.column(&self.plan.schema);
             branches.push(Branch {
                 residual: residual(&scope, column, others),
-                given: (!given.is_empty()).then(|| Predicate(Node::Any(given.clone()))),
+                given: (!given.is_empty()).then(|| Predicate::compile(Node::Any(given.clone()))),
                 estimated_examined: rounded(way.examined),
                 estimated_matched: rounded(self.matched_in(&scope).min(way.examined)),
                 path: path(&scope, way.kind, false),
@@ -467,7 +467,7 @@ fn residual(scope: &Scope, column: Option<usize>, others: &[Node]) -> Option<Arc
         nodes.sort_by_key(Node::cost);
     }
     let node = if nodes.len() == 1 { nodes.pop() } else { (!nodes.is_empty()).then_some(Node::All(nodes)) };
-    node.map(|node| Arc::new(Predicate(node)))
+    node.map(|node| Arc::new(Predicate::compile(node)))
 }
 
 #[cfg(test)]

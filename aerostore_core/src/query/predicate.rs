@@ -1,7 +1,7 @@
 //! Predicates: a condition bound to a schema, ready to be asked of row images.
 //!
 //! Shape       a tree of `all` and `any` over leaves; negations have moved into the leaves, where each knows what becomes
-//!             of a null. A leaf is one column and one test of its kind.
+//!             of a null. A leaf is one column and one test of its kind. Rows are asked through the `probe` made of it.
 //! Nulls       N1: under `Unknown`, a null passes `null` only, also when a comparison is negated. N2: under `High` a null
 //!             is above every value and equal to itself; it is no text and neither true nor false. N3: a null operand
 //!             equals no value; under `Unknown` a comparison of order with it holds for no row, nor does its negation.
@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::bind;
 use super::error::QueryError;
@@ -16,12 +17,23 @@ use super::field::Field;
 use super::glob::Glob;
 use super::interval::Interval;
 use super::merge;
+use super::probe::Probe;
 use super::syntax::{Compare, Expr};
-use crate::row::{ColumnType, NullRule, RowView, Schema};
+use crate::row::{NullRule, RowView, Schema};
 
 /// A condition on the rows of one schema.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Predicate(pub(super) Node);
+#[derive(Clone, Debug)]
+pub struct Predicate {
+    pub(super) node: Node,
+    probe: Probe,
+}
+
+/// The probe follows from the node.
+impl PartialEq for Predicate {
+    fn eq(&self, other: &Self) -> bool {
+        self.node == other.node
+    }
+}
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Node {
@@ -57,12 +69,12 @@ pub(super) enum Test {
     Never,
     Within(Interval),
     /// Sorted, each once.
-    Ints(Box<[i64]>),
+    Ints(Arc<[i64]>),
     /// Sorted, each once.
-    Floats(Box<[f64]>),
+    Floats(Arc<[f64]>),
     /// Sorted, each once.
-    Strings(Box<[Box<[u8]>]>),
-    Glob(Box<Glob>),
+    Strings(Arc<[Box<[u8]>]>),
+    Glob(Arc<Glob>),
 }
 
 impl Predicate {
@@ -72,26 +84,22 @@ impl Predicate {
     ///
     /// [`QueryError`] with the term that is wrong.
     pub fn new(schema: &Schema, filter: Expr, nulls: NullRule) -> Result<Self, QueryError> {
-        bind::bind(schema, filter, nulls).map(|node| Self(merge::normal(node)))
+        bind::bind(schema, filter, nulls).map(|node| Self::compile(merge::normal(node)))
+    }
+
+    /// Makes a condition that is bound ready to be asked.
+    pub(super) fn compile(node: Node) -> Self {
+        Self { probe: Probe::new(&node), node }
     }
 
     /// Whether the condition holds for `row`, which must be of the predicate's schema.
     #[inline]
     pub fn matches(&self, row: RowView<'_>) -> bool {
-        self.0.matches(row)
+        self.probe.matches(row)
     }
 }
 
 impl Node {
-    #[inline]
-    fn matches(&self, row: RowView<'_>) -> bool {
-        match self {
-            Self::Leaf(leaf) => leaf.matches(row),
-            Self::All(nodes) => nodes.iter().all(|node| node.matches(row)),
-            Self::Any(nodes) => nodes.iter().any(|node| node.matches(row)),
-        }
-    }
-
     /// The first column that is asked for.
     pub(super) fn first_column(&self) -> usize {
         match self {
@@ -130,46 +138,7 @@ impl Node {
     }
 }
 
-impl Leaf {
-    #[inline]
-    fn matches(&self, row: RowView<'_>) -> bool {
-        if self.field.is_null(row) {
-            self.null_passes
-        } else {
-            self.test.passes(self.field, row) != self.negated
-        }
-    }
-}
-
 impl Test {
-    #[inline]
-    fn passes(&self, field: Field, row: RowView<'_>) -> bool {
-        match self {
-            Self::Never => false,
-            Self::Within(Interval::Int { low, high }) => (*low..=*high).contains(&field.int(row)),
-            Self::Within(Interval::Float { low, high }) => (*low..=*high).contains(&field.float(row)),
-            Self::Within(Interval::Bytes { low, high }) => {
-                Interval::has_bytes(low, high.as_deref(), field.bytes(row))
-            }
-            Self::Ints(set) => set.binary_search(&field.int(row)).is_ok(),
-            Self::Floats(set) => {
-                let value = field.float(row);
-                set.binary_search_by(|member| member.total_cmp(&value)).is_ok()
-            }
-            Self::Strings(set) => {
-                let value = field.bytes(row);
-                set.binary_search_by(|member| (**member).cmp(value)).is_ok()
-            }
-            Self::Glob(glob) => match field.column_type() {
-                ColumnType::Char => {
-                    let letter = u32::try_from(field.int(row)).ok().and_then(char::from_u32);
-                    letter.is_some_and(|letter| glob.matches(letter.encode_utf8(&mut [0; 4])))
-                }
-                _ => std::str::from_utf8(field.bytes(row)).is_ok_and(|text| glob.matches(text)),
-            },
-        }
-    }
-
     fn cost(&self) -> u32 {
         match self {
             Self::Never => 0,
@@ -184,7 +153,7 @@ impl Test {
 /// As in a compare list, with words for the tree around its terms.
 impl fmt::Display for Predicate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.node.fmt(f)
     }
 }
 

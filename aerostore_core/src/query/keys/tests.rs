@@ -70,7 +70,7 @@ proptest! {
         let Ok(predicate) = Predicate::new(&schema, if inverted { compare.negate() } else { compare }, nulls) else {
             return Ok(());
         };
-        let set = KeySet::of(&predicate.0, 1);
+        let set = KeySet::of(&predicate.node, 1);
         for value in values {
             let image = arbitrary::image(&schema, &[OwnedValue::I32(1), value]);
             let row = image.view(&schema).expect("a finished image");
@@ -87,7 +87,7 @@ fn set(kind: ColumnType, operator: Operator, operands: &[&str]) -> RangeSet {
     let operands = operands.iter().map(|text| Literal::from(*text)).collect();
     let compare = Expr::Compare(Compare::new("v", operator, operands));
     let predicate = Predicate::new(&schema(kind), compare, NullRule::Unknown).expect("a sound term");
-    KeySet::of(&predicate.0, 1).ranges
+    KeySet::of(&predicate.node, 1).ranges
 }
 
 #[test]
