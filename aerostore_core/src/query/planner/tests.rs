@@ -1,5 +1,5 @@
 use crate::query::fixture::Table;
-use crate::query::{AccessPath, Expr, Query, Route};
+use crate::query::{AccessPath, Compare, Expr, Operator, Query, Route};
 use crate::row::OwnedValue;
 use crate::row::TypedColumn;
 
@@ -69,4 +69,14 @@ fn cheap_questions_come_first() {
         plan.residual().map(ToString::to_string).as_deref(),
         Some("{> altitude 5} and {match origin z*}")
     );
+}
+
+#[test]
+fn a_condition_written_in_two_ways_stands_once() {
+    let typed = ALTITUDE.gte(5);
+    let text = Expr::Compare(Compare::new("altitude", Operator::GreaterOrEqual, vec!["5".into()]));
+    for terms in [vec![typed.clone(), text.clone()], vec![text, typed]] {
+        let residual = plan(Expr::All(terms)).residual().map(ToString::to_string);
+        assert_eq!(residual.as_deref(), Some("{>= altitude 5}"));
+    }
 }
