@@ -4,6 +4,8 @@
 //! Length      `AEROSTORE_INDEX_STRIDE`: every how manyth point is tried, 1 is the long form; without, some dozens of each operation; `AEROSTORE_SCHEDULES`: how many
 //!             schedules; `AEROSTORE_SCHEDULE_SEED`: from which seed on.
 
+mod torture;
+
 use super::garbage_tests::{Scene, reap};
 use crate::index::{Added, Blocks, OrderedIndex};
 use crate::shm::{BlockKind, BlockState, ShmError, mark_sweep};
@@ -71,13 +73,18 @@ impl Root {
 
     /// Every block is sound, and all that are in use are found, once each; when somebody died, after the reaping.
     fn check(self, session: &mut Session, hint: &str) {
+        self.check_beside(session, &[], hint);
+    }
+
+    /// The same where there are other blocks.
+    fn check_beside(self, session: &mut Session, others: &[u64], hint: &str) {
         // Twice: what was retired last gets its epoch by the first.
         session.tidy_now().unwrap();
         session.tidy_now().unwrap();
         self.with(session, |index, guard, _| {
             assert_eq!(index.check(guard)?, Vec::<String>::new(), "{hint}");
             let mut report = mark_sweep::<ShmError>(guard.arena(), |marker| {
-                marker.mark(self.0);
+                assert!(others.iter().chain([&self.0]).all(|block| marker.mark(*block)));
                 index.for_each_block(guard, |block| {
                     assert!(marker.mark(block), "{hint}: {block} is met twice");
                 })
