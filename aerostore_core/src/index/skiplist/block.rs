@@ -85,6 +85,25 @@ pub(super) enum Part<'a> {
     One(Item<'a>),
 }
 
+impl<'a> Part<'a> {
+    /// How many entries it has.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Run(_, from, to) => to - from,
+            Self::One(_) => 1,
+        }
+    }
+
+    /// Its entries.
+    pub(super) fn items(&self) -> impl Iterator<Item = Item<'a>> + use<'a> {
+        let part = *self;
+        (0..self.len()).map(move |index| match part {
+            Self::Run(block, from, _) => block.item(from + index),
+            Self::One(item) => item,
+        })
+    }
+}
+
 /// One entry, with all that belongs to it.
 #[derive(Clone, Copy)]
 pub(super) struct Item<'a> {
@@ -124,11 +143,14 @@ impl Measure {
         HEADER_BYTES + self.count * entry_bytes(level) + ends + self.tail_bytes
     }
 
+    #[inline]
     fn add(&mut self, part: &Part<'_>) {
         match part {
             Part::Run(block, from, to) => {
                 self.count += to - from;
-                self.tail_bytes += block.tail_range(*from, *to).len();
+                if block.has_tails() {
+                    self.tail_bytes += block.tail_range(*from, *to).len();
+                }
             }
             Part::One(item) => {
                 self.count += 1;
@@ -137,6 +159,7 @@ impl Measure {
         }
     }
 
+    #[inline]
     pub(super) fn of(parts: &[Part<'_>]) -> Self {
         let mut measure = Self::default();
         for part in parts {
@@ -188,6 +211,11 @@ impl<'g> Block<'g> {
     }
 
     #[inline]
+    fn has_tails(&self) -> bool {
+        self.header.tail_bytes != 0
+    }
+
+    #[inline]
     fn tail_bytes(&self) -> usize {
         usize_of(u64::from(self.header.tail_bytes))
     }
@@ -234,7 +262,7 @@ impl<'g> Block<'g> {
 
     /// Where the tails end, in a block of the bottom level that has some.
     fn ends(&self) -> &'g [u32] {
-        if self.header.tail_bytes == 0 {
+        if !self.has_tails() {
             return &[];
         }
         let begin = std::ptr::from_ref(self.header).wrapping_add(1).cast::<u64>();
@@ -254,7 +282,7 @@ impl<'g> Block<'g> {
     }
 
     fn tails(&self) -> &'g [u8] {
-        if self.header.tail_bytes == 0 {
+        if !self.has_tails() {
             return &[];
         }
         let begin = std::ptr::from_ref(self.header).cast::<u8>();
@@ -327,18 +355,22 @@ impl<'g> Block<'g> {
         Ok(is_left.then_some(anchor))
     }
 
-    /// Asks the processor for all of a block of the bottom level that is about to be searched: its lines come at once.
+    /// Asks the processor for what is looked at of a block of `level` that is about to be searched, so that its lines come at once.
     #[inline]
-    pub(super) fn prefetch(guard: &Guard<'_>, offset: u64) {
-        for line in 0..PREFETCHED_LINES {
+    pub(super) fn prefetch(guard: &Guard<'_>, offset: u64, level: u8) {
+        let lines = if level == 0 { LEAF_LINES } else { INNER_LINES };
+        guard.arena().prefetch_block_word(offset);
+        for line in 0..lines {
             guard.arena().prefetch(offset + line * LINE_BYTES);
         }
     }
 }
 
 const LINE_BYTES: u64 = 64;
-/// Lines of a block of the usual size.
-const PREFETCHED_LINES: u64 = 11;
+/// Lines of a block of the bottom level of the usual size, all of which are copied when it is changed.
+const LEAF_LINES: u64 = 10;
+/// Lines of the prefixes of a block above.
+const INNER_LINES: u64 = 6;
 
 /// Fills a RESERVED block, which nobody else can see.
 ///

@@ -9,7 +9,6 @@ use super::settle::ensure_live;
 use crate::epoch::Guard;
 use crate::index::{Blocks, Exchange};
 use crate::shm::{BlockKind, BlockRef, ShmError};
-use std::ops::Range;
 
 /// The largest block of the bottom level, unless a single entry is larger.
 const LEAF_BYTES_MAX: usize = 736;
@@ -128,22 +127,20 @@ fn make_pieces(
     mut right: Option<Right>,
     made: &mut Vec<BlockRef>,
 ) -> Result<Vec<u64>, ShmError> {
-    let items: Vec<Item<'_>> = parts.iter().flat_map(items).collect();
-    let last = parts.iter().rfind(|part| !matches!(part, Part::Run(_, from, to) if from == to));
-    let appends = right.is_none() && matches!(last, Some(Part::One(_)));
+    let appends = right.is_none() && matches!(parts.iter().rfind(|part| part.len() > 0), Some(Part::One(_)));
+    let starts = cut_up(level, parts, appends);
+    let mut end = Measure::of(parts).count;
     let mut anchors = Vec::new();
-    for piece in cut_up(level, &items, appends).into_iter().rev() {
-        let begin = piece.start;
-        let parts: Vec<Part<'_>> = items[piece].iter().map(|item| Part::One(*item)).collect();
-        let block = make_block(guard, blocks, level, &parts, right)?;
+    for begin in starts.into_iter().rev() {
+        let block = make_block(guard, blocks, level, &slice(parts, begin, end), right)?;
         made.push(block);
-        if begin == 0 {
-            break;
-        }
+        end = begin;
+        let Some(last) = begin.checked_sub(1) else { break };
+        let (Some(last), Some(first)) = (item(parts, last), item(parts, begin)) else { break };
         let low = if level == 0 {
-            items[begin].position().separator(&items[begin - 1].position())
+            first.position().separator(&last.position())
         } else {
-            Anchor::at(guard, items[begin].child.anchor())?.low(guard)?
+            Anchor::at(guard, first.child.anchor())?.low(guard)?
         };
         let anchor = Anchor::make(guard, blocks, level, &low, block.offset)?;
         made.push(anchor);
@@ -153,44 +150,59 @@ fn make_pieces(
     Ok(anchors)
 }
 
-/// Divides what is too much for one block into pieces of about the same size; each holds one entry at least, and more than a
-/// block may have only if that one entry is larger. What is added behind everything else begins a block of its own, so that keys that
-/// come in order fill their blocks.
-fn cut_up(level: u8, items: &[Item<'_>], appends: bool) -> Vec<Range<usize>> {
+/// Divides what is too much for one block into pieces of about the same size, and returns where they begin; each holds one entry at
+/// least, and more than a block may have only if that one entry is larger. What is added behind everything else begins a block of its
+/// own, so that keys that come in order fill their blocks.
+fn cut_up(level: u8, parts: &[Part<'_>], appends: bool) -> Vec<usize> {
     let limit = bytes_max(level);
     let base = Measure::default().bytes(level);
-    let measure_of = |items: &[Item<'_>]| Measure {
-        count: items.len(),
-        tail_bytes: items.iter().map(|item| item.tail.len()).sum(),
-    };
-    let bytes = measure_of(items).bytes(level) - base;
+    let total = Measure::of(parts);
+    let bytes = total.bytes(level) - base;
     let count = bytes.div_ceil(limit - base).max(2);
+    if level == 0 && total.tail_bytes == 0 && count == 2 {
+        return vec![0, if appends { total.count - 1 } else { total.count / 2 }];
+    }
     let wanted = if appends { limit } else { bytes / count };
-    let mut pieces = Vec::new();
-    let mut begin = 0;
+    let mut starts = vec![0];
     let mut measure = Measure::default();
-    for (index, item) in items.iter().enumerate() {
+    for (index, item) in parts.iter().flat_map(Part::items).enumerate() {
         let with = Measure { count: measure.count + 1, tail_bytes: measure.tail_bytes + item.tail.len() };
         let bytes = measure.bytes(level) - base;
         let is_nearer = 2 * bytes + entry_bytes(level) + item.tail.len() > 2 * wanted;
         // M1: no block begins with an anchor that is about to go.
-        if index > begin && (with.bytes(level) > limit || is_nearer) && !item.child.is_closing() {
-            pieces.push(begin..index);
-            begin = index;
+        let may_begin = measure.count > 0 && !item.child.is_closing();
+        if may_begin && (with.bytes(level) > limit || is_nearer) {
+            starts.push(index);
             measure = Measure { count: 1, tail_bytes: item.tail.len() };
         } else {
             measure = with;
         }
     }
-    pieces.push(begin..items.len());
-    pieces
+    starts
 }
 
-fn items<'a>(part: &Part<'a>) -> Box<dyn Iterator<Item = Item<'a>> + 'a> {
-    match *part {
-        Part::Run(block, from, to) => Box::new((from..to).map(move |index| block.item(index))),
-        Part::One(item) => Box::new(std::iter::once(item)),
+/// Entries `from` to `to` of all that are in the parts.
+fn slice<'a>(parts: &[Part<'a>], from: usize, to: usize) -> Vec<Part<'a>> {
+    let mut skipped = 0;
+    let mut slice = Vec::with_capacity(parts.len());
+    for part in parts {
+        let (begin, end) = (from.max(skipped), to.min(skipped + part.len()));
+        if begin < end {
+            slice.push(match *part {
+                Part::Run(block, first, _) => {
+                    Part::Run(block, first + begin - skipped, first + end - skipped)
+                }
+                one @ Part::One(_) => one,
+            });
+        }
+        skipped += part.len();
     }
+    slice
+}
+
+/// Entry number `index` of all that are in the parts.
+fn item<'a>(parts: &[Part<'a>], index: usize) -> Option<Item<'a>> {
+    slice(parts, index, index + 1).first().and_then(|part| part.items().next())
 }
 
 /// All entries of a block but those from `from` to `to`, and `item` in their place.

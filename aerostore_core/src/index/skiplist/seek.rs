@@ -68,8 +68,8 @@ fn descend_from<'g>(
         if word.is_dead() || (word.is_frozen() && is_hinted) {
             return Ok(None);
         }
-        if above == 1 {
-            Block::prefetch(guard, word.offset());
+        if above <= 2 {
+            Block::prefetch(guard, word.offset(), above - 1);
         }
         let block = Block::at(guard, word.offset())?;
         if let Some(right) = block.right_before(guard, cut)? {
