@@ -1,0 +1,160 @@
+//! How much more do two processes do on one ordered index than one?
+//!
+//! Entries       1 000 000 random keys of 8 bytes (`AEROSTORE_BENCH_ROWS` for another number)
+//! Operations    one half seeks of the first entry from a random place on, the other half moves: a process takes one of the entries away
+//!               that it has added, and adds another
+//! Unit          operations a second, in turns of half a second: one process, then two
+#![allow(
+    missing_docs,
+    clippy::disallowed_types,
+    reason = "a program, not a library; the index is given a plain atomic"
+)]
+
+mod common;
+#[path = "../tests/index_common/mod.rs"]
+mod index_common;
+
+use aerostore_core::epoch::{Participant, Registry};
+use aerostore_core::index::{Direction, OrderedIndex};
+use aerostore_core::shm::{Arena, ArenaExpect, ArenaOptions, RelPtr};
+use aerostore_core::sys::{LockFile, Probe};
+use aerostore_core::txn::SystemArea;
+use common::flights::Random;
+use index_common::{Memory, create_ordered};
+use std::error::Error;
+use std::hint::black_box;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+const ROLE: &str = "AEROSTORE_BENCH_PROCESS";
+const TURNS: u64 = 8;
+const TURN: Duration = Duration::from_millis(500);
+/// Entries that a process adds before its time begins.
+const OWN: usize = 1000;
+
+fn open(arena: &Arena, path: &Path) -> Result<Participant, Box<dyn Error>> {
+    let lock = path.with_extension("lock");
+    let (lock, probe) = (LockFile::open_or_create(&lock)?, Probe::open(&lock)?);
+    let system = SystemArea::at(arena.system_area().0);
+    let registry = Registry::attach(arena.clone(), system.registry(), lock, probe)?;
+    Ok(Participant::new(arena.clone(), Arc::new(registry))?)
+}
+
+struct Worker<'p> {
+    index: OrderedIndex<'p>,
+    memory: Memory<'p>,
+    random: Random,
+}
+
+impl Worker<'_> {
+    fn add(&mut self) -> Result<u64, Box<dyn Error>> {
+        let key = self.random.word();
+        let guard = self.memory.participant.pin();
+        self.index.insert(&guard, &mut self.memory, &key.to_be_bytes(), 16)?;
+        Ok(key)
+    }
+
+    fn remove(&mut self, key: u64) -> Result<(), Box<dyn Error>> {
+        let guard = self.memory.participant.pin();
+        self.index.remove(&guard, &mut self.memory, &key.to_be_bytes(), 16)?;
+        Ok(())
+    }
+
+    fn seek(&mut self) {
+        let from = self.random.word().to_be_bytes();
+        let guard = self.memory.participant.pin();
+        let mut cursor =
+            self.index.seek(&guard, Bound::Included(&from), Bound::Unbounded, Direction::Forward);
+        black_box(cursor.next_batch().is_ok());
+    }
+
+    /// Operations in a turn.
+    fn turn(&mut self) -> Result<u64, Box<dyn Error>> {
+        let mut own = (0..OWN).map(|_| self.add()).collect::<Result<Vec<u64>, _>>()?;
+        let (begin, mut count) = (Instant::now(), 0);
+        while begin.elapsed() < TURN {
+            for place in own.iter_mut().take(100) {
+                let old = std::mem::replace(place, self.add()?);
+                self.remove(old)?;
+                self.seek();
+                count += 2;
+            }
+        }
+        for key in own {
+            self.remove(key)?;
+        }
+        Ok(count)
+    }
+}
+
+/// A process, which says how much it has done.
+fn start(path: &Path, seed: u64) -> std::io::Result<Child> {
+    Command::new(std::env::current_exe()?)
+        .env(ROLE, format!("{seed}|{}", path.display()))
+        .stdout(Stdio::piped())
+        .spawn()
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    if let Ok(role) = std::env::var(ROLE) {
+        let (seed, path) = role.split_once('|').ok_or("a seed and a path")?;
+        let path = PathBuf::from(path);
+        let arena = Arena::attach(&path, &ArenaExpect::default())?;
+        let participant = open(&arena, &path)?;
+        let index = OrderedIndex::new(arena.resolve(RelPtr::new(root_word(&arena)))?, 0);
+        let memory = Memory::new(&participant);
+        let mut worker = Worker { index, memory, random: Random(seed.parse()?) };
+        println!("{}", worker.turn()?);
+        return Ok(());
+    }
+    let path = PathBuf::from(format!("/dev/shm/aerostore-bench-processes-{}", std::process::id()));
+    let outcome = measure(&path);
+    let _ = std::fs::remove_file(&path);
+    let _ = std::fs::remove_file(path.with_extension("lock"));
+    outcome
+}
+
+/// The index's root is in the last word of the area for fixed tables.
+fn root_word(arena: &Arena) -> u64 {
+    let (start, bytes) = arena.system_area();
+    start + bytes - 8
+}
+
+fn measure(path: &Path) -> Result<(), Box<dyn Error>> {
+    let rows = common::number("AEROSTORE_BENCH_ROWS", 1_000_000);
+    let options =
+        ArenaOptions { max_bytes: 1 << 30, system_bytes: SystemArea::bytes() + 8, ..ArenaOptions::default() };
+    let arena = Arena::create(path, &options)?;
+    let participant = open(&arena, path)?;
+    let root: &AtomicU64 = arena.resolve(RelPtr::new(root_word(&arena)))?;
+    let made = AtomicU64::new(0);
+    create_ordered(&participant, &made);
+    root.store(made.load(Ordering::Relaxed), Ordering::Release);
+    arena.header().set_ready();
+    let index = OrderedIndex::new(root, 0);
+    let mut worker = Worker { index, memory: Memory::new(&participant), random: Random(1) };
+    for _ in 0..rows {
+        worker.add()?;
+    }
+    let mut ratios = Vec::new();
+    for turn in 1..=TURNS {
+        let mut counts = [0, 0];
+        for (side, processes) in [(0, 1_u64), (1, 2)] {
+            let running: Vec<Child> =
+                (0..processes).map(|number| start(path, turn * 100 + number)).collect::<Result<_, _>>()?;
+            for child in running {
+                let output = child.wait_with_output()?;
+                counts[side] += String::from_utf8(output.stdout)?.trim().parse::<u64>()?;
+            }
+        }
+        println!("one process {:>8}, two {:>8} operations in {TURN:?}", counts[0], counts[1]);
+        ratios.push(counts[1] * 1000 / counts[0].max(1));
+    }
+    ratios.sort_unstable();
+    println!("two processes do {}.{:03} times what one does (median)", ratios[4] / 1000, ratios[4] % 1000);
+    Ok(())
+}
