@@ -476,7 +476,7 @@ impl Arena {
     }
 
     /// All slabs that are not for fixed tables, in address order, each as it is when its turn comes.
-    pub(super) fn slabs(&self) -> impl Iterator<Item = SlabRef> + '_ {
+    pub fn slabs(&self) -> impl Iterator<Item = SlabRef> + '_ {
         (slab_of(self.first_slab() * SLAB_BYTES)..self.slab_end()).filter_map(|index| self.slab_ref(index))
     }
 }
