@@ -3,7 +3,7 @@
 
 mod common;
 
-use aerostore_core::db::{Change, Database, Error, Table, Transaction, TxnOptions};
+use aerostore_core::db::{Change, Database, Error, ErrorKind, Table, Transaction, TxnOptions};
 use aerostore_core::row::{RowView, Value};
 use aerostore_core::sys::LockFile;
 use aerostore_core::txn::RowPredicate;
@@ -204,8 +204,7 @@ fn a_long_validation_commits_while_someone_reads_its_rows() {
 #[test]
 fn a_mapping_removed_while_an_opener_waits_is_not_taken_for_its_own() {
     let place = Place::new("removed");
-    let gate = LockFile::open_or_create(&place.shm).unwrap();
-    assert!(gate.try_lock(aerostore_core::shm::INIT_LOCK_BYTE).unwrap());
+    let gate = opening(&place);
     let builder = place.builder();
     let opener = std::thread::spawn(move || builder.open().unwrap());
     std::thread::sleep(Duration::from_millis(300));
@@ -219,6 +218,38 @@ fn a_mapping_removed_while_an_opener_waits_is_not_taken_for_its_own() {
     let second = place.open();
     assert_eq!(second.boot().reaped, 0, "sessions of a living process were reaped");
     open.commit().unwrap();
+}
+
+/// The lock under which a mapping is made, held like by a process that is in the middle of it.
+fn opening(place: &Place) -> LockFile {
+    let gate = LockFile::open_or_create(&place.shm).unwrap();
+    assert!(gate.try_lock(aerostore_core::shm::INIT_LOCK_BYTE).unwrap());
+    gate
+}
+
+#[test]
+fn an_opening_that_stands_still_is_an_error_for_others_and_not_waited_for() {
+    let place = Place::with_timeout("stopped-opening", 60);
+    let gate = opening(&place);
+    let error = place.builder().open().map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+    drop(gate);
+    place.open();
+}
+
+#[test]
+fn an_opening_that_takes_long_is_waited_for() {
+    let place = Place::new("long-opening");
+    let gate = opening(&place);
+    let builder = place.builder();
+    let opener = std::thread::spawn(move || builder.open().map(|_| ()));
+    let file = std::fs::File::options().write(true).open(&place.shm).unwrap();
+    for _ in 0..70 {
+        file.set_modified(std::time::SystemTime::now()).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    drop(gate);
+    opener.join().unwrap().unwrap();
 }
 
 #[test]

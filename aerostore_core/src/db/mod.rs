@@ -13,6 +13,7 @@ mod identity;
 pub mod ingest;
 mod lock;
 mod open;
+mod opening;
 mod pool;
 mod retry;
 #[cfg(all(test, not(loom)))]

@@ -10,6 +10,7 @@ use crate::db::builder::DatabaseBuilder;
 use crate::db::config::Config;
 use crate::db::database::Inner;
 use crate::db::identity::{DataDir, uuid_text};
+use crate::db::opening::{self, Beats};
 use crate::db::{BootReport, Database, Error, OpenMode};
 use crate::epoch::{ProcessEntry, Registry, RegistryHeader, Slot};
 use crate::index::HashTable;
@@ -26,7 +27,6 @@ use crate::wal::{LogControl, RingHeader};
 use std::mem::size_of;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 const DEFAULT_SHM_PATH: &str = "/dev/shm/aerostore.mmap";
 const SHM_PATH_VARIABLE: &str = "AEROSTORE_SHM_PATH";
@@ -34,8 +34,6 @@ const SHM_PATH_VARIABLE: &str = "AEROSTORE_SHM_PATH";
 const BYTES_MIN: u64 = 16 << 20;
 /// The largest: slab numbers have 32 bits.
 const BYTES_MAX: u64 = 1 << 48;
-/// How long to wait for another process that makes or attaches the same mapping.
-const INIT_TIMEOUT: Duration = Duration::from_mins(10);
 /// How often to begin again when the mapping's path names another file each time.
 const OPEN_ATTEMPTS: u32 = 10;
 /// Arena roots that hold the mapping's instance: which mapping of its database it is.
@@ -70,7 +68,8 @@ fn layout_hash() -> u64 {
 /// A mapping that is attached, or made and empty.
 struct Mapped {
     arena: Arena,
-    made: bool,
+    /// Signs of life, of who has made it and fills it.
+    beats: Option<Beats>,
 }
 
 pub(super) fn open(options: &DatabaseBuilder) -> Result<Database, Error> {
@@ -96,7 +95,8 @@ pub(super) fn open(options: &DatabaseBuilder) -> Result<Database, Error> {
     }
     let dir = DataDir::open(&options.dir)?;
     let (lock, file) = lock_mapping(&shm)?;
-    let mapped = map(&file, &dir, options)?;
+    let mut mapped = map(&file, &dir, options)?;
+    let made = mapped.beats.is_some();
     let arena = mapped.arena.clone();
     let (start, _) = arena.system_area();
     let system = SystemArea::at(start);
@@ -104,19 +104,20 @@ pub(super) fn open(options: &DatabaseBuilder) -> Result<Database, Error> {
     let store = Arc::new(Store::new(arena.clone(), Arc::new(registry), system, options.ring_bytes)?);
     let mut session = Box::new(Session::new(Arc::clone(&store))?);
     let mut replayed = Replayed::default();
-    if mapped.made {
+    if made {
         replayed = recovery::replay(&mut session, &OsFileSystem, &dir.wal_dir(), dir.uuid())?;
         dir.set_current(set_instance(&arena)?)?;
         arena.header().set_ready();
     }
     arena.header().set_clean(false);
     store.registry().unlock(INIT_LOCK_BYTE)?;
-    let reaped = if mapped.made { 0 } else { reap_dead_processes(&mut session)? };
+    mapped.beats = None;
+    let reaped = if made { 0 } else { reap_dead_processes(&mut session)? };
     dir.opened()?;
     let boot = BootReport {
         dir: options.dir.clone(),
         shm,
-        mode: match (mapped.made, replayed.transactions) {
+        mode: match (made, replayed.transactions) {
             (false, _) => OpenMode::Warm,
             (true, 0) => OpenMode::New,
             (true, _) => OpenMode::Cold,
@@ -149,11 +150,7 @@ fn lock_mapping(shm: &Path) -> Result<(LockFile, RegularFile), Error> {
             opened => opened,
         }
         .map_err(ShmError::from)?;
-        if !lock.lock_wait(INIT_LOCK_BYTE, INIT_TIMEOUT)? {
-            return Err(Error::Busy {
-                reason: format!("another process has been opening {} for too long", shm.display()),
-            });
-        }
+        opening::lock(&lock, shm)?;
         match RegularFile::open(shm, Create::Never) {
             Ok(file) if lock.is_of(&file) => return Ok((lock, file)),
             Ok(_) => {}
@@ -183,7 +180,7 @@ fn map(file: &RegularFile, dir: &DataDir, options: &DatabaseBuilder) -> Result<M
     match Arena::attach_in(file, &ArenaExpect { uuid: Some(dir.uuid()), layout_hash }) {
         Ok(arena) => {
             if dir.current() == Some(instance(&arena)) {
-                return Ok(Mapped { arena, made: false });
+                return Ok(Mapped { arena, beats: None });
             }
             // An older mapping of this database: the log has gone on with another one.
             if dir.has_peers()? {
@@ -239,6 +236,7 @@ fn make(
         Some(bytes) => bytes,
         None => filesystem_bytes(shm)? / 2,
     };
+    let beats = Beats::begin(file)?;
     let arena = Arena::create_in(
         file,
         &ArenaOptions {
@@ -249,7 +247,7 @@ fn make(
             ..ArenaOptions::default()
         },
     )?;
-    Ok(Mapped { arena, made: true })
+    Ok(Mapped { arena, beats: Some(beats) })
 }
 
 fn instance(arena: &Arena) -> [u8; 16] {
