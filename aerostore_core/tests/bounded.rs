@@ -9,7 +9,7 @@
 mod common;
 
 use aerostore_core::db::{Database, Error, ErrorKind, OpenMode, Table, TxnOptions, VerifyReport};
-use aerostore_core::row::Value;
+use aerostore_core::row::{Column, ColumnType, Schema, Value};
 use aerostore_core::shm::{Arena, ArenaExpect, BlockState, SLAB_BYTES, ShmError};
 use common::{Place, flight, flight_schema};
 use std::io::{BufRead, BufReader};
@@ -460,6 +460,34 @@ fn memory_stays_flat_under_a_long_reader_and_a_stopped_process() {
     // the two there were then.
     assert!(most.used <= 6 * rows + 10_000, "{most:?} of {rows} rows");
     assert!(versions <= 2 * rows + 400, "{versions} versions of {rows} rows");
+    db.close().unwrap();
+}
+
+/// What one transaction replaces of its own is freed before its end, if there would be no room else.
+#[test]
+fn a_transaction_writes_one_row_more_often_than_there_is_room_for() {
+    const UPDATES: i64 = 30_000;
+    let place = Place::new("bounded-one-row");
+    let db = place.builder().max_bytes(SMALL).open().unwrap();
+    let schema = Schema::builder("Note")
+        .column(Column::new("id", ColumnType::I64))
+        .column(Column::new("count", ColumnType::I64))
+        .column(Column::new("text", ColumnType::String(1000)))
+        .key("id")
+        .build()
+        .unwrap();
+    let table = db.create_table(&schema).unwrap();
+    let mut txn = db.begin(TxnOptions::default()).unwrap();
+    let text = "a".repeat(1000);
+    txn.set(&table, Value::I64(1), &[(1, Value::I64(0)), (2, Value::Str(&text))]).unwrap();
+    for count in 1..=UPDATES {
+        txn.set(&table, Value::I64(1), &[(1, Value::I64(count))]).unwrap();
+    }
+    txn.commit().unwrap();
+    let mut txn = db.begin(READ).unwrap();
+    assert_eq!(txn.get(&table, Value::I64(1), |row| row.get(1).as_i64()).unwrap(), Some(Some(UPDATES)));
+    drop(txn);
+    verified(&db);
     db.close().unwrap();
 }
 
