@@ -5,7 +5,7 @@ use super::verify::check;
 use crate::mvcc::{RowHeader, VersionRef};
 use crate::row::Value;
 use crate::shm::tagged_slabs;
-use crate::sync::{AtomicU64, Ordering, run_scheduled, survives};
+use crate::sync::{AtomicU64, Ordering, interrupted_at, run_scheduled, survives};
 use crate::txn::{Session, TableRef, Transaction, TxnError, TxnOptions, Vacuum};
 
 const ROWS: i64 = 3;
@@ -145,6 +145,42 @@ fn several_take_out_the_same_versions_at_once() {
         assert_eq!(report.versions, 2 * ROWS.cast_unsigned(), "seed {seed}");
         assert!((0..ROWS).all(|key| value(&mut old, &table, key) == Some(0)), "seed {seed}");
         drop(sessions);
+    }
+}
+
+/// G3: a transaction moves on to a newer snapshot, and right then others commit over what that sees, and take out what nobody needs. What
+/// it reads afterwards is there, as it was at the one snapshot or the other; before each of its accesses in turn.
+#[test]
+fn what_a_newer_snapshot_sees_is_there_when_its_transaction_has_moved_on() {
+    for point in 1.. {
+        let (scene, mut writer, table) = scene("between-extend", point);
+        let mut txn = Transaction::begin(scene.process(), TxnOptions::default());
+        assert_eq!(value(&mut txn, &table, 0), Some(0));
+        let change = |writer, key, value| {
+            run(writer, true, |other| drop(other.upsert(&table, &image(&table, key, value)).unwrap()))
+        };
+        // What it meets makes it move on.
+        writer = change(writer, 1, 1);
+        writer = change(writer, 2, 1);
+        let go_on = {
+            let table = table.clone();
+            move || {
+                for value in 2..5 {
+                    writer = run(writer, true, |other| {
+                        drop(other.upsert(&table, &image(&table, 2, value)).unwrap())
+                    });
+                }
+                writer.prune(0).unwrap();
+            }
+        };
+        let (was_interrupted, moved) =
+            interrupted_at(point, go_on, || txn.upsert(&table, &image(&table, 1, 50)));
+        moved.unwrap();
+        let seen = value(&mut txn, &table, 2);
+        assert!(matches!(seen, Some(1 | 4)), "access {point}: {seen:?}");
+        if !was_interrupted {
+            return;
+        }
     }
 }
 
