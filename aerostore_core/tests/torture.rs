@@ -31,7 +31,7 @@ const BALANCE: i64 = 1000;
 fn schema() -> Schema {
     Schema::builder("Cell")
         .column(Column::new("name", ColumnType::String(16)))
-        .column(Column::new("value", ColumnType::I64))
+        .column(Column::new("value", ColumnType::I64).ordered())
         .key("name")
         .build()
         .unwrap()

@@ -45,6 +45,9 @@ const LOCK_ROUNDS: i64 = 3;
 /// What the parent writes to the rows of a victim that stands still.
 const OVERWRITTEN: i64 = 1 << 41;
 
+/// The column whose index is made and dropped; everything else changes one that has an index.
+const SPARE: usize = 2;
+
 /// What the victim is doing when it dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operation {
@@ -61,13 +64,15 @@ enum Operation {
     Prune,
     PruneBetween,
     CreateTable,
+    MakeIndex,
+    DropIndex,
     IndexGrowth,
     Attach,
     Reap,
 }
 
 impl Operation {
-    fn all() -> [Self; 16] {
+    fn all() -> [Self; 18] {
         use Operation::*;
         [
             Insert,
@@ -83,6 +88,8 @@ impl Operation {
             Prune,
             PruneBetween,
             CreateTable,
+            MakeIndex,
+            DropIndex,
             IndexGrowth,
             Attach,
             Reap,
@@ -97,7 +104,8 @@ impl Operation {
 fn schema(name: &str) -> Schema {
     Schema::builder(name)
         .column(Column::new("name", ColumnType::String(24)))
-        .column(Column::new("value", ColumnType::I64))
+        .column(Column::new("value", ColumnType::I64).ordered())
+        .column(Column::new("spare", ColumnType::I64).nullable())
         .key("name")
         .build()
         .unwrap()
@@ -253,6 +261,8 @@ killed_at_every_point! {
     killed_while_pruning: Prune,
     killed_while_pruning_between_snapshots: PruneBetween,
     killed_while_making_a_table: CreateTable,
+    killed_while_making_an_index: MakeIndex,
+    killed_while_dropping_an_index: DropIndex,
     killed_while_the_index_grows: IndexGrowth,
     killed_while_attaching_and_closing: Attach,
     killed_while_reaping: Reap,

@@ -237,6 +237,15 @@ impl Transaction {
         Ok(self.open()?.index_statistics(&table.0)?)
     }
 
+    /// Counts the different values in the index on a column, null not among them, by a walk over its entries; `None` when this
+    /// transaction can use no such index. Values that no row has any more count until they have been cleaned up.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn count_index_keys(&mut self, table: &Table, column: usize) -> Result<Option<u64>, Error> {
+        Ok(self.open()?.count_index_keys(&table.0, column)?)
+    }
+
     /// See [`txn::Transaction::scan_range`].
     pub(super) fn scan_range(
         &mut self,

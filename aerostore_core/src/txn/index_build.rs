@@ -22,7 +22,7 @@ use crate::txn::{Session, TxnError};
 const BATCH: usize = 16_384;
 
 /// The rest of the work on an index that is BUILDING.
-pub(super) struct IndexBuild {
+pub(crate) struct IndexBuild {
     table: u64,
     index: u64,
     /// What is seen at this timestamp, or later, is added.

@@ -268,7 +268,7 @@ impl Session {
 
     /// Does what is left to do on indexes: for the dead, and on those that were dropped. What is to be built for a dead one is
     /// appended to `builds`. True when something is left for a later call.
-    pub(super) fn mend_indexes(&mut self, builds: &mut Vec<IndexBuild>) -> Result<bool, TxnError> {
+    pub(crate) fn mend_indexes(&mut self, builds: &mut Vec<IndexBuild>) -> Result<bool, TxnError> {
         let mut is_left = false;
         let mut to_build = Vec::new();
         let mut to_drop = Vec::new();
@@ -371,6 +371,8 @@ impl Session {
             let next = if is_gone {
                 root.set_place(None);
                 root.closed_epoch.store(0, Ordering::Relaxed);
+                // Whoever took the last block may have died before he came to it.
+                root.below.store(0, Ordering::Relaxed);
                 IndexState::Free
             } else {
                 IndexState::Dropping

@@ -10,6 +10,7 @@ use crate::index::{Direction, key};
 use crate::mvcc::{IndexRef, IndexRoot, IndexRoots, TableRoot};
 use crate::row::Value;
 use crate::sync::Ordering;
+use crate::txn::index_scan::readable_index;
 use crate::txn::secondary::tree;
 use crate::txn::transaction::running;
 use crate::txn::{Session, TableRef, Transaction, TxnError};
@@ -44,7 +45,9 @@ fn rows_of(table: &TableRoot) -> u64 {
 }
 
 fn is_stale(counted: u64, rows: u64) -> bool {
-    rows > counted.saturating_mul(2) + SLACK_ROWS || counted > rows.saturating_mul(2) + SLACK_ROWS
+    counted == 0 && rows > 0
+        || rows > counted.saturating_mul(2) + SLACK_ROWS
+        || counted > rows.saturating_mul(2) + SLACK_ROWS
 }
 
 /// Is it time to count an index again?
@@ -95,6 +98,27 @@ impl Transaction {
         let guard = session.participant.pin();
         let root = table.root(&guard)?;
         usable.into_iter().map(|offset| stats(&guard, root, offset)).collect()
+    }
+}
+
+impl Transaction {
+    /// Counts the different values in the index on a column, null not among them, now; `None` when this transaction can use none.
+    /// Values that no row has any more count until their versions are gone.
+    ///
+    /// # Errors
+    /// `Ended`.
+    pub fn count_index_keys(&mut self, table: &TableRef, column: usize) -> Result<Option<u64>, TxnError> {
+        self.check_running()?;
+        let snapshot = self.read_ts()?;
+        let session = running(&mut self.session)?;
+        let found = {
+            let guard = session.participant.pin();
+            readable_index(&guard, table, column, snapshot)?.map(|index| index.offset)
+        };
+        let Some(index) = found else { return Ok(None) };
+        session.count_index(table.root_offset(), index)?;
+        let guard = session.participant.pin();
+        Ok(Some(guard.resolve::<IndexRoot>(index)?.distinct.load(Ordering::Relaxed)))
     }
 }
 

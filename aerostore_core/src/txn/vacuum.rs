@@ -11,6 +11,7 @@
 use crate::epoch::{Guard, LiveSnapshots};
 use crate::mvcc::{BeginWord, NEVER, RowHeader, TableState, VersionRef};
 use crate::shm::{Reserve, SlabRef, tagged_slabs};
+use crate::sync::Ordering;
 use crate::txn::index_build::IndexBuild;
 use crate::txn::link::Linker;
 use crate::txn::prune::prune_between;
@@ -120,17 +121,22 @@ impl Session {
         live.look(self.store.registry(), self.store.clock().word())?;
         let mut slice = Slice::default();
         let Self { store, participant, heap, limbo, .. } = self;
-        {
-            let guard = participant.pin();
-            let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
-            // D5
-            finish_removal(&guard, store, &mut linker, participant.slot())?;
-            for offset in guard.live_blocks(slab)? {
-                match slice.row(&guard, store, &mut linker, table, offset, &live) {
-                    // K2: no room to remove its entries.
-                    Err(error) if error.is_out_of_space() => slice.leaves_some = true,
-                    looked => looked?,
-                }
+        loop {
+            let done = slice.rows_removed + slice.versions_pruned;
+            (slice.held_bytes, slice.leaves_some) = (0, false);
+            let is_short = {
+                let guard = participant.pin();
+                let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
+                slice.slab(&guard, store, &mut linker, table, slab, &live)?
+            };
+            if !is_short {
+                break;
+            }
+            // What removing entries has replaced can be used again once the operation is over.
+            limbo.collect_now(participant, heap)?;
+            if done == slice.rows_removed + slice.versions_pruned {
+                slice.leaves_some = true;
+                break;
             }
         }
         limbo.collect(participant, heap)?;
@@ -139,6 +145,35 @@ impl Session {
 }
 
 impl Slice {
+    /// Looks at the rows of a slab; true when it has stopped for want of room.
+    fn slab(
+        &mut self,
+        guard: &Guard<'_>,
+        store: &Store,
+        linker: &mut Linker<'_>,
+        table: u64,
+        slab: SlabRef,
+        live: &LiveSnapshots,
+    ) -> Result<bool, TxnError> {
+        let slot = linker.participant.slot();
+        // D5
+        if !finish_removal(guard, store, linker, slot)? {
+            return Ok(true);
+        }
+        for row in guard.live_blocks(slab)? {
+            match self.row(guard, store, linker, table, row, live) {
+                // K2
+                Err(error) if error.is_out_of_space() => return Ok(true),
+                looked => looked?,
+            }
+            // Relaxed: this session alone writes it. D5
+            if slot.removed_row.load(Ordering::Relaxed) != 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn row(
         &mut self,
         guard: &Guard<'_>,

@@ -2,8 +2,8 @@
 
 use crate::common::Place;
 use crate::{NUMBER, SPARE, TEXT, agree_on_everything, assert_clean, builder, image, unsynced};
-use aerostore_core::db::{Database, Savepoint, Table, TxnOptions};
-use aerostore_core::row::Value;
+use aerostore_core::db::{Database, ErrorKind, Savepoint, Table, TxnOptions};
+use aerostore_core::row::{Column, ColumnType, Schema, Value};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -171,4 +171,47 @@ fn a_table_with_indexes_is_emptied_without_leftovers() {
             break;
         }
     }
+}
+
+#[test]
+fn a_full_database_with_indexes_is_emptied_and_takes_nearly_as_much_again() {
+    let place = Place::new("full");
+    let db = place.builder().max_bytes(16 << 20).open().unwrap();
+    let column = |name| Column::new(name, ColumnType::I64).nullable().ordered();
+    let schema = Schema::builder("Full")
+        .column(Column::new("id", ColumnType::String(24)))
+        .column(column("same"))
+        .column(column("few"))
+        .column(column("rising"))
+        .column(column("random"))
+        .column(column("none"))
+        .key("id")
+        .build()
+        .unwrap();
+    let table = db.create_table(&schema).unwrap();
+    let put = |id: i64| {
+        let mut txn = db.begin(unsynced()).unwrap();
+        let values = [(1, 7), (2, id % 3), (3, id), (4, id * 7919 % 100_003)];
+        let values = values.map(|(column, value)| (column, Value::I64(value)));
+        let done = txn.set(&table, Value::Str(&format!("A{id}")), &values);
+        done.and_then(|_| txn.commit())
+    };
+    let mut rows = 0;
+    let full = loop {
+        match put(rows) {
+            Ok(_) => rows += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(full.kind(), ErrorKind::Space, "{full}");
+    assert!(rows > 10_000, "{rows}");
+    for id in 0..rows {
+        let mut txn = db.begin(unsynced()).unwrap();
+        let deleted = txn.delete(&table, Value::Str(&format!("A{id}"))).and_then(|_| txn.commit());
+        deleted.unwrap_or_else(|error| panic!("row {id} of {rows}: {error}"));
+    }
+    for id in 0..rows * 7 / 10 {
+        put(id).unwrap_or_else(|error| panic!("row {id} of {rows} again: {error}"));
+    }
+    assert_clean(&db);
 }

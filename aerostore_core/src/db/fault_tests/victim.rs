@@ -1,10 +1,10 @@
 //! The process that is killed or stopped, and what it does.
 
 use super::{
-    BIG_ROWS, LOCK_ROUNDS, Operation, ROLE, ROWS_AFTER, ROWS_BEFORE_GROWTH, count_under_lock, open, put,
-    put_all, schema, transfer, try_put_all, value,
+    BIG_ROWS, LOCK_ROUNDS, Operation, ROLE, ROWS_AFTER, ROWS_BEFORE_GROWTH, SPARE, count_under_lock, open,
+    put, put_all, schema, transfer, try_put_all, value,
 };
-use crate::db::{self, Database, Error, Table, TxnOptions};
+use crate::db::{self, Database, Error, ErrorKind, Table, TxnOptions};
 use crate::row::{RowImage, Value};
 use crate::sync::signalled_at;
 use crate::txn::reap_dead_processes;
@@ -112,9 +112,37 @@ fn act(operation: Operation, at: At, dir: &Path, shm: &Path) -> (u64, Result<(),
             let table = victim.db.create_table(&schema(&format!("T{}", victim.n())))?;
             try_put_all(&victim.db, &table, &victim.pair("T"))
         }),
+        Operation::MakeIndex => victim.run(|| ended(victim.db.create_index(&victim.table, SPARE))),
+        Operation::DropIndex => {
+            // An earlier one may have come as far as that, and more.
+            ended(victim.db.create_index(&victim.table, SPARE)).unwrap();
+            victim.run(|| {
+                ended(victim.db.drop_index(&victim.table, SPARE))?;
+                let mut session = victim.db.0.session()?;
+                let mut builds = Vec::new();
+                while session.mend_indexes(&mut builds)? {
+                    // Somebody is at an operation that began before.
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                victim.db.0.pool().put(session);
+                Ok(())
+            })
+        }
         Operation::IndexGrowth => victim.index_growth(),
         Operation::Reap => victim.reap(dir, shm),
         Operation::Attach => unreachable!("see above"),
+    }
+}
+
+/// That the index is there, or gone, or being made or dropped by others, is no failure.
+fn ended(changed: Result<(), Error>) -> Result<(), Error> {
+    match changed {
+        Err(error)
+            if matches!(error.kind(), ErrorKind::Duplicate | ErrorKind::NotFound | ErrorKind::Busy) =>
+        {
+            Ok(())
+        }
+        changed => changed,
     }
 }
 

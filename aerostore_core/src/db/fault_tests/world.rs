@@ -3,9 +3,9 @@
 use super::victim::{At, victim};
 use super::{
     ACCOUNTS, BALANCE, BIG_ROWS, LOCK_ROUNDS, OVERWRITTEN, Operation, PAUSE, ROWS_AFTER, ROWS_BEFORE_GROWTH,
-    count_under_lock, open, put_all, schema, transfer,
+    SPARE, count_under_lock, open, put_all, schema, transfer,
 };
-use crate::db::{Database, Table, TxnOptions};
+use crate::db::{Database, ErrorKind, Table, TxnOptions};
 use crate::row::Value;
 use crate::sync::{AtomicU64, Ordering};
 use std::collections::BTreeMap;
@@ -234,6 +234,8 @@ impl World {
             | Operation::CommitWithLog
             | Operation::Prune
             | Operation::PruneBetween
+            | Operation::MakeIndex
+            | Operation::DropIndex
             | Operation::Attach
             | Operation::Reap => overwrite(&self.table, &named(&both)),
         }
@@ -372,6 +374,23 @@ impl World {
                     "{at}: {}",
                     rows["V0"]
                 );
+            }
+            Operation::MakeIndex | Operation::DropIndex => {
+                // Whatever has become of it, it can be had, and is complete then.
+                while let Err(error) = db.create_index(&self.table, SPARE) {
+                    if error.kind() == ErrorKind::Duplicate {
+                        break;
+                    }
+                    // The vacuum is at it, for the dead one.
+                    assert_eq!(error.kind(), ErrorKind::Busy, "{at}: {error}");
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                let report = db.verify().unwrap();
+                assert!(report.is_clean(), "{at}: {report:#?}");
+                assert!(report.entries >= 2 * report.rows, "{at}: {report:#?}");
+                if self.operation == Operation::MakeIndex {
+                    db.drop_index(&self.table, SPARE).unwrap();
+                }
             }
             Operation::Reap => {}
         }

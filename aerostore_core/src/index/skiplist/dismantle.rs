@@ -34,7 +34,6 @@ impl OrderedIndex<'_> {
         for _ in 0..BATCH {
             let offset = guard.protect(self.root);
             if offset == 0 {
-                below.store(0, Ordering::Release);
                 return Ok(true);
             }
             let anchor = Anchor::at(guard, offset)?;
