@@ -1,6 +1,7 @@
 //! What the commands do: read their words, call the engine, convert the answer.
 
 pub(crate) mod admin;
+mod index;
 mod ingest;
 mod search;
 mod table;

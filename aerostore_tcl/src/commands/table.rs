@@ -29,6 +29,7 @@ word_enum! {
         Fields = c"fields",
         FieldType = c"fieldtype",
         Get = c"get",
+        Index = c"index",
         IngestTsv = c"ingest_tsv",
         Key = c"key",
         Names = c"names",
@@ -93,6 +94,7 @@ impl TableCommand {
             Method::FieldType => table.field_type(interp, words),
             Method::Explain => super::search::explain(&table, interp, words),
             Method::Search => super::search::run(&table, interp, words),
+            Method::Index => super::index::run(&table, interp, words),
             Method::IngestTsv => super::ingest::run(&table, interp, words),
         }
     }
