@@ -156,20 +156,18 @@ fn what_a_newer_snapshot_sees_is_there_when_its_transaction_has_moved_on() {
         let (scene, mut writer, table) = scene("between-extend", point);
         let mut txn = Transaction::begin(scene.process(), TxnOptions::default());
         assert_eq!(value(&mut txn, &table, 0), Some(0));
-        let change = |writer, key, value| {
-            run(writer, true, |other| drop(other.upsert(&table, &image(&table, key, value)).unwrap()))
+        let change = |writer, table: &TableRef, key, value| {
+            run(writer, true, |other| {
+                other.upsert(table, &image(table, key, value)).unwrap();
+            })
         };
         // What it meets makes it move on.
-        writer = change(writer, 1, 1);
-        writer = change(writer, 2, 1);
+        writer = change(writer, &table, 1, 1);
+        writer = change(writer, &table, 2, 1);
         let go_on = {
             let table = table.clone();
             move || {
-                for value in 2..5 {
-                    writer = run(writer, true, |other| {
-                        drop(other.upsert(&table, &image(&table, 2, value)).unwrap())
-                    });
-                }
+                writer = (2..5).fold(writer, |writer, value| change(writer, &table, 2, value));
                 writer.prune(0).unwrap();
             }
         };
