@@ -1,9 +1,10 @@
 use crate::row::TypedColumn;
 use std::ops::ControlFlow;
 
+use crate::index::key::key_bytes;
 use crate::query::fixture::Table;
-use crate::query::{Outcome, Query, SortKey};
-use crate::row::{OwnedValue, RowView};
+use crate::query::{AccessPath, Among, IndexPath, KeyRange, Outcome, Query, SortKey};
+use crate::row::{IndexKind, OwnedValue, RowView, Value};
 
 const FLIGHT_ID: TypedColumn<(), String> = TypedColumn::new(0, "flight_id");
 const ALTITUDE: TypedColumn<(), i32> = TypedColumn::new(1, "altitude");
@@ -63,4 +64,38 @@ fn limit_and_offset_apply_after_the_sort() {
     assert_eq!(table.run(sorted(&["altitude"]).limit(9).offset(9)).0, [""; 0]);
     assert_eq!(table.run(sorted(&["altitude"]).limit(u64::MAX).offset(5)).0, ["GHOST"]);
     assert_eq!(table.run(sorted(&["altitude"]).limit(0)).1, Outcome::default());
+}
+
+#[test]
+fn rows_are_looked_at_when_every_other_index_has_them() {
+    let mut table = Table::flights();
+    for column in [1, 2, 6] {
+        table.index(column, IndexKind::Ordered, &[]);
+    }
+    let keys = |low: Value<'_>, high: Value<'_>| {
+        let [mut low_key, mut high_key] = [Vec::new(), Vec::new()];
+        key_bytes(low, &mut low_key);
+        key_bytes(high, &mut high_key);
+        vec![KeyRange::new(&low_key, &high_key)]
+    };
+    let among = |column, ranges| Among { column, ranges, estimated_entries: 0 };
+    let plan = table.plan(Query::all());
+    let mut route = table.route(Query::all());
+    route.path = AccessPath::Index(IndexPath {
+        column: 1,
+        ranges: keys(Value::I32(-100), Value::I32(40_000)),
+        descending: false,
+        among: vec![
+            among(2, keys(Value::F64(37.0), Value::F64(51.0))),
+            among(6, keys(Value::Timestamp(200), Value::Timestamp(500))),
+        ],
+    });
+    let mut found = Vec::new();
+    let visit = &mut |row: RowView<'_>| {
+        found.push(row.key().to_string());
+        ControlFlow::Continue(())
+    };
+    let tally = plan.run_by(&route, &mut table, visit).expect("a sound route");
+    assert_eq!(found, ["UAL2", "DLH3"]);
+    assert_eq!((tally.outcome.rows_examined, tally.entries), (2, vec![3, 3]));
 }
