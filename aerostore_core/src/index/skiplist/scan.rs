@@ -101,6 +101,8 @@ impl<'g> Cursor<'g> {
 
     #[inline]
     fn next_forward(&mut self) -> Result<Batch<'g>, ShmError> {
+        // One that wants no more than a few entries ends in its first block.
+        let is_under_way = self.next.is_some();
         let (anchor, word, block, begin) = if let Some((anchor, word, block)) = self.take_next()? {
             (anchor, word, block, 0)
         } else {
@@ -109,6 +111,9 @@ impl<'g> Cursor<'g> {
             (place.anchor, place.word, place.block, begin)
         };
         self.next = block.right_before(self.guard, &self.upper)?;
+        if let (Some(next), true) = (self.next, is_under_way) {
+            Block::prefetch(self.guard, next.load(self.guard).offset(), 0);
+        }
         let end = if let Some(next) = self.next {
             self.lower = Cut::before(next.low(self.guard)?);
             block.len()
