@@ -182,7 +182,7 @@ pub struct IndexStatistics {
     pub rows: u64,
     /// Entries whose key is null.
     pub nulls: u64,
-    /// Different keys, null not counted.
+    /// Different keys, null not counted; 0 while nobody has counted them.
     pub distinct: u64,
     /// The least key that is not null; `None` while there is none, or where it is not known.
     pub min: Option<Box<[u8]>>,

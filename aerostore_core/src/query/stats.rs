@@ -32,7 +32,11 @@ pub(super) fn rows_in(index: &IndexStatistics, kind: ColumnType, ranges: &RangeS
 fn rows_in_range(index: &IndexStatistics, kind: ColumnType, range: &KeyRange) -> f64 {
     let nulls = if range.contains(&NULL) { count(index.nulls.min(index.rows)) } else { 0.0 };
     let values = count(index.rows.saturating_sub(index.nulls));
-    let per_key = values / count(index.distinct.max(1));
+    let per_key = match index.distinct {
+        // Rows but no key: they have not been counted yet.
+        0 => values * EQUAL,
+        distinct => values / count(distinct),
+    };
     let rows = match (&index.min, &index.max) {
         _ if values == 0.0 || *range.low >= NULL[..] => 0.0,
         (Some(min), Some(max)) if *range.low > **max || *range.high <= **min => 0.0,
@@ -176,6 +180,15 @@ mod tests {
         assert_eq!(rows(&RangeSet::null()), 100);
         assert_eq!(rows(&RangeSet::values()), 1000);
         assert_eq!(rows(&RangeSet::all()), 1100);
+    }
+
+    #[test]
+    fn keys_that_were_not_counted_yet_are_taken_to_be_many() {
+        let mut altitude = index(Value::I32(0), Value::I32(40_000));
+        altitude.distinct = 0;
+        assert_eq!(between(&altitude, ColumnType::I32, Value::I32(10_000), Value::I32(14_000)), 100);
+        let point = RangeSet::points([key(Value::I32(5))]);
+        assert_eq!(rounded(rows_in(&altitude, ColumnType::I32, &point)), 10);
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub struct IndexStats {
     pub rows: u64,
     /// About how many of them have no value.
     pub nulls: u64,
-    /// About how many different values there are.
+    /// About how many different values there are; 0 while they have not been counted.
     pub distinct: u64,
     /// The least key that is not null.
     pub min: Option<Box<[u8]>>,
@@ -154,7 +154,7 @@ fn stats(guard: &Guard<'_>, table: &TableRoot, offset: u64) -> Result<IndexStats
         column: root.place().map_or(0, |place| place.column()),
         rows,
         nulls,
-        distinct: distinct.clamp(1, rows.saturating_sub(nulls).max(1)),
+        distinct: distinct.min(rows.saturating_sub(nulls)),
         min: end(Direction::Forward)?,
         max: end(Direction::Backward)?,
     })
