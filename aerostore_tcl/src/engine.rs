@@ -21,11 +21,11 @@ static OPEN: Mutex<Option<Arc<Open>>> = Mutex::new(None);
 static FLIGHT_STATE: LazyLock<Result<Schema, aerostore_core::row::RowError>> = LazyLock::new(|| {
     Schema::builder("FlightState")
         .column(Column::new("flight_id", ColumnType::String(24)).alias("flight").alias("ident"))
-        .column(Column::new("lat", ColumnType::F64).nullable())
-        .column(Column::new("lon", ColumnType::F64).alias("long").alias("longitude").nullable())
-        .column(Column::new("altitude", ColumnType::I32).alias("alt").nullable())
-        .column(Column::new("gs", ColumnType::I32).alias("groundspeed").nullable())
-        .column(Column::new("updated_at", ColumnType::I64).alias("updated").alias("ts").nullable())
+        .column(Column::new("lat", ColumnType::F64).nullable().ordered())
+        .column(Column::new("lon", ColumnType::F64).alias("long").alias("longitude").nullable().ordered())
+        .column(Column::new("altitude", ColumnType::I32).alias("alt").nullable().ordered())
+        .column(Column::new("gs", ColumnType::I32).alias("groundspeed").nullable().ordered())
+        .column(Column::new("updated_at", ColumnType::I64).alias("updated").alias("ts").nullable().ordered())
         .key("flight_id")
         .build()
 });
