@@ -31,6 +31,8 @@ mod garbage_tests;
 mod index_tests;
 #[cfg(test)]
 mod prune_tests;
+#[cfg(all(test, not(loom)))]
+mod secondary_tests;
 #[cfg(test)]
 mod superseded_tests;
 #[cfg(all(test, not(loom)))]

@@ -47,6 +47,8 @@ pub use index_stats::IndexStats;
 pub(crate) use intents::blocks_of as intent_blocks;
 pub use log::flush;
 pub(crate) use log::ring_at;
+#[cfg(test)]
+pub(crate) use prune::prune_between;
 pub use read_set::RowPredicate;
 pub use reap::reap_dead_processes;
 pub use redo::{RedoOp, RedoReader};

@@ -212,7 +212,7 @@ impl Superseding {
 
 /// What [`prune_between`] found below a version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Pruned {
+pub(crate) struct Pruned {
     /// Versions that were taken out, or chains that were cut off.
     pub(super) taken_out: u64,
     /// Versions that somebody may still see.
@@ -222,7 +222,7 @@ pub(super) struct Pruned {
 }
 
 /// Takes out what lies below `version` and nobody needs (P1). Does nothing if the version has not committed, or is garbage.
-pub(super) fn prune_between(
+pub(crate) fn prune_between(
     guard: &Guard<'_>,
     linker: &mut Linker<'_>,
     table: u64,

@@ -187,8 +187,9 @@ impl<'a, 'g> RowKeys<'a, 'g> {
                 version.mark(self.guard);
                 lost.push(version);
             }
-            changes |= version.changes();
+            // In this order: who has taken out what lay below has said first in what that differed (V5).
             at = version.next(self.guard);
+            changes |= version.changes();
         }
         lost.iter().try_for_each(|version| self.remove(linker, version.payload(), stays))
     }

@@ -1,0 +1,118 @@
+//! Secondary indexes when others come in at every access of a write, or of a look for garbage, and when there is no room: no entry
+//! is lost, and none is left over.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use super::garbage_tests::{Scene, run};
+use super::verify::check;
+use crate::epoch::{Guard, LiveSnapshots};
+use crate::mvcc::RowHeader;
+use crate::row::{Column, ColumnType, Schema, Value};
+use crate::shm::{BlockRef, tagged_slabs};
+use crate::sync::interrupted_at;
+use crate::txn::{RowKeys, Session, TableRef, Transaction, TxnError, TxnOptions, Vacuum, prune_between};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+const FIRST: usize = 1;
+const SECOND: usize = 2;
+const PLAIN: usize = 3;
+
+fn schema() -> Schema {
+    Schema::builder("Cell")
+        .column(Column::new("name", ColumnType::I64))
+        .column(Column::new("first", ColumnType::I64).nullable().ordered())
+        .column(Column::new("second", ColumnType::I64).nullable().ordered())
+        .column(Column::new("plain", ColumnType::I64).nullable())
+        .key("name")
+        .build()
+        .unwrap()
+}
+
+fn scene(name: &str, point: u64) -> (Scene, Box<Session>, TableRef) {
+    let scene = Scene::new(name, point);
+    let mut peer = scene.process();
+    let table = peer.link_table(1, &schema()).unwrap();
+    peer.store().clock().restore(1);
+    (scene, peer, table)
+}
+
+fn set(txn: &mut Transaction, table: &TableRef, column: usize, value: i64) -> Result<(), TxnError> {
+    txn.set(table, Value::I64(0), &[(column, Value::I64(value))]).map(drop)
+}
+
+/// One transaction for each.
+fn put(session: Box<Session>, table: &TableRef, values: &[(usize, i64)]) -> Box<Session> {
+    values.iter().fold(session, |session, (column, value)| {
+        run(session, true, |txn| set(txn, table, *column, *value).unwrap())
+    })
+}
+
+fn reader(session: Box<Session>, table: &TableRef) -> Transaction {
+    let mut txn = Transaction::begin(session, TxnOptions { read_only: true, ..TxnOptions::default() });
+    txn.get(table, Value::I64(0), |_| ()).unwrap();
+    txn
+}
+
+fn vacuum(session: &mut Session) {
+    session.store().garbage().want();
+    let mut vacuum = Vacuum::begin(session).unwrap().unwrap();
+    while !vacuum.go_on(session, 100).unwrap() {}
+}
+
+fn assert_clean(session: &mut Session, hint: &str) {
+    let report = check(session).unwrap();
+    assert!(report.is_clean(), "{hint}: {report:#?}");
+}
+
+/// The table's one row, and its newest version.
+fn newest(guard: &Guard<'_>, table: &TableRef) -> (u64, BlockRef) {
+    let slab = tagged_slabs(guard.arena(), &table.root(guard).unwrap().rows).unwrap()[0];
+    let row = guard.live_blocks(slab).unwrap().next().unwrap();
+    let header: &RowHeader = guard.resolve(row).unwrap();
+    (row, guard.arena().block_ref(guard.protect(&header.head)).unwrap())
+}
+
+fn look(session: &Session) -> LiveSnapshots {
+    let mut live = LiveSnapshots::default();
+    live.look(session.store().registry(), session.store().clock().word()).unwrap();
+    live
+}
+
+/// Takes out what nobody needs below a version, as of an earlier look.
+fn prune(session: &mut Session, table: &TableRef, newest: BlockRef, live: &LiveSnapshots) {
+    let (guard, mut linker) = session.parts();
+    prune_between(&guard, &mut linker, table.root_offset(), newest, live).unwrap();
+}
+
+/// V5: while a chain is cut off, a version in its middle is taken out by somebody who has looked at the snapshots earlier.
+#[test]
+fn what_is_cut_off_loses_its_entries_though_its_middle_is_taken_out_meanwhile() {
+    let (scene, mut peer, table) = scene("cut-middle", 0);
+    let (mut first, mut second, mut cutter) = (scene.process(), scene.process(), scene.process());
+    let other = Rc::new(RefCell::new(scene.process()));
+    for point in 1.. {
+        peer = put(peer, &table, &[(FIRST, 1)]);
+        peer.prune(0).unwrap();
+        let oldest = reader(first, &table);
+        peer = put(peer, &table, &[(FIRST, 2), (PLAIN, 3)]);
+        let middle = reader(second, &table);
+        peer = put(peer, &table, &[(PLAIN, 4)]);
+        let earlier = look(&peer);
+        (first, second) = (oldest.into_session().unwrap(), middle.into_session().unwrap());
+        let now = look(&peer);
+        assert!(now.horizon() > earlier.horizon());
+        let (_, newest) = newest(&peer.participant().pin(), &table);
+        let (pruner, place) = (Rc::clone(&other), table.clone());
+        let (was_interrupted, ()) = interrupted_at(
+            point,
+            move || prune(&mut pruner.borrow_mut(), &place, newest, &earlier),
+            || prune(&mut cutter, &table, newest, &now),
+        );
+        assert_clean(&mut peer, &format!("point {point}"));
+        if !was_interrupted {
+            assert!(point > 10);
+            return;
+        }
+    }
+}
