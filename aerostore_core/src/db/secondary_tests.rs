@@ -7,7 +7,7 @@ use super::garbage_tests::{Scene, run};
 use super::verify::check;
 use crate::epoch::{Guard, LiveSnapshots};
 use crate::mvcc::RowHeader;
-use crate::row::{Column, ColumnType, Schema, Value};
+use crate::row::{Column, ColumnPlace, ColumnType, Schema, Value};
 use crate::shm::{BlockRef, tagged_slabs};
 use crate::sync::interrupted_at;
 use crate::txn::{RowKeys, Session, TableRef, Transaction, TxnError, TxnOptions, Vacuum, prune_between};
@@ -63,6 +63,34 @@ fn vacuum(session: &mut Session) {
 fn assert_clean(session: &mut Session, hint: &str) {
     let report = check(session).unwrap();
     assert!(report.is_clean(), "{hint}: {report:#?}");
+}
+
+/// K3: `first` is 1 all the time, while one version hands it on to the next.
+#[test]
+fn a_value_that_one_version_hands_on_to_the_next_is_held_all_the_time() {
+    for point in 1.. {
+        let (scene, peer, table) = scene("handed-on", point);
+        let mut peer = put(peer, &table, &[(FIRST, 1), (SECOND, 1)]);
+        let other = Rc::new(RefCell::new(Some(scene.process())));
+        let (writer, place) = (Rc::clone(&other), table.clone());
+        let (guard, _) = peer.parts();
+        let (row, _) = newest(&guard, &table);
+        let keys = RowKeys::at(&guard, table.root_offset(), row).unwrap();
+        let place_of_first = ColumnPlace::of(table.schema(), FIRST);
+        let (was_interrupted, is_held) = interrupted_at(
+            point,
+            move || {
+                let mut session = put(writer.take().unwrap(), &place, &[(SECOND, 2)]);
+                vacuum(&mut session);
+            },
+            || keys.is_held(place_of_first, Value::I64(1)),
+        );
+        assert!(is_held.unwrap(), "point {point}");
+        if !was_interrupted {
+            assert!(point > 2);
+            return;
+        }
+    }
 }
 
 /// The table's one row, and its newest version.

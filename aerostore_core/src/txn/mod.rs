@@ -55,6 +55,8 @@ pub use redo::{RedoOp, RedoReader};
 pub use retry::RetryBackoff;
 pub use revoke::SnapshotWatch;
 pub use savepoint::Savepoint;
+#[cfg(test)]
+pub(crate) use secondary::RowKeys;
 pub(crate) use secondary::tree as ordered_index;
 pub use session::Session;
 pub use source::StoreCommits;

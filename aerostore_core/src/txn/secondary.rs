@@ -11,7 +11,8 @@
 //!             a death, and when there is no room to remove entries, the version stays, and whoever takes it out removes
 //!             them. K3: an entry is marked DYING, the chain is walked, and only then, if nobody has revived it, it
 //!             goes. A writer links its version first and then looks for the entry: the walk sees the version or the
-//!             writer the mark. K4: who adds an entry for a version that others may take out meanwhile, passes a fence and
+//!             writer the mark. It looks in every column in which the version differs from what counts below it: what it
+//!             has pushed out of its own does not count any more. A walk that finds nothing begins anew if the head has changed. K4: who adds an entry for a version that others may take out meanwhile, passes a fence and
 //!             looks whether any version that counts has the key; if not, the entry goes by K3. That is the builder of
 //!             an index, and a writer that finds itself aborted. K5: entries go before their row's memory (D3), so
 //!             whoever finds one in an operation can look at the row until its end.
@@ -38,7 +39,7 @@ pub(crate) fn tree(index: IndexRef<'_>) -> OrderedIndex<'_> {
 
 /// One row, as its table's secondary indexes know it.
 #[derive(Clone, Copy)]
-pub(super) struct RowKeys<'a, 'g> {
+pub(crate) struct RowKeys<'a, 'g> {
     pub(super) guard: &'a Guard<'g>,
     pub(super) table: &'g TableRoot,
     pub(super) row: u64,
@@ -46,7 +47,7 @@ pub(super) struct RowKeys<'a, 'g> {
 
 impl<'a, 'g> RowKeys<'a, 'g> {
     /// Of the row at `row` in the table whose root lies at `table`.
-    pub(super) fn at(guard: &'a Guard<'g>, table: u64, row: u64) -> Result<Self, TxnError> {
+    pub(crate) fn at(guard: &'a Guard<'g>, table: u64, row: u64) -> Result<Self, TxnError> {
         Ok(Self { guard, table: guard.resolve(table)?, row })
     }
 
@@ -147,9 +148,23 @@ impl<'a, 'g> RowKeys<'a, 'g> {
     }
 
     /// Does any version that counts have this value?
-    pub(super) fn is_held(&self, place: ColumnPlace, value: Value<'_>) -> Result<bool, TxnError> {
+    pub(crate) fn is_held(&self, place: ColumnPlace, value: Value<'_>) -> Result<bool, TxnError> {
         let header: &RowHeader = self.guard.resolve(self.row)?;
-        let mut at = self.guard.protect(&header.head);
+        let mut head = self.guard.protect(&header.head);
+        loop {
+            if self.is_held_from(head, place, value)? {
+                return Ok(true);
+            }
+            // What was linked meanwhile may be why others do not count any more, and may have the value from them.
+            let seen = std::mem::replace(&mut head, self.guard.protect(&header.head));
+            if head == seen {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn is_held_from(&self, head: u64, place: ColumnPlace, value: Value<'_>) -> Result<bool, TxnError> {
+        let mut at = head;
         while at != 0 {
             let version = VersionRef::resolve(self.guard, at)?;
             let next = version.next_word(self.guard);
