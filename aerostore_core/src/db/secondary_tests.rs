@@ -65,6 +65,33 @@ fn assert_clean(session: &mut Session, hint: &str) {
     assert!(report.is_clean(), "{hint}: {report:#?}");
 }
 
+/// K3: the row goes from 1 to 2 and back to 1, and is written once more by the same transaction.
+#[test]
+fn a_second_write_keeps_an_entry_that_is_about_to_be_removed() {
+    let (scene, mut peer, table) = scene("second-write", 0);
+    let other = Rc::new(RefCell::new(scene.process()));
+    for point in 1.. {
+        peer = put(peer, &table, &[(FIRST, 1), (FIRST, 2), (PLAIN, 0)]);
+        let mut txn = Transaction::begin(peer, TxnOptions::default());
+        set(&mut txn, &table, FIRST, 1).unwrap();
+        let pruner = Rc::clone(&other);
+        let (was_interrupted, written) = interrupted_at(
+            point,
+            move || vacuum(&mut pruner.borrow_mut()),
+            || set(&mut txn, &table, PLAIN, 7),
+        );
+        written.unwrap();
+        txn.commit(false).unwrap();
+        peer = txn.into_session().unwrap();
+        peer.store().log().start_at(peer.store().clock().now());
+        assert_clean(&mut peer, &format!("point {point}"));
+        if !was_interrupted {
+            assert!(point > 10);
+            return;
+        }
+    }
+}
+
 /// K3: `first` is 1 all the time, while one version hands it on to the next.
 #[test]
 fn a_value_that_one_version_hands_on_to_the_next_is_held_all_the_time() {

@@ -582,6 +582,12 @@ impl Transaction {
         }
         found.hint(&guard, version.offset)?;
         if change != Change::Delete {
+            let columns = if replaces_own {
+                // K3: the one it has replaced has held nothing since it was marked.
+                changed_from(table, base.as_ref().map(|(version, _)| version), after)?
+            } else {
+                columns
+            };
             let columns = DirtyMask(columns.0 & keys.indexed().0);
             if !columns.is_empty() {
                 let mut linker = Linker { participant, heap, limbo, reserve };
@@ -616,6 +622,19 @@ fn log_change(
         (true, Change::Delete) => redo::delete(log, id, schema, after),
         (true, _) => redo::update(log, id, schema, after, changed),
     }
+}
+
+/// The columns in which a row differs from what has last been committed of it; all when it was not there.
+fn changed_from(
+    table: &TableRef,
+    base: Option<&VersionRef<'_>>,
+    after: RowView<'_>,
+) -> Result<DirtyMask, TxnError> {
+    let schema = table.schema();
+    Ok(match base.filter(|version| !version.is_tombstone()) {
+        Some(base) => delta::changed(schema, table.view(base.payload())?, after),
+        None => delta::all_columns(schema),
+    })
 }
 
 /// What a version goes on top of, when `head` is this transaction's own.
