@@ -230,7 +230,7 @@ fn dying_while_vacuuming() {
 }
 
 /// Takes every slab there is, the reserve included.
-fn fill(scene: &Scene, session: &Session) -> (Heap, Vec<BlockRef>) {
+pub(super) fn fill(scene: &Scene, session: &Session) -> (Heap, Vec<BlockRef>) {
     let mut heap = Heap::new(scene.arena.clone(), session.participant().owner());
     let mut blocks = Vec::new();
     while let Ok(block) = heap.alloc(60_000, BlockKind::RAW, 1, Reserve::Yes) {

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use super::garbage_tests::{Scene, run};
+use super::garbage_tests::{Scene, fill, run};
 use super::verify::check;
 use crate::epoch::{Guard, LiveSnapshots};
 use crate::mvcc::RowHeader;
@@ -118,6 +118,44 @@ fn a_value_that_one_version_hands_on_to_the_next_is_held_all_the_time() {
             return;
         }
     }
+}
+
+/// K2: what a write takes back of its own transaction's it does not take back in vain.
+#[test]
+fn a_write_that_finds_no_room_leaves_the_entries_of_the_one_before() {
+    let scene = Scene::new("no-room-again", 0);
+    let mut peer = scene.process();
+    let schema = Schema::builder("Text")
+        .column(Column::new("name", ColumnType::I64))
+        .column(Column::new("first", ColumnType::I64).nullable().ordered())
+        .column(Column::new("text", ColumnType::String(60_000)).nullable())
+        .key("name")
+        .build()
+        .unwrap();
+    let table = peer.link_table(1, &schema).unwrap();
+    peer.store().clock().restore(1);
+    let peer = put(peer, &table, &[(FIRST, 1)]);
+    let filler = scene.process();
+    let mut txn = Transaction::begin(peer, TxnOptions::default());
+    set(&mut txn, &table, FIRST, 2).unwrap();
+    let text = "x".repeat(50_000);
+    let mut fillings = Vec::new();
+    let refused = (3..).find_map(|first| {
+        fillings.push(fill(&scene, &filler));
+        txn.set(&table, Value::I64(0), &[(1, Value::I64(first)), (2, Value::Str(&text))]).err()
+    });
+    assert!(refused.as_ref().is_some_and(TxnError::is_out_of_space), "{refused:?}");
+    for (mut heap, blocks) in fillings {
+        for block in blocks {
+            assert!(heap.free(block));
+        }
+        heap.trim();
+    }
+    txn.commit(false).unwrap();
+    drop(filler);
+    let mut peer = txn.into_session().unwrap();
+    peer.store().log().start_at(peer.store().clock().now());
+    assert_clean(&mut peer, "after the commit");
 }
 
 /// The table's one row, and its newest version.

@@ -552,14 +552,8 @@ impl Transaction {
         let below =
             if mine { below_own(&guard, head, entry) } else { base.map_or(0, |(base, _)| base.offset) };
         let replaces_own = mine && below != head.offset;
-        if below != head.offset {
-            let mut linker = Linker { participant, heap, limbo, reserve };
-            let stays = if flags == 0 { Some(after.bytes()) } else { None };
-            PushedOut { keys, record, is_own: mine, below, stays }.release(&mut linker, head)?;
-        }
         // V5
         let from_below = if mine { head.changes() } else { 0 };
-        let flags = flags | change_flags(columns) | from_below;
         let bytes = size_of::<Version>() + after.bytes().len();
         let version = heap.alloc(bytes, BlockKind::VERSION, participant.epoch(), reserve)?;
         VersionRef::write(
@@ -567,9 +561,19 @@ impl Transaction {
             version.offset,
             BeginWord::Intent(record),
             row_offset,
-            flags,
+            flags | change_flags(columns) | from_below,
             after.bytes(),
         )?;
+        if below != head.offset {
+            let mut linker = Linker { participant, heap, limbo, reserve };
+            let stays = if flags == 0 { Some(after.bytes()) } else { None };
+            let pushed_out = PushedOut { keys, record, is_own: mine, below, stays };
+            // Last of what may find no room: its own version counts no more from here on.
+            if let Err(error) = pushed_out.release(&mut linker, head) {
+                heap.free(version);
+                return Err(error);
+            }
+        }
         let link = VersionLink { guard: &guard, row, record, entry };
         if !link.run(limbo, version, below, head.offset)? {
             let is_retired = limbo.retire(participant, version)?;
