@@ -9,8 +9,11 @@ use crate::epoch::{Guard, LiveSnapshots};
 use crate::mvcc::RowHeader;
 use crate::row::{Column, ColumnPlace, ColumnType, Schema, Value};
 use crate::shm::{BlockRef, tagged_slabs};
-use crate::sync::interrupted_at;
-use crate::txn::{RowKeys, Session, TableRef, Transaction, TxnError, TxnOptions, Vacuum, prune_between};
+use crate::sync::{interrupted_at, run_scheduled};
+use crate::txn::{
+    RowKeys, Session, TableRef, Transaction, TxnError, TxnOptions, Vacuum, create_index, drop_index,
+    prune_between,
+};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -207,5 +210,34 @@ fn what_is_cut_off_loses_its_entries_though_its_middle_is_taken_out_meanwhile() 
             assert!(point > 10);
             return;
         }
+    }
+}
+
+/// While an earlier index is taken down, whose root may serve the next one or not.
+#[test]
+fn of_two_that_make_an_index_at_once_no_more_than_one_does() {
+    type Work<'a> = Box<dyn FnOnce() -> Box<Session> + Send + 'a>;
+    for seed in 1..=60 {
+        let (scene, peer, table) = scene("two-makers", seed);
+        let (session, made) =
+            create_index(put(peer, &table, &[(FIRST, 1), (PLAIN, 1)]), &table, PLAIN, false);
+        made.unwrap();
+        let (peer, dropped) = drop_index(session.unwrap(), &table, PLAIN, false);
+        dropped.unwrap();
+        let (one, two, mut three) = (scene.process(), scene.process(), scene.process());
+        let table = &table;
+        let threads: Vec<Work<'_>> = vec![
+            Box::new(move || create_index(one, table, PLAIN, false).0.unwrap()),
+            Box::new(move || create_index(two, table, PLAIN, false).0.unwrap()),
+            Box::new(move || {
+                (0..3).for_each(|_| vacuum(&mut three));
+                three
+            }),
+        ];
+        drop(run_scheduled(seed, threads));
+        let mut txn = Transaction::begin(peer.unwrap(), TxnOptions::default());
+        let found = txn.index_statistics(table).unwrap();
+        let found = found.iter().filter(|stats| stats.column == PLAIN).count();
+        assert!(found <= 1, "seed {seed}: {found} indexes");
     }
 }

@@ -9,7 +9,8 @@
 //!             BUILDING is built (adding an entry again changes nothing), what was LEAVING stays. Whether the log has the
 //!             definition or the end by then is as with any statement whose process dies before it hears of the outcome.
 //! One each    who claims a root says for which column, passes a fence, and looks at the others: of two for one column
-//!             at least one sees the other, and of two that are PREPARING the one further down the list gives way.
+//!             at least one sees the other, and who sees one gives way. One that is PREPARING may have looked before, so where it
+//!             stands on the list says nothing; of two that meet, both may have to try again.
 
 #![forbid(unsafe_code)]
 
@@ -155,9 +156,8 @@ impl Session {
         mine.root.set_place(Some(ColumnPlace::of(table.schema(), column)));
         fence(Ordering::SeqCst);
         let others = indexes_on(&guard, root, column)?;
-        let first = others.first().filter(|(other, _)| other.offset != mine.offset);
-        let kept = others.iter().find(|(_, word)| word.is_kept());
-        let refused = refuse(table, column, first.or(kept).map(|(_, word)| *word));
+        let other = others.iter().find(|(other, _)| other.offset != mine.offset);
+        let refused = refuse(table, column, other.map(|(_, word)| *word));
         if refused.is_err() {
             mine.root.set_place(None);
             mine.root.change(preparing, IndexWord::of(IndexState::Free));
