@@ -529,7 +529,9 @@ impl Transaction {
             Change::Keep => return Ok(Attempt::Done(Upserted::Unchanged)),
             Change::Put => {
                 image.finish(table.schema())?;
-                check_key(table, key, image)?;
+                if before.is_none() {
+                    check_key(table, key, image)?;
+                }
                 0
             }
             Change::Delete => {
@@ -544,6 +546,9 @@ impl Transaction {
             changed = delta::changed(table.schema(), before, after);
             if changed.is_empty() {
                 return Ok(Attempt::Done(Upserted::Unchanged));
+            }
+            if changed.contains(table.schema().key_index()) {
+                check_key(table, key, image)?; // it may be the same value in other bytes
             }
         }
         let columns =
