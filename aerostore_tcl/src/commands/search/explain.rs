@@ -11,7 +11,8 @@ use crate::ffi::{Interp, Obj};
 /// `explain ?-dict bool? ?-option value ...?`
 pub(in crate::commands) fn explain(table: &Opened, interp: &Interp, words: &[Obj]) -> Outcome {
     let search = Search::read(table, interp, words)?;
-    let counting = search.only_counts();
+    // A search that gives its rows to nobody would only count them; asked how it would be done, it is one that gives them.
+    let counting = search.count_only;
     let as_dict = search.dict == Some(true);
     let plan = Plan::new(&table.bound.schema, search.query)?;
     let explain = table.read()?.explain(&table.bound.table, &plan, counting)?;
