@@ -11,6 +11,8 @@
 # Durability  aerostore: commit mode off, the log is written behind; sqlite: none
 # Unit        rows per second; microseconds of processor time per row, of the thread that loads and of the whole process
 #
+# Indexes     none but that of the key; then one on each of the five other columns, on both sides
+#
 # They take turns, each turn in a fresh process with an empty database, whose making is not counted. PACKAGES is the folder
 # into which the package was installed. Turns that leave other rows behind than the others fail.
 
@@ -39,6 +41,9 @@ proc open_aerostore {packages} {
     set shm [expr {[info exists ::env(AEROSTORE_BENCH_SHM)] ? $::env(AEROSTORE_BENCH_SHM) : "/dev/shm"}]
     set ::shm [file join $shm [file tail $::place].mmap]
     aerostore::init $::place -shm $::shm -size [expr {4 << 30}] -config {aerostore.synchronous_commit off}
+    if {!$::indexed} {
+        foreach column [FlightState index list] {FlightState index drop $column}
+    }
     set ::bytes_before [dict get [aerostore::status] used_bytes]
 }
 
@@ -65,6 +70,9 @@ proc open_sqlite {} {
         CREATE TABLE flight_state (
             flight_id TEXT PRIMARY KEY, lat REAL, lon REAL, altitude INTEGER, gs INTEGER, updated_at INTEGER
         ) WITHOUT ROWID
+    }
+    if {$::indexed} {
+        foreach column [lrange $::columns 1 end] {db eval "CREATE INDEX by_$column ON flight_state ($column)"}
     }
     set ::bytes_before [bytes_sqlite]
 }
@@ -109,7 +117,8 @@ proc result_sqlite {} {
 }
 
 # One turn, in a process of its own.
-proc turn {contender packages file} {
+proc turn {contender packages file indexed} {
+    set ::indexed $indexed
     switch $contender {
         aerostore {open_aerostore $packages}
         default {open_sqlite}
@@ -135,12 +144,12 @@ proc ratios {a b} {
     lmap x $a y $b {expr {double($x) / $y}}
 }
 
-proc compare {packages parse rounds file} {
+proc compare {packages parse rounds file indexed} {
     set channel [open $file]
     fconfigure $channel -translation binary
     for {set rows 0} {[gets $channel line] >= 0} {incr rows} {}
     close $channel
-    puts "\n[file tail $file]: $rows rows, [file size $file] bytes, $rounds rounds"
+    puts "\n[file tail $file]: $rows rows, [file size $file] bytes, [expr {$indexed ? "five indexes" : "no index"}], $rounds rounds"
     set contenders {aerostore sqlite sqlite_copy parse}
     for {set round 0} {$round < $rounds} {incr round} {
         foreach contender $contenders {
@@ -149,7 +158,7 @@ proc compare {packages parse rounds file} {
                 if {$found != $rows} {error "parse found $found rows"}
                 set total $own
             } else {
-                set command [list [info nameofexecutable] [info script] --turn $contender $packages $file]
+                set command [list [info nameofexecutable] [info script] --turn $contender $packages $file $indexed]
                 lassign [exec {*}$command] elapsed own total count sum bytes
                 if {![info exists expected]} {set expected [list $count $sum]}
                 if {$expected ne [list $count $sum]} {error "$contender: $count rows, sum $sum; not $expected"}
@@ -187,7 +196,9 @@ proc main {arguments} {
     set channel [open /proc/loadavg]
     puts "load $::tcl_platform(machine) [string trim [read $channel]]"
     close $channel
-    foreach file $files {compare $packages $parse $rounds $file}
+    foreach indexed {0 1} {
+        foreach file $files {compare $packages $parse $rounds $file $indexed}
+    }
 }
 
 main $argv
