@@ -81,14 +81,15 @@ impl Transaction {
         let remembers = self.remembers_reads();
         let snapshot = self.read_ts()?;
         let session = running(&mut self.session)?;
+        if remembers {
+            // Before the first row is shown: the walk, or `f`, may fail after that.
+            let read = RangeRead::new(table, scan.column, scan.span, scan.predicate.clone());
+            session.buffers.reads.ranges.push(read);
+        }
         let mut walk = RangeWalk { session, table, scan, snapshot, own, key: Vec::new(), seen: 0 };
         let end = walk.run(f)?;
-        if remembers {
-            let mut read = RangeRead::new(table, scan.column, scan.span, scan.predicate.clone());
-            if let Some(end) = end {
-                read.end_at(&end, scan.is_descending);
-            }
-            session.buffers.reads.ranges.push(read);
+        if let (Some(end), Some(read), true) = (end, session.buffers.reads.ranges.last_mut(), remembers) {
+            read.end_at(&end, scan.is_descending);
         }
         Ok(())
     }

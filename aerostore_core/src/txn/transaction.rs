@@ -249,12 +249,11 @@ impl Transaction {
         let remembers = self.remembers_reads();
         let snapshot = self.read_ts()?;
         let session = running(&mut self.session)?;
-        let scan = Scan { session, table, snapshot, own };
-        scan.run(f)?;
         if remembers {
+            // Before the first row is shown: the walk, or `f`, may fail after that.
             session.buffers.reads.scans.push(ScanRead { table: table.clone(), predicate });
         }
-        Ok(())
+        Scan { session, table, snapshot, own }.run(f)
     }
 
     /// Rows of the table that this transaction sees.

@@ -4,7 +4,7 @@ use crate::common::Place;
 use crate::{NUMBER, SPARE, builder, found, image, unsynced};
 use aerostore_core::db::{Database, Error, ErrorKind, Isolation, Table, Transaction, TxnOptions};
 use aerostore_core::query::{Plan, Query, compare};
-use aerostore_core::row::Value;
+use aerostore_core::row::{RowView, Value};
 use std::ops::ControlFlow;
 
 fn open(place: &Place) -> (Database, Table) {
@@ -112,6 +112,32 @@ fn a_walk_that_was_broken_off_looks_no_further() {
         set_number(1000, number)(&mut second, &table).unwrap();
         second.commit().unwrap();
         assert_eq!(is_conflict(txn.commit().map(drop)), conflicts, "{number}");
+    }
+}
+
+/// The rows that a closure was shown before it panicked have been read.
+#[test]
+fn what_was_shown_before_a_panic_is_remembered() {
+    for by_index in [true, false] {
+        let place = Place::new("panic");
+        let (db, table) = open(&place);
+        let mut txn = db.begin(unsynced()).unwrap();
+        let query = Query::filtered(compare::term(table.schema(), &RANGE).unwrap()).by_index("number");
+        let plan = Plan::new(table.schema(), query).unwrap();
+        let walk = std::panic::AssertUnwindSafe(|| {
+            let mut look = |_: RowView<'_>| -> ControlFlow<()> { panic!("as a caller's closure may") };
+            if by_index {
+                txn.search(&table, &plan, &mut look).map(drop)
+            } else {
+                txn.scan(&table, &mut look)
+            }
+        });
+        assert!(std::panic::catch_unwind(walk).is_err());
+        txn.set(&table, Value::I64(99), &[(SPARE, Value::I32(1))]).unwrap();
+        let mut second = db.begin(unsynced()).unwrap();
+        set_number(20, 205)(&mut second, &table).unwrap();
+        second.commit().unwrap();
+        assert!(is_conflict(txn.commit().map(drop)), "by an index: {by_index}");
     }
 }
 
