@@ -75,11 +75,7 @@ impl Transaction {
         scan: &RangeScan<'_>,
         f: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
     ) -> Result<(), TxnError> {
-        self.check_running()?;
-        self.has_read = true;
-        let own = self.own_record();
-        let remembers = self.remembers_reads();
-        let snapshot = self.read_ts()?;
+        let (snapshot, own, remembers) = self.begin_walk()?;
         let session = running(&mut self.session)?;
         if remembers {
             // Before the first row is shown: the walk, or `f`, may fail after that.

@@ -230,6 +230,13 @@ impl Transaction {
         Ok(result)
     }
 
+    /// What a walk over rows goes by: the snapshot, the transaction's own record, and whether what is read is remembered.
+    pub(super) fn begin_walk(&mut self) -> Result<(u64, u64, bool), TxnError> {
+        self.check_running()?;
+        self.has_read = true;
+        Ok((self.read_ts()?, self.own_record(), self.remembers_reads()))
+    }
+
     /// Calls `f` with every row of the table that this transaction sees, in no particular order, until it breaks.
     ///
     /// A serializable transaction that writes afterwards commits only if the rows that satisfy `predicate` (all, without
@@ -243,11 +250,7 @@ impl Transaction {
         predicate: Option<RowPredicate>,
         f: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
     ) -> Result<(), TxnError> {
-        self.check_running()?;
-        self.has_read = true;
-        let own = self.own_record();
-        let remembers = self.remembers_reads();
-        let snapshot = self.read_ts()?;
+        let (snapshot, own, remembers) = self.begin_walk()?;
         let session = running(&mut self.session)?;
         if remembers {
             // Before the first row is shown: the walk, or `f`, may fail after that.
