@@ -3,7 +3,7 @@
 //! Rows          1 000 000 random keys of 8 bytes (`AEROSTORE_BENCH_ROWS` for another number), the same for all sides; the value is a
 //!               row's offset
 //! Operations    insert: the second half of the keys; seek: the first entry from a random place on; scan: 100 entries from a random
-//!               place on; move: an entry is removed and another added, as an update does
+//!               place on; move: an entry is removed and another added, as an update does, without its look at the row
 //! Sharing       ours lies in shared memory and reclaims what it replaces, `SkipMap` is concurrent, `BTreeMap` is neither
 //! Unit          nanoseconds an operation, in turns of 200
 #![allow(

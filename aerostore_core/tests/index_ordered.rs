@@ -102,11 +102,13 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn run(steps: &[Step]) {
     let (arena, registry) = setup("ordered-model");
-    let participant = Participant::new(arena, registry).unwrap();
+    let participant = Participant::new(arena, Arc::clone(&registry)).unwrap();
     let root = AtomicU64::new(0);
     create_ordered(&participant, &root);
     let index = OrderedIndex::new(&root, 0);
     let mut memory = Memory::new(&participant);
+    let peer = Participant::new(participant.arena().clone(), registry).unwrap();
+    let mut peers_memory = Memory::new(&peer);
     let mut set = BTreeSet::new();
     for step in steps {
         let guard = participant.pin();
@@ -122,15 +124,22 @@ fn run(steps: &[Step]) {
                 assert!(!index.contains(&guard, key, *row).unwrap());
             }
             Step::Vacuum(key, row, again) => {
-                let dying = index.mark_dying(&guard, &mut memory, key, *row).unwrap();
-                assert_eq!(dying.is_some(), set.contains(&(key.clone(), *row)));
-                let Some(dying) = dying else { continue };
-                if *again {
-                    assert_eq!(index.insert(&guard, &mut memory, key, *row).unwrap(), Added::Revived);
-                    assert!(!index.remove_if_unchanged(&guard, &mut memory, &dying).unwrap());
-                } else {
-                    assert!(index.remove_if_unchanged(&guard, &mut memory, &dying).unwrap());
-                    assert!(!index.revive(&guard, &mut memory, key, *row).unwrap());
+                // A peer adds the entry between the first look at the row and the removal; the second look sees that.
+                let mut looks = 0;
+                let removed = index.remove_unless(&guard, &mut memory, key, *row, || {
+                    looks += 1;
+                    if *again && looks == 1 {
+                        let guard = peer.pin();
+                        assert_eq!(index.insert(&guard, &mut peers_memory, key, *row)?, Added::Present);
+                        return Ok::<_, ShmError>(false);
+                    }
+                    Ok(*again)
+                });
+                let was_there = set.contains(&(key.clone(), *row));
+                assert_eq!(looks, i32::from(was_there) + i32::from(was_there && *again));
+                assert_eq!(removed.unwrap(), was_there && !*again);
+                assert_eq!(index.contains(&guard, key, *row).unwrap(), was_there && *again);
+                if !*again {
                     set.remove(&(key.clone(), *row));
                 }
             }
@@ -172,6 +181,31 @@ proptest! {
     #[test]
     fn the_index_is_a_sorted_set(steps in prop::collection::vec(step(), 1..1200)) {
         run(&steps);
+    }
+}
+
+/// O5: a removal whose look came before any of them is refused.
+#[test]
+fn an_entry_that_is_added_again_never_looks_as_it_did() {
+    let (arena, registry) = setup("ordered-again");
+    let participant = Participant::new(arena, registry).unwrap();
+    let root = AtomicU64::new(0);
+    create_ordered(&participant, &root);
+    let index = OrderedIndex::new(&root, 0);
+    let mut memory = Memory::new(&participant);
+    let guard = participant.pin();
+    assert_eq!(index.insert(&guard, &mut memory, b"key", 16).unwrap(), Added::New);
+    let stamp = || {
+        let mut cursor = index.seek(&guard, Bound::Unbounded, Bound::Unbounded, Direction::Forward);
+        cursor.next_batch().unwrap().unwrap().stamp().unwrap()
+    };
+    let mut stamps = vec![stamp()];
+    for number in 1..=(1 << 17) + 1_u32 {
+        assert_eq!(index.insert(&guard, &mut memory, b"key", 16).unwrap(), Added::Present);
+        assert!(!stamps.iter().any(|stamp| stamp.is_unchanged(&guard).unwrap()), "{number}");
+        if number.is_power_of_two() {
+            stamps.push(stamp());
+        }
     }
 }
 

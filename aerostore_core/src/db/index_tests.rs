@@ -292,20 +292,17 @@ fn dying_while_blocks_are_merged_on_two_levels() {
 }
 
 #[test]
-fn dying_while_entries_are_marked_and_removed() {
+fn dying_while_entries_are_added_again_and_removed() {
     at_every_point(
-        ("index-dying", 7),
+        ("index-again", 3),
         fill(0..30),
         |root, session| {
             let (seven, nine) = (key(7), key(9));
             root.with(session, |index, guard, blocks| {
-                let first = index.mark_dying(guard, blocks, &seven, 16)?.unwrap();
-                let second = index.mark_dying(guard, blocks, &nine, 16)?.unwrap();
-                assert_eq!(index.insert(guard, blocks, &seven, 16)?, Added::Revived);
-                assert!(!index.remove_if_unchanged(guard, blocks, &first)?);
-                assert!(index.remove_if_unchanged(guard, blocks, &second)?);
-                index.mark_dying(guard, blocks, &seven, 16)?.unwrap();
-                index.revive(guard, blocks, &seven, 16)
+                assert_eq!(index.insert(guard, blocks, &seven, 16)?, Added::Present);
+                assert!(!index.remove_unless(guard, blocks, &seven, 16, || Ok::<_, ShmError>(true))?);
+                assert!(index.remove_unless(guard, blocks, &nine, 16, || Ok::<_, ShmError>(false))?);
+                index.insert(guard, blocks, &seven, 16)
             });
         },
         &[(false, (key(9), 16))],
@@ -419,7 +416,7 @@ fn no_entry_is_lost_to_the_vacuum_under_random_schedules() {
             let (row, to) = ((dice >> 33) % ROWS, (dice >> 40) % KEYS);
             let word = &rows[usize::try_from(row).unwrap()];
             let from = word.load(Ordering::Relaxed);
-            if to != from && word.compare_exchange(from, to, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+            if to != from && word.compare_exchange(from, to, Ordering::Release, Ordering::Relaxed).is_ok() {
                 root.insert(session, &key(to), row_of(row));
             }
         }
@@ -431,15 +428,9 @@ fn no_entry_is_lost_to_the_vacuum_under_random_schedules() {
             let (row, number) = ((dice >> 33) % ROWS, (dice >> 40) % KEYS);
             let bytes = key(number);
             root.with(session, |index, guard, blocks| {
-                let Some(dying) = index.mark_dying(guard, blocks, &bytes, row_of(row))? else {
-                    return Ok(());
-                };
-                if rows[usize::try_from(row).unwrap()].load(Ordering::SeqCst) == number {
-                    index.revive(guard, blocks, &bytes, row_of(row))?;
-                } else {
-                    index.remove_if_unchanged(guard, blocks, &dying)?;
-                }
-                Ok(())
+                let word = &rows[usize::try_from(row).unwrap()];
+                let is_held = || Ok::<_, ShmError>(word.load(Ordering::Relaxed) == number);
+                index.remove_unless(guard, blocks, &bytes, row_of(row), is_held)
             });
         }
     };

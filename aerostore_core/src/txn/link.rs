@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use crate::epoch::{Guard, Limbo, Participant, Slot};
-use crate::index::{Blocks, Exchange, HashTable, STRUCTURE_BIRTH, ensure_live};
+use crate::index::{Blocks, Exchange, HashTable, STRUCTURE_BIRTH, ensure_live, named_by};
 use crate::mvcc::{NextWord, TableRoot};
 use crate::shm::{BlockKind, BlockRef, BlockState, BlockWord, Heap, Reserve, ShmError};
 use crate::sync::{AtomicU64, Ordering};
@@ -28,9 +28,6 @@ pub(crate) struct Linker<'a> {
     /// Whether blocks may come from what is kept back.
     pub(super) reserve: Reserve,
 }
-
-/// Below the offset of a block in a word.
-const WORD_FLAGS: u64 = 15;
 
 fn announce(slot: &Slot, word_offset: u64, block: u64, shape: u64) {
     slot.link_shape.store(shape, Ordering::Relaxed);
@@ -300,7 +297,7 @@ fn settle_exchange(
     let dropped =
         BlockRef { offset: slot.dropped_block.load(Ordering::Relaxed), generation: half(generations >> 32) };
     let word: &AtomicU64 = guard.resolve(word_offset)?;
-    let named = guard.protect(word) & !WORD_FLAGS;
+    let named = named_by(guard.protect(word));
     let mut was_linked = if made.offset == 0 { named != replaced.offset } else { named == made.offset };
     if was_linked && made.offset != 0 {
         ensure_live(guard, made.offset)?;

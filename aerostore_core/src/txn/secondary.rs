@@ -9,9 +9,9 @@
 //!             that it no longer counts, then passes a fence, then removes the entries whose keys no version that
 //!             counts has, and takes it out last. So each entry has a version in the chain that names it: after
 //!             a death, and when there is no room to remove entries, the version stays, and whoever takes it out removes
-//!             them. K3: an entry is marked DYING, the chain is walked, and only then, if nobody has revived it, it
-//!             goes. A writer links its version first and then looks for the entry: the walk sees the version or the
-//!             writer the mark. It looks in every column in which the version differs from what counts below it: what it
+//!             them. K3: where an entry lies is found first, then the chain is walked, and the entry goes only if
+//!             nothing was added there since. A writer links its version first and then adds the entry: the walk sees the version, or
+//!             the removal fails (O5 of the index). It adds in every column in which the version differs from what counts below it: what it
 //!             has pushed out of its own does not count any more. A walk that finds nothing begins anew if the head has changed. K4: who adds an entry for a version that others may take out meanwhile, passes a fence and
 //!             looks whether any version that counts has the key; if not, the entry goes by K3. That is the builder of
 //!             an index, and a writer that finds itself aborted. K5: entries go before their row's memory (D3), so
@@ -19,7 +19,7 @@
 //! Builders    who prunes decides what is garbage by a look at the clock before it looks for indexes. A builder whose index is not
 //!             found then takes its timestamp later (O4), and passes over what is garbage at that one: so it adds no
 //!             entry for a version that is taken out without looking for its entry.
-//! Source      the DYING mark: DESIGN of this project; deciding by what others compare against follows Harris (DISC 2001).
+//! Source      deciding by what others compare against follows Harris (DISC 2001).
 
 #![forbid(unsafe_code)]
 
@@ -129,22 +129,8 @@ impl<'a, 'g> RowKeys<'a, 'g> {
         value: Value<'_>,
         bytes: &[u8],
     ) -> Result<(), TxnError> {
-        let tree = tree(index);
-        while !self.is_held(place, value)? {
-            let Some(dying) = tree.mark_dying(self.guard, linker, bytes, self.row)? else { break };
-            // K3: the mark comes before this walk.
-            if self.is_held(place, value)? {
-                // Whoever links a version that has it looks for the entry later: a mark that stays does no harm.
-                match tree.revive(self.guard, linker, bytes, self.row) {
-                    Err(error) if !error.is_out_of_space() => return Err(error.into()),
-                    _ => break,
-                }
-            }
-            if tree.remove_if_unchanged(self.guard, linker, &dying)? {
-                break;
-            }
-        }
-        Ok(())
+        let is_held = || self.is_held(place, value);
+        tree(index).remove_unless(self.guard, linker, bytes, self.row, is_held).map(drop)
     }
 
     /// Does any version that counts have this value?

@@ -13,12 +13,14 @@ use std::mem::{offset_of, size_of};
 
 const FROZEN: u64 = 1;
 const DEAD: u64 = 2;
-const FLAGS: u64 = 15;
+/// Blocks begin at multiples of 16 below 2^46.
+const OFFSET_MASK: u64 = (1 << COUNT_SHIFT) - 16;
+const COUNT_SHIFT: u32 = 48;
 
 const LEVEL_SHIFT: u32 = 32;
 const TAIL_MASK: u64 = u32::MAX as u64;
 
-/// What an anchor says of its block.
+/// What an anchor says of its block, and above that, how often since the block was put in an entry was added that it has (O5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AnchorWord(u64);
 
@@ -45,7 +47,7 @@ impl AnchorWord {
     /// Offset of the block; 0 while nothing was ever put in, or when the anchor is dead.
     #[inline]
     pub(super) const fn offset(self) -> u64 {
-        self.0 & !FLAGS
+        self.0 & OFFSET_MASK
     }
 
     /// Is the block about to become a part of the one on its left? It is not replaced any more.
@@ -57,6 +59,11 @@ impl AnchorWord {
     /// The same, frozen.
     pub(super) fn frozen(self) -> Self {
         Self(self.0 | FROZEN)
+    }
+
+    /// The same after one more addition of an entry that the block has; none when that cannot be counted any more.
+    pub(super) fn added_again(self) -> Option<Self> {
+        self.0.checked_add(1 << COUNT_SHIFT).map(Self)
     }
 
     #[inline]

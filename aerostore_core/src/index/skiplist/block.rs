@@ -1,11 +1,11 @@
 //! Blocks: a sorted run of entries, never changed but replaced as a whole.
 //!
-//! Layout      32-byte header; the entries' prefixes, then their words, each in a row, so that a search reads few cache lines; then,
+//! Layout      32-byte header; the entries' prefixes, then their ranks, each in a row, so that a search reads few cache lines; then,
 //!             in a block of the bottom level that has long keys, where each entry's tail ends, and the tails; in others the
 //!             offsets of the anchors that the entries lead to, whose low keys hold the tails.
 
 use super::anchor::Anchor;
-use super::position::{Cut, EntryWord, Position, Rank};
+use super::position::{Cut, Position, Rank};
 use crate::epoch::Guard;
 use crate::shm::{Shared, ShmError};
 use crate::sys::{u64_of, usize_of};
@@ -108,7 +108,7 @@ impl<'a> Part<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Item<'a> {
     pub(super) prefix: u64,
-    pub(super) word: EntryWord,
+    pub(super) rank: Rank,
     /// In a block of the bottom level.
     pub(super) tail: &'a [u8],
     pub(super) child: Child,
@@ -117,7 +117,7 @@ pub(super) struct Item<'a> {
 impl<'a> Item<'a> {
     /// The place of an entry of the bottom level.
     pub(super) fn position(&self) -> Position<'a> {
-        Position { prefix: self.prefix, rank: self.word.rank(), tail: self.tail }
+        Position { prefix: self.prefix, rank: self.rank, tail: self.tail }
     }
 }
 
@@ -243,15 +243,10 @@ impl<'g> Block<'g> {
         self.row(0)
     }
 
+    /// What decides between entries with the same first bytes.
     #[inline]
-    fn words(&self) -> &'g [u64] {
-        self.row(1)
-    }
-
-    /// What the entry says beside its first bytes.
-    #[inline]
-    pub(super) fn word(&self, index: usize) -> EntryWord {
-        EntryWord::from_bits(self.words()[index])
+    pub(super) fn rank(&self, index: usize) -> Rank {
+        Rank::from_bits(self.row(1)[index])
     }
 
     /// What the entry of a block above the bottom level leads to.
@@ -300,7 +295,7 @@ impl<'g> Block<'g> {
     pub(super) fn item(&self, index: usize) -> Item<'g> {
         Item {
             prefix: self.prefixes()[index],
-            word: self.word(index),
+            rank: self.rank(index),
             tail: self.tail(index),
             child: self.child(index),
         }
@@ -330,7 +325,7 @@ impl<'g> Block<'g> {
                     Anchor::at(guard, self.child(middle).anchor())?.tail(guard)
                 }
             };
-            if cut.is_right_of(cut.at.prefix, self.word(middle).rank(), tail)? {
+            if cut.is_right_of(cut.at.prefix, self.rank(middle), tail)? {
                 low = middle + 1;
             } else {
                 high = middle;
@@ -432,7 +427,7 @@ pub(super) fn write(
                 }
                 Part::One(item) => {
                     rows.wrapping_add(index).write(item.prefix);
-                    rows.wrapping_add(count + index).write(item.word.bits());
+                    rows.wrapping_add(count + index).write(item.rank.bits());
                     if level != 0 {
                         rows.wrapping_add(2 * count + index).write(item.child.0);
                     }

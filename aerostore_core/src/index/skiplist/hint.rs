@@ -4,7 +4,7 @@
 use super::anchor::{Anchor, AnchorWord};
 use super::block::{self, Child, Item, Measure, Part};
 use super::ordered::OrderedIndex;
-use super::position::{Cut, EntryWord, Position};
+use super::position::{Cut, Position};
 use super::replace::with_item;
 use crate::epoch::Guard;
 use crate::index::{Blocks, Exchange};
@@ -76,10 +76,5 @@ impl OrderedIndex<'_> {
 
 /// The entry that leads to an anchor.
 fn hint_to<'a>(anchor: &Anchor<'_>) -> Item<'a> {
-    Item {
-        prefix: anchor.prefix(),
-        word: EntryWord::new(anchor.rank()),
-        tail: &[],
-        child: Child::new(anchor.offset),
-    }
+    Item { prefix: anchor.prefix(), rank: anchor.rank(), tail: &[], child: Child::new(anchor.offset) }
 }

@@ -1,24 +1,23 @@
 //! Adding an entry.
 #![forbid(unsafe_code)]
 
-use super::block::{Child, Item};
+use super::block::{Child, Item, Part};
 use super::ordered::OrderedIndex;
-use super::position::{Cut, EntryWord, Position};
+use super::position::{Cut, Position};
 use super::replace::with_item;
+use super::seek::Place;
 use crate::epoch::Guard;
 use crate::index::Blocks;
 use crate::shm::ShmError;
-use crate::sync::{Ordering, fence};
+use crate::sync::Ordering;
 
 /// What became of an entry that was to be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Added {
     /// It is new.
     New,
-    /// It was there.
+    /// It was there, and whoever was about to remove it looks again at the row.
     Present,
-    /// It was there and about to be removed, and is not any more.
-    Revived,
 }
 
 impl OrderedIndex<'_> {
@@ -34,29 +33,43 @@ impl OrderedIndex<'_> {
         row: u64,
     ) -> Result<Added, ShmError> {
         let at = Position::new(key, row);
-        let item =
-            Item { prefix: at.prefix, word: EntryWord::new(at.rank), tail: at.tail, child: Child::NONE };
+        let item = Item { prefix: at.prefix, rank: at.rank, tail: at.tail, child: Child::NONE };
         loop {
             let place = self.descend(guard, &Cut::behind(at), 0)?;
-            let (from, to, added) = match place.find(guard, &at)? {
-                Ok(index) if place.block.word(index).dying().is_some() => (index, index + 1, Added::Revived),
+            match place.find(guard, &at)? {
                 Ok(_) => {
-                    // O5: comes after the version's link, as the remover's look at the chain after its mark.
-                    fence(Ordering::SeqCst);
-                    if place.word.is_frozen() {
-                        self.merge(guard, blocks, &place.anchor)?;
-                    } else if place.anchor.load(guard) == place.word {
+                    if self.add_again(guard, blocks, &place)? {
                         return Ok(Added::Present);
                     }
-                    continue;
                 }
-                Err(index) => (index, index, Added::New),
-            };
-            if self.put(guard, blocks, &place, &with_item(place.block, from, to, item))? {
-                // The entry is in, whatever becomes of this.
-                let _ = self.mend(guard, blocks, &place);
-                return Ok(added);
+                Err(index) => {
+                    if self.put(guard, blocks, &place, &with_item(place.block, index, index, item))? {
+                        // The entry is in, whatever becomes of this.
+                        let _ = self.mend(guard, blocks, &place);
+                        return Ok(Added::New);
+                    }
+                }
             }
         }
+    }
+
+    /// Changes the word at `place`, unless it has been changed since, though the block has what was to be added (O5).
+    fn add_again(
+        &self,
+        guard: &Guard<'_>,
+        blocks: &mut dyn Blocks,
+        place: &Place<'_>,
+    ) -> Result<bool, ShmError> {
+        if place.word.is_frozen() {
+            self.merge(guard, blocks, &place.anchor)?;
+            return Ok(false);
+        }
+        let Some(to) = place.word.added_again() else {
+            // Of a copy none has been counted.
+            return self.put(guard, blocks, place, &[Part::Run(place.block, 0, place.block.len())]);
+        };
+        let (from, to) = (place.word.bits(), to.bits());
+        // O5. AcqRel: as every change of the word.
+        Ok(place.anchor.word().compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok())
     }
 }

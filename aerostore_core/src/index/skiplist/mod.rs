@@ -15,15 +15,17 @@
 //!             which is LIVE before it is linked and leads to nothing new, so that it is unreachable whenever it is not named.
 //!             O4: a block is born when it is allocated, and every word that names one is changed before that one is retired.
 //!             What a block names was born before it, and is retired after it was replaced; so who has loaded the block under
-//!             its reservation (I2) may follow it. O5: an entry is a hint. It is added after the version that has its key was
-//!             linked; before it is removed it is marked DYING in the name of a session, which then finds that no version of the
-//!             row has the key. Whoever adds it again and finds the mark takes it off, and what has lost its mark, or has another
-//!             one, is not removed. Either the remover sees the version, or the adder the mark, or no entry.
+//!             its reservation (I2) may follow it. O5: an entry is a hint. Whoever adds
+//!             it has linked the version that has its key, and changes the word of the anchor that covers it: to a new block, or,
+//!             when the entry is there already, by counting that in the word. Whoever removes it loads the word, then finds that no
+//!             version of the row has the key, and changes the word from what it was. A word does not come back while somebody
+//!             looks: blocks do not, under a guard, and of one block the counts grow. So an adder whose change came before the load
+//!             is seen by the look, and one whose change comes later fails the removal, or finds the entry gone and adds it.
 //!             Sparse blocks are merged by rules M1 to M3 of `merge`.
 //! Death       every state between two CAS is a valid list. Before a CAS the session's slot names word, new and old block; the
 //!             reaper makes LIVE what has been linked and retires what has not, or is not any more.
-//! Ordering    words are changed by `AcqRel` CAS and loaded with Acquire: whoever sees a block sees its contents. O5 needs a total
-//!             order of two words, hence a `SeqCst` fence between mark and look, and between link and look.
+//! Ordering    words are changed by `AcqRel` CAS and loaded with Acquire: whoever sees a block sees its contents, and what was done
+//!             before all changes of the word up to there (O5), which are read-modify-writes.
 //! Source      right links and late parents: Lehman and Yao, TODS 6(4), 1981. Stable words naming blocks that are replaced: the
 //!             mapping table of Levandoski et al., "The Bw-Tree", ICDE 2013. Blocks under a skip list: Jiffy, `PPoPP` 2022.
 
@@ -31,21 +33,20 @@ mod anchor;
 mod block;
 mod check;
 mod dismantle;
-mod dying;
 mod hint;
 mod insert;
 mod merge;
 mod ordered;
 mod position;
+mod remove;
 mod replace;
 mod scan;
 mod seek;
 mod settle;
 mod walk;
 
-pub use dying::Dying;
 pub use insert::Added;
 pub use ordered::OrderedIndex;
 pub use position::prefix_end;
 pub use scan::{Batch, BlockStamp, Cursor, Direction, IndexEntry};
-pub(crate) use settle::ensure_live;
+pub(crate) use settle::{ensure_live, named_by};

@@ -3,7 +3,6 @@
 //! Layout      the first eight bytes of the key, big-endian and filled up with zeros, as a number; then a rank: the key's length
 //!             (9 for all that are longer than eight), then the row; then, of a long key, the bytes behind the eighth. Of keys with
 //!             the same first eight bytes the shorter is the smaller one, and of short ones the length says which it is.
-//!             An entry's word is its rank, and below it the mark of whoever is about to remove it.
 #![forbid(unsafe_code)]
 
 use crate::shm::ShmError;
@@ -18,9 +17,6 @@ const LONG: u64 = PREFIX_BYTES as u64 + 1;
 const ROW_SHIFT: u32 = 4;
 const ROW_BITS: u32 = 42;
 const ROW_MASK: u64 = (1 << ROW_BITS) - 1;
-/// Bits below the rank in a word.
-const MARK_BITS: u32 = 16;
-const MARK_MASK: u64 = (1 << MARK_BITS) - 1;
 
 /// A key's length, if it is short, and a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,7 +26,7 @@ impl Rank {
     /// Before every entry's.
     pub(super) const FIRST: Self = Self(0);
     /// Behind every entry's.
-    pub(super) const LAST: Self = Self(u64::MAX >> MARK_BITS);
+    pub(super) const LAST: Self = Self(u64::MAX);
 
     fn new(key: &[u8], row: u64) -> Self {
         let length = key.len().min(PREFIX_BYTES + 1) as u64;
@@ -43,6 +39,16 @@ impl Rank {
 
     pub(super) const fn bits(self) -> u64 {
         self.0
+    }
+
+    #[inline]
+    pub(super) fn row(self) -> u64 {
+        (self.0 & ROW_MASK) << ROW_SHIFT
+    }
+
+    /// Bytes of a key that is not long.
+    pub(super) fn short_length(self) -> usize {
+        usize::try_from(self.0 >> ROW_BITS).map_or(PREFIX_BYTES, |length| length.min(PREFIX_BYTES))
     }
 
     /// Is there more of the key than its prefix?
@@ -59,58 +65,6 @@ impl Rank {
     /// A key of exactly the prefix, or one that is longer, without a row.
     fn of_length(length: u64) -> Self {
         Self(length << ROW_BITS)
-    }
-}
-
-/// What an entry says beside its key's first bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct EntryWord(u64);
-
-impl EntryWord {
-    #[inline]
-    pub(super) fn new(rank: Rank) -> Self {
-        Self(rank.0 << MARK_BITS)
-    }
-
-    #[inline]
-    pub(super) const fn from_bits(bits: u64) -> Self {
-        Self(bits)
-    }
-
-    #[inline]
-    pub(super) const fn bits(self) -> u64 {
-        self.0
-    }
-
-    #[inline]
-    pub(super) fn rank(self) -> Rank {
-        Rank(self.0 >> MARK_BITS)
-    }
-
-    #[inline]
-    pub(super) fn row(self) -> u64 {
-        (self.0 >> MARK_BITS & ROW_MASK) << ROW_SHIFT
-    }
-
-    /// Bytes of a key that is not long.
-    pub(super) fn short_length(self) -> usize {
-        usize::try_from(self.0 >> (MARK_BITS + ROW_BITS))
-            .map_or(PREFIX_BYTES, |length| length.min(PREFIX_BYTES))
-    }
-
-    /// Whose session is about to remove the entry, if anybody's.
-    #[inline]
-    pub(super) fn dying(self) -> Option<u16> {
-        // A slot's number and one.
-        u16::try_from(self.0 & MARK_MASK).ok()?.checked_sub(1)
-    }
-
-    pub(super) fn marked_by(self, slot: u16) -> Self {
-        Self(self.0 & !MARK_MASK | (u64::from(slot) + 1) & MARK_MASK)
-    }
-
-    pub(super) fn unmarked(self) -> Self {
-        Self(self.0 & !MARK_MASK)
     }
 }
 
@@ -271,7 +225,7 @@ mod tests {
             prop_assert_eq!(is_left(&p, &Cut::upper(Bound::Excluded(&b))), a < b);
             prop_assert!(is_left(&p, &Cut::END));
             prop_assert!(!is_left(&p, &Cut::before(Position::FIRST)));
-            prop_assert_eq!(EntryWord::new(p.rank).row(), left.1);
+            prop_assert_eq!(p.rank.row(), left.1);
         }
 
         #[test]

@@ -217,7 +217,7 @@ impl<'g> Batch<'g> {
             0 => BlockRef { offset: 0, generation: 0 },
             offset => arena.block_ref(offset)?,
         };
-        Ok(BlockStamp { anchor: arena.block_ref(self.anchor.offset)?, block })
+        Ok(BlockStamp { anchor: arena.block_ref(self.anchor.offset)?, word: self.word, block })
     }
 }
 
@@ -232,18 +232,13 @@ impl IndexEntry<'_> {
     /// Offset of the row.
     #[inline]
     pub fn row(&self) -> u64 {
-        self.block.word(self.place).row()
-    }
-
-    /// Is it about to be removed?
-    pub fn is_dying(&self) -> bool {
-        self.block.word(self.place).dying().is_some()
+        self.block.rank(self.place).row()
     }
 
     /// Is that its key?
     #[inline]
     pub fn key_is(&self, key: &[u8]) -> bool {
-        let rank = self.block.word(self.place).rank();
+        let rank = self.block.rank(self.place);
         Position::new(key, self.row())
             .is(self.block.prefixes()[self.place], rank, || self.block.tail(self.place))
     }
@@ -251,7 +246,7 @@ impl IndexEntry<'_> {
     /// Appends its key to `out`.
     pub fn key_into(&self, out: &mut Vec<u8>) {
         let prefix = self.block.prefixes()[self.place].to_be_bytes();
-        out.extend_from_slice(&prefix[..self.block.word(self.place).short_length()]);
+        out.extend_from_slice(&prefix[..self.block.rank(self.place).short_length()]);
         out.extend_from_slice(self.block.tail(self.place));
     }
 }
@@ -260,11 +255,12 @@ impl IndexEntry<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockStamp {
     anchor: BlockRef,
+    word: AnchorWord,
     block: BlockRef,
 }
 
 impl BlockStamp {
-    /// Has nothing been added, marked or removed where the block was?
+    /// Has nothing been added where the block was, not even an entry that was there already (O5), and nothing removed?
     ///
     /// # Errors
     /// When the mapping is damaged.
@@ -272,8 +268,7 @@ impl BlockStamp {
         if guard.word_of(self.anchor)?.is_none() {
             return Ok(false);
         }
-        let word = Anchor::at(guard, self.anchor.offset)?.load(guard);
-        if word != AnchorWord::block(self.block.offset) {
+        if Anchor::at(guard, self.anchor.offset)?.load(guard) != self.word {
             return Ok(false);
         }
         Ok(self.block.offset == 0 || guard.arena().block_ref(self.block.offset)? == self.block)

@@ -107,7 +107,7 @@ impl<'g> Place<'g> {
     ) -> Result<Result<usize, usize>, ShmError> {
         let index = self.block.count_left_of(guard, &Cut::before(*at))?;
         let is_there = index < self.block.len()
-            && at.is(self.block.prefixes()[index], self.block.word(index).rank(), || self.block.tail(index));
+            && at.is(self.block.prefixes()[index], self.block.rank(index), || self.block.tail(index));
         Ok(if is_there { Ok(index) } else { Err(index) })
     }
 }

@@ -1,10 +1,15 @@
 //! Blocks that are reachable but not LIVE yet, because their maker has not come so far (O3).
 #![forbid(unsafe_code)]
 
-use super::anchor::Anchor;
+use super::anchor::{Anchor, AnchorWord};
 use super::block::Block;
 use crate::epoch::Guard;
 use crate::shm::{BlockKind, BlockRef, BlockState, ShmError};
+
+/// The block that a word of an index, its root or an anchor's, names; 0 for none.
+pub(crate) fn named_by(word: u64) -> u64 {
+    AnchorWord::from_bits(word).offset()
+}
 
 /// Makes a block LIVE that is linked, and before it what it alone may lead to. Returns it at its present use.
 ///
