@@ -2,11 +2,14 @@
 
 use super::garbage_tests::{Scene, image, reap, run, schema};
 use super::verify::check;
+use crate::epoch::LiveSnapshots;
 use crate::mvcc::{RowHeader, VersionRef};
 use crate::row::Value;
 use crate::shm::tagged_slabs;
-use crate::sync::{AtomicU64, Ordering, interrupted_at, run_scheduled, survives};
-use crate::txn::{Session, TableRef, Transaction, TxnError, TxnOptions, Vacuum};
+use crate::sync::{AtomicU64, Ordering, interrupted_at, survives};
+use crate::txn::{Session, TableRef, Transaction, TxnError, TxnOptions, Vacuum, reap_dead_processes};
+use std::cell::Cell;
+use std::rc::Rc;
 
 const ROWS: i64 = 3;
 
@@ -116,35 +119,92 @@ fn what_lies_below_a_version_that_is_being_taken_out_stays_there() {
     drop(old);
 }
 
-/// Two sessions must not take out one each of two neighbours at the same moment. One that has looked while the second reader was
-/// there stands on the version that it saw, and takes out the next; one that looks later takes out that version.
+/// What became of two that take versions out of one chain.
+struct Neighbours {
+    /// Whether the slow one was interrupted at all.
+    was_interrupted: bool,
+    /// Whether the other one came to its end.
+    survived: bool,
+    /// The chain in between: which of its versions were marked.
+    marks: Vec<bool>,
+}
+
+/// One that has looked while the second reader was there stands on the version that that one saw, and takes out the next. Before one of
+/// its accesses another one, which has looked later, takes out the version it stands on, and dies at a point of that.
+fn take_out_neighbours(access: u64, point: u64) -> Neighbours {
+    let look = |session: &Session| {
+        let mut live = LiveSnapshots::default();
+        live.look(session.store().registry(), session.store().clock().word()).unwrap();
+        live
+    };
+    let (scene, mut peer, table) = scene("between-neighbours", access << 20 | point);
+    let mut old = reader(scene.process());
+    peer = (1..3).fold(peer, |peer, value| put(peer, &table, value));
+    let second = reader(scene.process());
+    peer = put(peer, &table, 3);
+    let earlier = look(&peer);
+    drop(second);
+    let later = look(&peer);
+    let newest = {
+        let guard = peer.participant().pin();
+        let slab = tagged_slabs(guard.arena(), &table.root(&guard).unwrap().rows).unwrap()[0];
+        let row: &RowHeader = guard.resolve(guard.live_blocks(slab).unwrap().next().unwrap()).unwrap();
+        guard.arena().block_ref(guard.protect(&row.head)).unwrap()
+    };
+    let (mut slow, mut dying, witness) = (scene.process(), scene.process(), scene.process());
+    let root = table.root_offset();
+    let between = Rc::new(Cell::new((true, Vec::new())));
+    let told = Rc::clone(&between);
+    let deed = move || {
+        let survived = survives(point, || {
+            dying.prune_as_of(root, newest, &later).unwrap();
+        });
+        let guard = witness.participant().pin();
+        let mut version = VersionRef::resolve(&guard, newest.offset).unwrap();
+        let mut marks = vec![version.next_word(&guard).is_marked()];
+        while version.next(&guard) != 0 {
+            version = VersionRef::resolve(&guard, version.next(&guard)).unwrap();
+            marks.push(version.next_word(&guard).is_marked());
+        }
+        told.set((survived, marks));
+    };
+    let (was_interrupted, _) =
+        interrupted_at(access, deed, || slow.prune_as_of(root, newest, &earlier).unwrap());
+    drop(slow);
+    let at = format!("access {access}, point {point}");
+    while peer.store().registry().live_slots().unwrap().len() > 2 {
+        reap_dead_processes(&mut peer).unwrap();
+    }
+    let report = check(&mut peer).unwrap();
+    assert!(report.is_clean(), "{at}: {report:#?}");
+    peer.store().garbage().want();
+    assert!(Vacuum::begin(&peer).unwrap().unwrap().go_on(&mut peer, 100).unwrap());
+    assert_eq!(check(&mut peer).unwrap().versions, 2 * ROWS.cast_unsigned(), "{at}");
+    assert!((0..ROWS).all(|key| value(&mut old, &table, key) == Some(0)), "{at}");
+    let (survived, marks) = between.take();
+    Neighbours { was_interrupted, survived, marks }
+}
+
+/// V4: before each access of the one, after each change of the chain by the other.
 #[test]
-fn several_take_out_the_same_versions_at_once() {
-    for seed in 0..60 {
-        let (scene, mut peer, table) = scene("between-several", seed);
-        let mut old = reader(scene.process());
-        peer = (1..4).fold(peer, |peer, value| put(peer, &table, value));
-        let second = reader(scene.process());
-        peer = (4..7).fold(peer, |peer, value| put(peer, &table, value));
-        let vacuum = |mut session: Box<Session>| {
-            session.store().garbage().want();
-            let mut vacuum = Vacuum::begin(&session).unwrap().unwrap();
-            assert!(vacuum.go_on(&mut session, 100).unwrap());
-            session
-        };
-        let [one, two] = std::array::from_fn(|_| scene.process());
-        let threads: Vec<Box<dyn FnOnce() -> Box<Session> + Send + '_>> = vec![
-            Box::new(|| vacuum(one)),
-            Box::new(|| vacuum(two)),
-            Box::new(|| vacuum(second.into_session().unwrap())),
-        ];
-        let (sessions, _) = run_scheduled(seed, threads);
-        peer = vacuum(peer);
-        let report = check(&mut peer).unwrap();
-        assert!(report.is_clean(), "seed {seed}: {report:#?}");
-        assert_eq!(report.versions, 2 * ROWS.cast_unsigned(), "seed {seed}");
-        assert!((0..ROWS).all(|key| value(&mut old, &table, key) == Some(0)), "seed {seed}");
-        drop(sessions);
+fn two_neighbours_are_not_taken_out_at_the_same_moment() {
+    let (mut points, mut last) = (Vec::new(), Vec::new());
+    for point in 1.. {
+        let Neighbours { survived, marks, .. } = take_out_neighbours(1, point);
+        if marks != last {
+            points.push(point);
+            last = marks;
+        }
+        if survived {
+            break;
+        }
+    }
+    assert_eq!((points.len(), last), (5, vec![false; 2]), "two versions are marked, and taken out");
+    for access in 2.. {
+        if !points.iter().all(|&point| take_out_neighbours(access, point).was_interrupted) {
+            assert!(access > 10, "{access} accesses");
+            return;
+        }
     }
 }
 

@@ -128,6 +128,20 @@ impl Session {
         self.prune_at(held_up, When::Now)
     }
 
+    /// Takes out what nobody needs below one version of a row of the table whose root is at `table`, as of an earlier look.
+    #[cfg(test)]
+    pub(crate) fn prune_as_of(
+        &mut self,
+        table: u64,
+        version: BlockRef,
+        live: &LiveSnapshots,
+    ) -> Result<u64, TxnError> {
+        let Self { participant, heap, limbo, .. } = self;
+        let guard = participant.pin();
+        let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
+        Ok(prune_between(&guard, &mut linker, table, version, live)?.taken_out)
+    }
+
     /// Looks for what may go, and leaves it for the next writes.
     #[cfg(test)]
     pub(crate) fn tidy_later(&mut self) -> Result<(), TxnError> {
