@@ -335,6 +335,34 @@ fn an_operation_that_stands_still_puts_off_giving_back() {
 }
 
 #[test]
+fn what_the_system_refuses_to_take_back_is_offered_again_a_minute_later_and_can_be_used() {
+    let scene = Scene::sized("refused", 0, 64 << 20);
+    let mut giver = scene.process();
+    let mut heap = Heap::new(scene.arena.clone(), OwnerId { slot: u16::MAX, incarnation: 1 });
+    let fill = |heap: &mut Heap| -> Vec<BlockRef> {
+        (0..16).map(|_| heap.alloc(1_900_000, BlockKind::RAW, 0, Reserve::No).unwrap()).collect()
+    };
+    let blocks = fill(&mut heap);
+    let bytes = scene.arena.file_bytes();
+    for block in blocks {
+        assert!(heap.free(block));
+    }
+    scene.arena.keep_pages();
+    let (mut give_back, mut refused_at) = (GiveBack::default(), Vec::new());
+    for second in 1..=180 {
+        let now_ns = second * 1_000_000_000;
+        if give_back.is_wanted(&scene.arena, now_ns) && give_back.go_on(&mut giver, now_ns).is_err() {
+            refused_at.push(second);
+        }
+    }
+    assert_eq!(refused_at.len(), 3, "{refused_at:?}");
+    assert!(refused_at.windows(2).all(|pair| pair[1] - pair[0] >= 60), "{refused_at:?}");
+    assert_eq!(scene.arena.given_back_bytes(), 0);
+    fill(&mut heap);
+    assert_eq!(scene.arena.file_bytes(), bytes);
+}
+
+#[test]
 fn a_remembered_block_is_not_found_in_the_payload_of_another() {
     let scene = Scene::new("remembered", 0);
     let process = scene.process();

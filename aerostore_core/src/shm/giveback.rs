@@ -116,6 +116,12 @@ impl Arena {
         absent.map(|_| GIVEN_BACK_BYTES).sum()
     }
 
+    /// From now on the kernel takes nothing back.
+    #[cfg(test)]
+    pub(crate) fn keep_pages(&self) {
+        self.mapping().keep_pages();
+    }
+
     /// Whether untagged slabs, or tagged ones, should come from the extent of `slab`: kept apart, because tagged slabs stay
     /// with their list, and one of them would keep a whole extent. Only a wish.
     pub(super) fn extent_serves(&self, slab: u32, is_tagged: bool) -> bool {

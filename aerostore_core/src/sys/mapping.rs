@@ -178,6 +178,15 @@ impl Mapping {
         Ok(data < 0 || data.cast_unsigned() >= offset + bytes)
     }
 
+    /// From now on the kernel refuses to take pages out of the file, which has no name.
+    #[cfg(test)]
+    pub(crate) fn keep_pages(&self) {
+        // SAFETY: the descriptor is open as long as `self.file`; mappings that exist stay writable.
+        let sealed =
+            unsafe { libc::fcntl(self.file.as_raw_fd(), libc::F_ADD_SEALS, libc::F_SEAL_FUTURE_WRITE) };
+        assert_eq!(sealed, 0, "{}", io::Error::last_os_error());
+    }
+
     /// Whether no page between `offset` and `offset + bytes` is missing.
     #[cfg(test)]
     pub(crate) fn is_present(&self, offset: u64, bytes: u64) -> bool {

@@ -107,7 +107,8 @@ pub(super) fn open_regular(path: &Path, create: Create) -> Result<(File, FileId,
 /// `Io` when the kernel refuses.
 pub fn anonymous_file(name: &CStr) -> Result<File, SysError> {
     // SAFETY: `name` is a C string.
-    let descriptor = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
+    let descriptor =
+        unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) };
     if descriptor < 0 {
         return Err(SysError::last("memfd_create", Path::new("")));
     }

@@ -115,18 +115,3 @@ impl GiveBack {
         Ok(())
     }
 }
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-    use crate::shm::ArenaOptions;
-
-    #[test]
-    fn a_refusal_puts_the_next_attempt_off_and_no_more() {
-        let arena = Arena::anonymous(&ArenaOptions { max_bytes: 16 << 20, ..Default::default() }).unwrap();
-        let mut give_back = GiveBack { orphans_at: Some(0), ..GiveBack::default() };
-        assert!(give_back.is_wanted(&arena, 1));
-        give_back.rest(1);
-        assert!(!give_back.is_wanted(&arena, REFUSED_NS) && give_back.is_wanted(&arena, REFUSED_NS + 1));
-    }
-}
