@@ -253,6 +253,44 @@ fn an_opening_that_takes_long_is_waited_for() {
 }
 
 #[test]
+fn whoever_replays_a_long_log_says_that_it_goes_on() {
+    let place = Place::new("long-replay");
+    let mut updates = 20_000;
+    loop {
+        let db = place.open();
+        let table = db.create_table(&flight_schema()).unwrap();
+        for first in (0..updates).step_by(100) {
+            let mut txn = db.begin(UNSYNCED).unwrap();
+            for number in first..first + 100 {
+                txn.upsert(&table, &flight(&table, &format!("F{}", number % 100), number)).unwrap();
+            }
+            txn.commit().unwrap();
+        }
+        db.close().unwrap();
+        std::fs::remove_file(&place.shm).unwrap();
+        let builder = place.builder();
+        let opener = std::thread::spawn(move || builder.open().unwrap());
+        let (begun, mut changes) = (Instant::now(), Vec::new());
+        while !opener.is_finished() {
+            let seen = std::fs::metadata(&place.shm).and_then(|data| data.modified()).ok();
+            if changes.last().is_none_or(|(_, last)| *last != seen) {
+                changes.push((begun.elapsed(), seen));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let took = begun.elapsed();
+        drop(opener.join().unwrap());
+        if took > Duration::from_secs(2) {
+            // The file has its length in no time; what changes later are signs of life.
+            let beats = changes.iter().filter(|(at, _)| *at > Duration::from_millis(400)).count();
+            assert!(beats >= 2, "in {took:?}: {changes:?}");
+            return;
+        }
+        updates *= 2;
+    }
+}
+
+#[test]
 fn a_writer_that_was_aborted_while_it_built_its_row_pushes_out_nothing() {
     let (_place, db, table) = world("pushed_out", &["a"]);
     let mut slow = db.begin(UNSYNCED).unwrap();
