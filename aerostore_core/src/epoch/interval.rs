@@ -458,7 +458,7 @@ impl Limbo {
             participant.epoch_word().fetch_add(1, Ordering::AcqRel);
         }
         self.retired.push(participant, block, birth);
-        participant.slot().retired_count.store(self.len() as u64, Ordering::Relaxed);
+        self.tell(participant);
         Ok(())
     }
 
@@ -481,10 +481,21 @@ impl Limbo {
 
     /// Frees a few of those that [`Limbo::collect`] has found.
     #[inline]
-    pub fn free_some(&mut self, heap: &mut Heap) {
+    pub fn free_some(&mut self, participant: &Participant, heap: &mut Heap) {
+        if self.free.is_empty() {
+            return;
+        }
         for block in self.free.drain(self.free.len().saturating_sub(FREE_BATCH)..) {
             heap.free(block);
         }
+        self.tell(participant);
+    }
+
+    /// Says in the slot how many blocks wait, after each change.
+    #[inline]
+    fn tell(&self, participant: &Participant) {
+        // Relaxed: a figure.
+        participant.slot().retired_count.store(self.len() as u64, Ordering::Relaxed);
     }
 
     /// Frees what no running operation can reach.
@@ -512,7 +523,7 @@ impl Limbo {
         // What is held back now is looked at again only after it has grown by half.
         let held_back = self.retired.blocks.len();
         self.next_collect = held_back + held_back / 2 + COLLECT_BATCH;
-        participant.slot().retired_count.store(self.len() as u64, Ordering::Relaxed);
+        self.tell(participant);
         Ok(())
     }
 

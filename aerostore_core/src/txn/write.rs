@@ -216,7 +216,7 @@ impl Transaction {
                 guard.arena().prefetch(row);
                 // `own` looks at it.
                 guard.arena().prefetch_block_word(row);
-                limbo.free_some(heap); // while they are fetched
+                limbo.free_some(participant, heap); // while they are fetched
                 row_has_key(&guard, table, row, key, hash)
             })?
         };

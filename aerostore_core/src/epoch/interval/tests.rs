@@ -115,8 +115,13 @@ fn what_nobody_can_reach_is_freed_a_few_at_a_time_or_at_the_next_look() {
     };
     fill(&mut limbo, &mut heap);
     assert_eq!(limbo.len(), COLLECT_BATCH, "found, and left for those who wait for memory");
-    limbo.free_some(&mut heap);
+    limbo.free_some(&session, &mut heap);
     assert_eq!(limbo.len(), COLLECT_BATCH - FREE_BATCH);
+    assert_eq!(
+        session.slot().retired_count.load(Ordering::Relaxed),
+        limbo.len() as u64,
+        "what others are told"
+    );
     fill(&mut limbo, &mut heap);
     assert_eq!(limbo.len(), COLLECT_BATCH);
     limbo.collect_now(&session, &mut heap).unwrap();
