@@ -5,7 +5,6 @@ use crate::{NUMBER, TEXT, agree_on_everything, assert_clean, builder, found, ima
 use aerostore_core::db::{Database, ErrorKind, Table, TxnOptions};
 use aerostore_core::row::{Column, ColumnType, IndexKind, Schema, Value};
 use std::sync::RwLock;
-use std::time::Duration;
 
 fn fill(db: &Database, table: &Table, rows: i64) {
     let mut txn = db.begin(unsynced()).unwrap();
@@ -186,19 +185,22 @@ fn kinds_of_indexes_that_there_are_not_are_refused() {
     define(Column::new("number", ColumnType::I32).ordered()).unwrap();
 }
 
+/// The session that drops it keeps slabs for the next one. While another session's operation lasts, be it the log writer's, that one is built
+/// beside what is left of the last, for which it takes a slab or two more.
 #[test]
 fn memory_of_dropped_indexes_is_had_back() {
+    const SLAB_BYTES: u64 = 64 << 10;
     let place = Place::new("had-back");
     let db = place.open();
     let table = db.create_table(&builder("Back", false)).unwrap();
-    fill(&db, &table, 2000);
+    fill(&db, &table, 4000);
     let mut used = Vec::new();
-    for _ in 0..12 {
+    for _ in 0..20 {
         db.create_index(&table, NUMBER).unwrap();
         db.drop_index(&table, NUMBER).unwrap();
         assert_clean(&db);
         used.push(db.status().unwrap().used_bytes);
-        std::thread::sleep(Duration::from_millis(2));
     }
-    assert_eq!(used[4], used[11], "{used:?}");
+    // Of twenty that leave something each, more would be left.
+    assert!(used.iter().all(|now| *now <= used[0] + 4 * SLAB_BYTES), "{used:?}");
 }
