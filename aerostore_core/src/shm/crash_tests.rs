@@ -2,14 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use super::slab::{SlabOwner, SlabUse};
 use super::{
     Arena, ArenaOptions, BlockKind, BlockRef, BlockState, EXTENT_BYTES, Heap, OwnerId, Reserve, SLAB_BYTES,
     ShmError, SlabRef, adopt_retired, mark_sweep, release_slabs_of, tagged_slabs,
 };
-use crate::sync::survives;
+use crate::sync::{interrupted_at, survives};
 use crate::sys::usize_of;
 
 const VICTIM: OwnerId = OwnerId { slot: 1, incarnation: 5 };
@@ -342,6 +344,53 @@ fn a_reaper_that_comes_late_harms_no_heir() {
     }
     for taken in taken {
         assert!(scene.arena.publish(taken), "a late reaper freed the heir's block");
+    }
+}
+
+/// Before each of the look's accesses in turn somebody comes to use it, and stands still at the last step of letting go of it: whoever
+/// begins an operation after the look, and so after the epoch that is closed behind it, still finds it in use.
+#[test]
+fn an_extent_that_is_in_use_at_the_end_of_the_look_is_not_given_back() {
+    let scene = || {
+        let arena =
+            Arena::anonymous(&ArenaOptions { max_bytes: 6 * EXTENT_BYTES, ..Default::default() }).unwrap();
+        let (mut peer, victim) = (Heap::new(arena.clone(), PEER), Heap::new(arena.clone(), VICTIM));
+        alloc(&mut peer, 1_900_000);
+        let block = alloc(&mut peer, 1_900_000);
+        assert!(peer.free(block));
+        (arena, peer, victim)
+    };
+    let use_it_up_to = |heap: &mut Heap, point| {
+        let block = alloc(heap, 1_900_000);
+        (survives(point, || assert!(heap.free(block))), block.offset)
+    };
+    let mut last_step = 0;
+    for point in 1.. {
+        let (arena, _, mut victim) = scene();
+        let (survived, offset) = use_it_up_to(&mut victim, point);
+        last_step = if arena.is_in_use(offset) { point } else { last_step };
+        if survived {
+            break;
+        }
+    }
+    for access in 1.. {
+        let (arena, peer, mut victim) = scene();
+        let used = Rc::new(Cell::new(0));
+        let told = Rc::clone(&used);
+        let deed = move || told.set(use_it_up_to(&mut victim, last_step).1);
+        let (was_interrupted, seen) = interrupted_at(access, deed, || arena.empty_extents());
+        if !was_interrupted {
+            assert!(seen.len() == 1 && peer.give_back(seen[0]).unwrap() > 0);
+            return;
+        }
+        assert!(arena.is_in_use(used.get()));
+        release_slabs_of(&arena, VICTIM);
+        let mut heir = Heap::new(arena.clone(), HEIR);
+        heir.release_empty_orphans();
+        assert_eq!(arena.empty_extents().len(), 1, "access {access}");
+        for extent in seen {
+            assert_eq!(heir.give_back(extent).unwrap(), 0, "access {access}: somebody may be there");
+        }
     }
 }
 

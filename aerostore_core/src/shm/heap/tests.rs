@@ -1,6 +1,4 @@
-use std::cell::Cell;
 use std::collections::HashSet;
-use std::rc::Rc;
 
 use super::*;
 use crate::shm::BlockState;
@@ -11,7 +9,6 @@ use crate::shm::{
     ArenaOptions, EXTENT_BYTES, LARGE_PAYLOAD_BYTES_MAX, RelPtr, SLAB_BYTES, mark_sweep, release_slabs_of,
     tagged_slabs,
 };
-use crate::sync::{interrupted_at, survives};
 
 const FIRST: OwnerId = OwnerId { slot: 1, incarnation: 1 };
 const SECOND: OwnerId = OwnerId { slot: 2, incarnation: 1 };
@@ -421,52 +418,6 @@ fn an_extent_that_was_used_since_it_was_seen_empty_is_not_given_back() {
     let seen = *arena.empty_extents().last().unwrap();
     assert_eq!(heap.give_back(seen).unwrap(), EXTENT_BYTES - 4096);
     assert_eq!(arena.given_back_bytes(), EXTENT_BYTES - 4096);
-}
-
-/// Before each of the look's accesses in turn somebody comes to use it, and stands still at the last step of letting go of it: whoever
-/// begins an operation after the look, and so after the epoch that is closed behind it, still finds it in use.
-#[test]
-fn an_extent_that_is_in_use_at_the_end_of_the_look_is_not_given_back() {
-    let scene = || {
-        let arena = arena(6);
-        let mut heap = Heap::new(arena.clone(), FIRST);
-        alloc(&mut heap, 1_900_000).unwrap();
-        emptied(&arena, &mut heap);
-        let other = Heap::new(arena.clone(), SECOND);
-        (arena, heap, other)
-    };
-    let use_it_up_to = |heap: &mut Heap, point| {
-        let block = alloc(heap, 1_900_000).unwrap();
-        (survives(point, || assert!(heap.free(block))), block.offset)
-    };
-    let mut last_step = 0;
-    for point in 1.. {
-        let (arena, _, mut other) = scene();
-        let (survived, offset) = use_it_up_to(&mut other, point);
-        last_step = if arena.is_in_use(offset) { point } else { last_step };
-        if survived {
-            break;
-        }
-    }
-    for access in 1.. {
-        let (arena, heap, mut other) = scene();
-        let used = Rc::new(Cell::new(0));
-        let told = Rc::clone(&used);
-        let deed = move || told.set(use_it_up_to(&mut other, last_step).1);
-        let (was_interrupted, seen) = interrupted_at(access, deed, || arena.empty_extents());
-        if !was_interrupted {
-            assert!(seen.len() == 1 && heap.give_back(seen[0]).unwrap() > 0);
-            return;
-        }
-        assert!(arena.is_in_use(used.get()));
-        release_slabs_of(&arena, SECOND);
-        let mut other = Heap::new(arena.clone(), SECOND);
-        other.release_empty_orphans();
-        assert_eq!(arena.empty_extents().len(), 1, "access {access}");
-        for extent in seen {
-            assert_eq!(other.give_back(extent).unwrap(), 0, "access {access}: somebody may be there");
-        }
-    }
 }
 
 #[test]
