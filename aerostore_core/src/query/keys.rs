@@ -97,7 +97,7 @@ fn of_interval(kind: ColumnType, interval: &Interval) -> RangeSet {
                 }
                 _ => closed(&key(Value::F64(*low)), &key(Value::F64(*high))),
             };
-            opened(keys, low.is_infinite(), high.is_infinite())
+            opened(keys, *low == f64::NEG_INFINITY, *high == f64::INFINITY)
         }
         Interval::Bytes { low, high } => {
             let high = high.as_ref().map_or_else(|| NULL.to_vec(), |high| stored(kind, high));

@@ -177,13 +177,13 @@ impl Check {
         }
     }
 
-    /// Just `text`, which may be longer than the column has room for.
+    /// Just `text`, which may be longer than the column has room for, or have a NUL, which no value has.
     fn padded(field: Field, text: &[u8]) -> Self {
         let ColumnType::FixedString(width) = field.column_type() else { return Self::Never };
         let mut padded = vec![0; usize::from(width)];
         match padded.get_mut(..text.len()) {
-            Some(start) => start.copy_from_slice(text),
-            None => return Self::Never,
+            Some(start) if !text.contains(&0) => start.copy_from_slice(text),
+            _ => return Self::Never,
         }
         Self::Padded(padded.into())
     }

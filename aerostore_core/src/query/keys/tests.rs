@@ -109,6 +109,53 @@ fn bounds_are_rounded_to_what_the_column_holds() {
 }
 
 #[test]
+fn the_greatest_numbers_are_bounds_like_others() {
+    use Operator::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual};
+    for kind in [ColumnType::F32, ColumnType::F64] {
+        let schema = schema(kind);
+        for bound in [f64::MAX, f64::MIN, f64::from(f32::MAX), f64::from(f32::MIN), f64::MIN_POSITIVE, 0.0] {
+            for operator in [Less, LessOrEqual, Equal, GreaterOrEqual, Greater] {
+                let compare = Compare::new("v", operator, vec![Literal::Float(bound)]);
+                let predicate = Predicate::new(&schema, Expr::Compare(compare), NullRule::Unknown).unwrap();
+                let set = KeySet::of(&predicate.node, 1);
+                assert!(set.exact, "{predicate}");
+                for number in [f32::MIN, -1.0, 0.0, f32::MIN_POSITIVE, 1.0, f32::MAX] {
+                    let value = if kind == ColumnType::F32 {
+                        OwnedValue::F32(number)
+                    } else {
+                        OwnedValue::F64(f64::from(number))
+                    };
+                    let image = arbitrary::image(&schema, &[OwnedValue::I32(1), value]);
+                    let row = image.view(&schema).expect("a finished image");
+                    let has = set.ranges.ranges().iter().any(|range| range.contains(&key(row.get(1))));
+                    assert_eq!(has, predicate.matches(row), "{predicate} of {number:e} in {kind}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_text_of_a_row_equals_one_with_a_nul_in_it() {
+    for kind in [ColumnType::FixedString(4), ColumnType::String(4)] {
+        let schema = schema(kind);
+        for text in ["", "a", "ab"] {
+            let image = arbitrary::image(&schema, &[OwnedValue::I32(1), OwnedValue::Str(text.into())]);
+            let row = image.view(&schema).expect("a finished image");
+            for operand in ["\0", "a\0", "a\0\0\0", "ab\0b"] {
+                for negated in [false, true] {
+                    let operands = vec![Literal::Text(operand.to_owned())];
+                    let compare = Expr::Compare(Compare::new("v", Operator::Equal, operands));
+                    let compare = if negated { compare.negate() } else { compare };
+                    let predicate = Predicate::new(&schema, compare, NullRule::Unknown).unwrap();
+                    assert_eq!(predicate.matches(row), negated, "{predicate} of {text:?} in {kind}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn equality_is_a_point_whatever_the_type() {
     let equal = [
         (ColumnType::Bool, "1"),
