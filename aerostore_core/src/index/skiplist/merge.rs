@@ -155,15 +155,16 @@ impl OrderedIndex<'_> {
         blocks: &mut dyn Blocks,
         anchor: &Anchor<'_>,
     ) -> Result<(), ShmError> {
-        let cut = Cut::behind(anchor.low(guard)?);
+        let low = anchor.low(guard)?;
         loop {
-            let place = self.descend(guard, &cut, anchor.level() + 1)?;
+            // Behind it there may be a new anchor with the same low key, which a block may begin with; it begins none (M1), so the
+            // one on the left of that key has it.
+            let place = self.descend(guard, &Cut::before(low), anchor.level() + 1)?;
             let block = place.block;
-            // Behind it there may be a new anchor with the same low key.
-            let up_to = block.count_left_of(guard, &cut)?;
-            let same = (0..up_to).rev().take_while(|index| block.prefixes()[*index] == anchor.prefix());
+            let first = block.count_left_of(guard, &Cut::before(low))?;
+            let up_to = block.count_left_of(guard, &Cut::behind(low))?;
             let is_it = |index: &usize| block.child(*index) == Child::new(anchor.offset).closing();
-            let Some(index) = same.into_iter().find(is_it) else {
+            let Some(index) = (first..up_to).find(is_it) else {
                 return Ok(()); // others have come first
             };
             if place.word.is_frozen() {
