@@ -6,16 +6,18 @@
 use super::garbage_tests::{Scene, fill, run};
 use super::verify::check;
 use crate::epoch::{Guard, LiveSnapshots};
+use crate::index::Blocks;
 use crate::mvcc::RowHeader;
 use crate::row::{Column, ColumnPlace, ColumnType, Schema, Value};
-use crate::shm::{BlockRef, tagged_slabs};
+use crate::shm::{BlockKind, BlockRef, Heap, Reserve, tagged_slabs};
 use crate::sync::{interrupted_at, run_scheduled};
 use crate::txn::{
     RowKeys, Session, TableRef, Transaction, TxnError, TxnOptions, Vacuum, create_index, drop_index,
-    prune_between,
+    prune_between, reap_dead_processes,
 };
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 const FIRST: usize = 1;
 const SECOND: usize = 2;
@@ -159,6 +161,54 @@ fn a_write_that_finds_no_room_leaves_the_entries_of_the_one_before() {
     let mut peer = txn.into_session().unwrap();
     peer.store().log().start_at(peer.store().clock().now());
     assert_clean(&mut peer, "after the commit");
+}
+
+/// Takes all memory there is, and what the session has for itself.
+fn take_all(scene: &Scene, session: &mut Session, filler: &Session) -> (Heap, Vec<BlockRef>) {
+    let (mut heap, mut blocks) = fill(scene, filler);
+    // Where there was no room for large ones.
+    while let Ok(block) = heap.alloc(1000, BlockKind::RAW, 1, Reserve::Yes) {
+        blocks.push(block);
+    }
+    for _ in 0..3 {
+        session.tidy_now().unwrap();
+        let (_guard, mut memory) = session.parts();
+        for bytes in (16..1200).step_by(16) {
+            while memory.alloc(bytes, BlockKind::RAW).is_ok() {}
+        }
+    }
+    (heap, blocks)
+}
+
+/// S2: the upper of two versions of one transaction stays for want of room, and the lower one with it.
+#[test]
+fn a_version_below_one_that_found_no_room_is_left_to_the_vacuum_too() {
+    let (scene, peer, table) = scene("no-room-below", 0);
+    let peer = put(peer, &table, &[(FIRST, 1)]);
+    let mut txn = Transaction::begin(scene.process(), TxnOptions::default());
+    set(&mut txn, &table, PLAIN, 5).unwrap();
+    let _mark = txn.savepoint().unwrap();
+    set(&mut txn, &table, FIRST, 2).unwrap();
+    txn.die();
+    let (mut peer, filler) = (peer, scene.process());
+    let (heap, blocks) = take_all(&scene, &mut peer, &filler);
+    let reaping = std::thread::spawn(move || {
+        reap_dead_processes(&mut peer).unwrap();
+        peer
+    });
+    let begun = Instant::now();
+    while !reaping.is_finished() {
+        assert!(begun.elapsed() < Duration::from_mins(1), "it goes round in circles");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let peer = reaping.join().unwrap();
+    drop((peer, heap, blocks, filler));
+    let mut peer = scene.process();
+    while peer.store().registry().live_slots().unwrap().len() > 1 {
+        reap_dead_processes(&mut peer).unwrap();
+    }
+    (0..3).for_each(|_| vacuum(&mut peer));
+    assert_clean(&mut peer, "after the vacuum");
 }
 
 /// The table's one row, and its newest version.

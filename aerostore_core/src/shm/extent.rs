@@ -61,7 +61,7 @@ impl Arena {
     }
 
     /// The error that says how full the arena is.
-    pub(super) fn out_of_space(&self) -> ShmError {
+    pub(crate) fn out_of_space(&self) -> ShmError {
         ShmError::OutOfSpace { used: self.refresh_end(), limit: self.max_bytes() }
     }
 }

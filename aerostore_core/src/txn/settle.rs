@@ -164,7 +164,8 @@ fn unlink_aborted(
             return Ok(());
         }
         let version = VersionRef::resolve(guard, block.offset)?;
-        if !chain(guard, row)?.contains(&block.offset) {
+        let chain = chain(guard, row)?;
+        if !chain.contains(&block.offset) {
             // Never linked, or pushed out by the next owner, who may have retired it already.
             remove_keys_of_lost(keys, linker, block, &version)?;
             linker.limbo.retire(guard.participant(), block)?;
@@ -180,6 +181,11 @@ fn unlink_aborted(
             // W1: it stays as the key holder of a row that has nothing else.
             arena.publish(block);
             return Ok(());
+        }
+        if chain.first() != Some(&block.offset) {
+            // S2: for the later one above it there was no room. The next owner passes both over, or the vacuum takes that one off
+            // and then this.
+            return Err(arena.out_of_space().into());
         }
         let header: &RowHeader = guard.resolve(row)?;
         if header.head.compare_exchange(block.offset, next, Ordering::AcqRel, Ordering::Acquire).is_ok() {
