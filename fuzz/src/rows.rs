@@ -79,7 +79,7 @@ impl Rows {
 impl RowSource for Rows {
     type Error = QueryError;
 
-    fn statistics(&mut self) -> Result<TableStatistics, QueryError> {
+    fn statistics(&mut self, columns: &[usize]) -> Result<TableStatistics, QueryError> {
         let index = |column: usize| {
             let times = self.times(column as u64);
             let mut keys: Vec<_> = (0..ROWS.len()).map(|place| key(place, column)).collect();
@@ -92,8 +92,8 @@ impl RowSource for Rows {
                 rows: ROWS.len() as u64 * times,
                 nulls: nulls as u64 * times,
                 distinct: keys.len() as u64,
-                min: keys.first().map(|key| key[..].into()),
-                max: keys.last().map(|key| key[..].into()),
+                min: keys.first().filter(|_| columns.contains(&column)).map(|key| key[..].into()),
+                max: keys.last().filter(|_| columns.contains(&column)).map(|key| key[..].into()),
             })
         };
         let indexes = (0..WIDE.columns().len()).filter_map(index).collect();

@@ -20,8 +20,9 @@ struct TableRows<'t> {
 impl RowSource for TableRows<'_> {
     type Error = Error;
 
-    fn statistics(&mut self) -> Result<TableStatistics, Error> {
-        let indexes = self.txn.index_statistics(self.table)?.into_iter().map(|stats| IndexStatistics {
+    fn statistics(&mut self, columns: &[usize]) -> Result<TableStatistics, Error> {
+        let indexes = self.txn.index_statistics_for(self.table, columns)?;
+        let indexes = indexes.into_iter().map(|stats| IndexStatistics {
             column: stats.column,
             kind: IndexKind::Ordered,
             rows: stats.rows,

@@ -234,7 +234,16 @@ impl Transaction {
     /// # Errors
     /// `Closed`.
     pub fn index_statistics(&mut self, table: &Table) -> Result<Vec<IndexStats>, Error> {
-        Ok(self.open()?.index_statistics(&table.0)?)
+        Ok(self.open()?.index_statistics(&table.0, |_| true)?)
+    }
+
+    /// As [`Transaction::index_statistics`], with the ends of the keys for indexes on `columns` only.
+    pub(super) fn index_statistics_for(
+        &mut self,
+        table: &Table,
+        columns: &[usize],
+    ) -> Result<Vec<IndexStats>, Error> {
+        Ok(self.open()?.index_statistics(&table.0, |column| columns.contains(&column))?)
     }
 
     /// Counts the different values in the index on a column, null not among them, by a walk over its entries; `None` when this

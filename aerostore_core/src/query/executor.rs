@@ -71,7 +71,7 @@ impl Plan {
 
     /// A single primary key needs none.
     pub(super) fn statistics<S: RowSource>(&self, source: &mut S) -> Result<TableStatistics, S::Error> {
-        if self.is_point() { Ok(TableStatistics::default()) } else { source.statistics() }
+        if self.is_point() { Ok(TableStatistics::default()) } else { source.statistics(&self.route_columns) }
     }
 
     pub(super) fn run_by<S: RowSource>(

@@ -102,7 +102,7 @@ impl Plan {
     ///
     /// As for [`run`](Self::run).
     pub fn explain_run<S: RowSource>(&self, source: &mut S, counting: bool) -> Result<Explain, S::Error> {
-        let statistics = source.statistics()?;
+        let statistics = source.statistics(&self.route_columns)?;
         let route = if counting { self.route_to_count(&statistics)? } else { self.route(&statistics)? };
         let tally = self.run_by(&route, source, &mut |_: RowView<'_>| ControlFlow::Continue(()))?;
         Ok(self.explained(&route, Some(&tally)))

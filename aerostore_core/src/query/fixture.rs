@@ -128,8 +128,9 @@ impl Table {
 
     /// The route that `query` takes.
     pub(super) fn route(&mut self, query: Query) -> Route {
-        let statistics = self.statistics().expect("statistics");
-        self.plan(query).route(&statistics).expect("a route")
+        let plan = self.plan(query);
+        let statistics = self.statistics(&plan.route_columns).expect("statistics");
+        plan.route(&statistics).expect("a route")
     }
 
     /// The keys of the rows for which all terms hold; a term is words separated by spaces.
@@ -143,7 +144,7 @@ impl Table {
 impl RowSource for Table {
     type Error = QueryError;
 
-    fn statistics(&mut self) -> Result<TableStatistics, QueryError> {
+    fn statistics(&mut self, columns: &[usize]) -> Result<TableStatistics, QueryError> {
         let null = key(Value::Null);
         let statistics = |(&column, (kind, entries)): (&usize, &(IndexKind, Entries))| {
             let values = entries.iter().map(|(key, _)| &key[..]).filter(|key| **key != null);
@@ -155,8 +156,8 @@ impl RowSource for Table {
                 rows: entries.len() as u64 * times,
                 nulls: (entries.len() - values.count()) as u64 * times,
                 distinct: distinct.len() as u64,
-                min: distinct.first().map(|&key| key.into()),
-                max: distinct.last().map(|&key| key.into()),
+                min: distinct.first().filter(|_| columns.contains(&column)).map(|&key| key.into()),
+                max: distinct.last().filter(|_| columns.contains(&column)).map(|&key| key.into()),
             }
         };
         let indexes = self.indexes.iter().map(statistics).collect();
@@ -232,7 +233,7 @@ mod tests {
         assert_eq!(scanned(&mut table, &all, true), "GHOST DLH3 UAL1 BAW4 UAL2 SWR5");
         let [zero, high] = [0, 35_000].map(|number| key(Value::I32(number)));
         assert_eq!(scanned(&mut table, &KeyRange::new(&zero, &high), false), "UAL2 BAW4");
-        let statistics = table.statistics().expect("statistics");
+        let statistics = table.statistics(&[1]).expect("statistics");
         let [index] = &statistics.indexes[..] else { panic!("one index") };
         assert_eq!((statistics.rows, index.rows, index.nulls, index.distinct), (6, 8, 2, 5));
         assert_eq!(index.max.as_deref(), Some(&high[..]));

@@ -82,6 +82,8 @@ pub struct Plan {
     pub(super) columns: Vec<usize>,
     /// The column whose index is to be used.
     pub(super) forced: Option<usize>,
+    /// The columns that a route may go by.
+    pub(super) route_columns: Vec<usize>,
 }
 
 impl Plan {
@@ -93,21 +95,28 @@ impl Plan {
     pub fn new(schema: &Arc<Schema>, query: Query) -> Result<Self, QueryError> {
         let nulls = query.null_rule.unwrap_or(schema.null_rule());
         let filter = Predicate::new(schema, query.filter, nulls)?;
-        let sort = query.sort.iter().map(|key| sort_column(schema, key)).collect::<Result<_, _>>()?;
+        let sort: Vec<SortColumn> =
+            query.sort.iter().map(|key| sort_column(schema, key)).collect::<Result<_, _>>()?;
         let find = |name: &String| find_column(schema, name, || name.clone());
         let columns = match &query.columns {
             Some(names) => names.iter().map(find).collect::<Result<_, _>>()?,
             None => (0..schema.columns().len()).collect(),
         };
+        let forced = query.index.as_ref().map(find).transpose()?;
+        let scope = Scope::new(filter.node.conjuncts().to_vec());
+        let mut route_columns: Vec<usize> = scope.columns.iter().map(|keys| keys.column).collect();
+        route_columns.extend(sort.first().map(|first| first.field.index()));
+        route_columns.extend(forced);
         Ok(Self {
             schema: Arc::clone(schema),
-            scope: Scope::new(filter.node.conjuncts().to_vec()),
+            scope,
             filter: (!filter.node.conjuncts().is_empty()).then(|| Arc::new(filter)),
             sort,
             limit: query.limit,
             offset: query.offset,
             columns,
-            forced: query.index.as_ref().map(find).transpose()?,
+            forced,
+            route_columns,
         })
     }
 

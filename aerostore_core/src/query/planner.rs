@@ -58,7 +58,9 @@ pub(super) fn route(
     if scope.columns.iter().any(|keys| keys.ranges.is_empty()) || scope.conjuncts.iter().any(never) {
         return Ok(nothing());
     }
-    let planner = Planner { plan, statistics, sort: needed_sort(plan, sort) };
+    let sort = needed_sort(plan, sort);
+    let mut planner = Planner { plan, statistics, sort, matched: 0.0 };
+    planner.matched = planner.matched_in(scope);
     let ways = match plan.forced {
         Some(column) => vec![planner.forced(column)?],
         None => planner.ways(),
@@ -130,6 +132,8 @@ struct Planner<'p> {
     plan: &'p Plan,
     statistics: &'p TableStatistics,
     sort: Vec<SortColumn>,
+    /// How many rows of the table the whole condition lets through.
+    matched: f64,
 }
 
 impl<'p> Planner<'p> {
@@ -305,7 +309,7 @@ impl<'p> Planner<'p> {
 
     /// The price of a way that could look at `entries` rows.
     fn priced(&self, kind: WayKind<'p>, order: Order, entries: f64, per_row: f64, start: f64) -> Way<'p> {
-        let matched = self.matched().min(entries);
+        let matched = self.matched.min(entries);
         let share = if entries > 0.0 { matched / entries } else { 1.0 };
         let wanted = self.plan.kept_rows().map(count);
         let examined = match wanted {
@@ -322,11 +326,7 @@ impl<'p> Planner<'p> {
         Way { kind, order, examined, cost: start + examined * per_row + sorting }
     }
 
-    /// How many rows of the table the whole condition lets through.
-    fn matched(&self) -> f64 {
-        self.matched_in(&self.plan.scope)
-    }
-
+    /// How many rows of the table a condition lets through.
     fn matched_in(&self, scope: &Scope) -> f64 {
         let rows = count(self.statistics.rows);
         let mut share = 1.0;
@@ -372,7 +372,7 @@ impl<'p> Planner<'p> {
             Order::Any => (self.sort.clone(), None),
         };
         let stops_early = self.plan.limit.is_some() && order != Order::Any;
-        let (examined, matched) = (rounded(examined), rounded(self.matched()));
+        let (examined, matched) = (rounded(examined), rounded(self.matched));
         Route { path, residual, sort, grouped, stops_early, examined, matched }
     }
 

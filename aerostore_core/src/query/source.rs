@@ -24,12 +24,13 @@ pub trait RowSource {
     /// What can go wrong while reading, and while planning what to read.
     type Error: From<QueryError>;
 
-    /// What is known of the table and its indexes: those that can be read now, at most one for a column.
+    /// What is known of the table and its indexes: those that can be read now, at most one for a column. The ends of their keys
+    /// are looked up for those on `columns` only, which no query reads that does not say anything of them.
     ///
     /// # Errors
     ///
     /// When the table cannot be read.
-    fn statistics(&mut self) -> Result<TableStatistics, Self::Error>;
+    fn statistics(&mut self, columns: &[usize]) -> Result<TableStatistics, Self::Error>;
 
     /// Calls `visit` with the row of this key, if there is one.
     ///
@@ -184,7 +185,7 @@ pub struct IndexStatistics {
     pub nulls: u64,
     /// Different keys, null not counted; 0 while nobody has counted them.
     pub distinct: u64,
-    /// The least key that is not null; `None` while there is none, or where it is not known.
+    /// The least key that is not null; `None` while there is none, or where it is not known or was not asked for.
     pub min: Option<Box<[u8]>>,
     /// The greatest key that is not null, or `None` likewise.
     pub max: Option<Box<[u8]>>,

@@ -8,7 +8,6 @@
 use crate::epoch::Guard;
 use crate::index::{Direction, key};
 use crate::mvcc::{IndexRef, IndexRoot, IndexRoots, TableRoot};
-use crate::row::Value;
 use crate::sync::Ordering;
 use crate::txn::index_scan::readable_index;
 use crate::txn::secondary::tree;
@@ -34,7 +33,7 @@ pub struct IndexStats {
     pub nulls: u64,
     /// About how many different values there are; 0 while they have not been counted.
     pub distinct: u64,
-    /// The least key that is not null.
+    /// The least key that is not null, where it was looked up.
     pub min: Option<Box<[u8]>>,
     /// The greatest.
     pub max: Option<Box<[u8]>>,
@@ -55,18 +54,16 @@ pub(super) fn is_to_be_counted(table: &TableRoot, index: &IndexRoot) -> bool {
     index.word().is_complete() && is_stale(index.counted_rows.load(Ordering::Relaxed), rows_of(table))
 }
 
-fn null_key() -> Vec<u8> {
-    let mut bytes = Vec::new();
-    key::key_bytes(Value::Null, &mut bytes);
-    bytes
-}
-
 impl Transaction {
-    /// What is known of the indexes that this transaction can use.
+    /// What is known of the indexes that this transaction can use; the ends of the keys of those on a column that `has_ends`.
     ///
     /// # Errors
     /// `Ended`.
-    pub fn index_statistics(&mut self, table: &TableRef) -> Result<Vec<IndexStats>, TxnError> {
+    pub fn index_statistics(
+        &mut self,
+        table: &TableRef,
+        has_ends: impl Fn(usize) -> bool,
+    ) -> Result<Vec<IndexStats>, TxnError> {
         self.check_running()?;
         let snapshot = self.read_ts()?;
         let session = running(&mut self.session)?;
@@ -97,7 +94,7 @@ impl Transaction {
         }
         let guard = session.participant.pin();
         let root = table.root(&guard)?;
-        usable.into_iter().map(|offset| stats(&guard, root, offset)).collect()
+        usable.into_iter().map(|offset| stats(&guard, root, offset, &has_ends)).collect()
     }
 }
 
@@ -122,7 +119,12 @@ impl Transaction {
     }
 }
 
-fn stats(guard: &Guard<'_>, table: &TableRoot, offset: u64) -> Result<IndexStats, TxnError> {
+fn stats(
+    guard: &Guard<'_>,
+    table: &TableRoot,
+    offset: u64,
+    has_ends: &impl Fn(usize) -> bool,
+) -> Result<IndexStats, TxnError> {
     let root: &IndexRoot = guard.resolve(offset)?;
     let rows = rows_of(table);
     let counted = root.counted_rows.load(Ordering::Relaxed);
@@ -137,10 +139,13 @@ fn stats(guard: &Guard<'_>, table: &TableRoot, offset: u64) -> Result<IndexStats
     let distinct = root.distinct.load(Ordering::Relaxed);
     // A column of few values keeps them when the table grows.
     let distinct = if distinct.saturating_mul(2) < counted { distinct } else { scaled(distinct) };
-    let null = null_key();
+    let column = root.place().map_or(0, |place| place.column());
     let end = |direction| -> Result<Option<Box<[u8]>>, TxnError> {
+        if !has_ends(column) {
+            return Ok(None);
+        }
         let index = IndexRef { offset, root };
-        let mut cursor = tree(index).seek(guard, Bound::Unbounded, Bound::Excluded(&null), direction);
+        let mut cursor = tree(index).seek(guard, Bound::Unbounded, Bound::Excluded(&key::NULL), direction);
         while let Some(batch) = cursor.next_batch()? {
             if !batch.is_empty() {
                 let mut bytes = Vec::new();
@@ -151,7 +156,7 @@ fn stats(guard: &Guard<'_>, table: &TableRoot, offset: u64) -> Result<IndexStats
         Ok(None)
     };
     Ok(IndexStats {
-        column: root.place().map_or(0, |place| place.column()),
+        column,
         rows,
         nulls,
         distinct: distinct.min(rows.saturating_sub(nulls)),
@@ -163,7 +168,7 @@ fn stats(guard: &Guard<'_>, table: &TableRoot, offset: u64) -> Result<IndexStats
 impl Session {
     /// Counts the different keys of an index, and the nulls in it.
     pub(super) fn count_index(&mut self, table: u64, index: u64) -> Result<(), TxnError> {
-        let null = null_key();
+        let null = key::NULL;
         let (mut distinct, mut nulls) = (0, 0);
         let mut last: Option<(Vec<u8>, u64)> = None;
         let mut last_key = Vec::new();
