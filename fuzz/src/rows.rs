@@ -5,7 +5,7 @@ use aerostore_core::index::key::{NULL, key_bytes};
 use aerostore_core::query::{
     IndexScan, IndexStatistics, KeyRange, Plan, Predicate, Query, QueryError, RowSource, TableStatistics,
 };
-use aerostore_core::row::{IndexKind, RowImage, RowView, Value, text};
+use aerostore_core::row::{IndexKind, RowImage, RowView, Value, VisitRows, text};
 use std::ops::ControlFlow;
 use std::sync::{Arc, LazyLock};
 
@@ -108,23 +108,25 @@ impl RowSource for Rows {
     fn scan(
         &mut self,
         _: Option<&Arc<Predicate>>,
-        visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
+        visit: &mut VisitRows<'_>,
     ) -> Result<(), QueryError> {
-        let _ = (0..ROWS.len()).map(view).try_for_each(visit);
+        let rows: Vec<_> = (0..ROWS.len()).map(view).collect();
+        let _ = rows.chunks(2).try_for_each(visit);
         Ok(())
     }
 
     fn index_scan(
         &mut self,
         scan: &IndexScan<'_>,
-        visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
+        visit: &mut VisitRows<'_>,
     ) -> Result<(), QueryError> {
         let mut entries = self.entries(scan.column, scan.range);
         if scan.descending {
             entries.reverse();
         }
         entries.retain(|(_, place)| scan.among.is_none_or(|rows| rows.contains(*place as u64)));
-        let _ = entries.into_iter().try_for_each(|(_, place)| visit(view(place)));
+        let rows: Vec<_> = entries.into_iter().map(|(_, place)| view(place)).collect();
+        let _ = rows.chunks(2).try_for_each(visit);
         Ok(())
     }
 

@@ -89,8 +89,8 @@ fn read(mut session: Box<Session>, table: &TableRef) -> Box<Session> {
                 sum += get(&mut txn, table, &format!("R{row}")).unwrap().unwrap_or(0);
             }
         } else {
-            txn.scan(table, None, &mut |row| {
-                sum += amount_of(row);
+            txn.scan(table, None, &mut |rows| {
+                sum += rows.iter().map(|row| amount_of(*row)).sum::<i64>();
                 ControlFlow::Continue(())
             })
             .unwrap();

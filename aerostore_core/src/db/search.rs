@@ -6,7 +6,7 @@ use crate::db::{Error, Table, Transaction};
 use crate::query::{
     Explain, IndexScan, IndexStatistics, KeyRange, Outcome, Plan, Predicate, RowSource, TableStatistics,
 };
-use crate::row::{IndexKind, RowView, Value};
+use crate::row::{IndexKind, RowView, Value, VisitRows};
 use crate::txn::{KeySpan, RangeScan, RowPredicate};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -39,24 +39,12 @@ impl RowSource for TableRows<'_> {
         self.txn.get(self.table, key, visit).map(|_| ())
     }
 
-    fn scan(
-        &mut self,
-        filter: Option<&Arc<Predicate>>,
-        visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
-    ) -> Result<(), Error> {
-        let Some(filter) = filter.map(Arc::clone) else { return self.txn.scan(self.table, visit) };
-        self.txn.scan_for(self.table, Arc::new(move |row| filter.matches(*row)), visit)
+    fn scan(&mut self, filter: Option<&Arc<Predicate>>, visit: &mut VisitRows<'_>) -> Result<(), Error> {
+        self.txn.scan_rows(self.table, filter.map(noted), visit)
     }
 
-    fn index_scan(
-        &mut self,
-        scan: &IndexScan<'_>,
-        visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
-    ) -> Result<(), Error> {
-        let predicate = scan.filter.map(|filter| -> RowPredicate {
-            let filter = Arc::clone(filter);
-            Arc::new(move |row| filter.matches(*row))
-        });
+    fn index_scan(&mut self, scan: &IndexScan<'_>, visit: &mut VisitRows<'_>) -> Result<(), Error> {
+        let predicate = scan.filter.map(noted);
         let among = scan.among.map(|among| |row| among.contains(row));
         let scan = RangeScan {
             column: scan.column,
@@ -77,6 +65,12 @@ impl RowSource for TableRows<'_> {
     ) -> Result<(), Error> {
         self.txn.range_rows(self.table, column, span(range), visit)
     }
+}
+
+/// What a transaction that writes remembers of a filter.
+fn noted(filter: &Arc<Predicate>) -> RowPredicate {
+    let filter = Arc::clone(filter);
+    Arc::new(move |row| filter.matches(*row))
 }
 
 fn span(range: &KeyRange) -> KeySpan<'_> {

@@ -306,8 +306,8 @@ fn transfers_with_savepoints_and_locks_add_up_though_many_are_aborted() {
                         let mut reader = Transaction::begin(own, reads);
                         let mut sum = 0;
                         reader
-                            .scan(table, None, &mut |row| {
-                                sum += row.get(1).as_i64().unwrap();
+                            .scan(table, None, &mut |rows| {
+                                sum += rows.iter().map(|row| row.get(1).as_i64().unwrap()).sum::<i64>();
                                 std::ops::ControlFlow::Continue(())
                             })
                             .unwrap();

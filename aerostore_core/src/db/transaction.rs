@@ -4,7 +4,7 @@
 
 use crate::db::database::Inner;
 use crate::db::{Error, RowLock, Table};
-use crate::row::{RowImage, RowView, Value};
+use crate::row::{RowImage, RowView, Value, VisitRows, each_row};
 use crate::sys::monotonic_ns;
 use crate::txn::{
     self, Change, IndexStats, KeySpan, RangeScan, RowPredicate, Savepoint, TxnError, TxnOptions, Upserted,
@@ -196,7 +196,7 @@ impl Transaction {
         table: &Table,
         f: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        Ok(self.open()?.scan(&table.0, None, f)?)
+        self.scan_rows(table, None, &mut each_row(f))
     }
 
     /// As [`Transaction::scan`]; if the transaction writes, only changes to rows that satisfy `predicate` are conflicts.
@@ -210,7 +210,17 @@ impl Transaction {
         predicate: RowPredicate,
         f: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        Ok(self.open()?.scan(&table.0, Some(predicate), f)?)
+        self.scan_rows(table, Some(predicate), &mut each_row(f))
+    }
+
+    /// See [`txn::Transaction::scan`].
+    pub(super) fn scan_rows(
+        &mut self,
+        table: &Table,
+        predicate: Option<RowPredicate>,
+        f: &mut VisitRows<'_>,
+    ) -> Result<(), Error> {
+        Ok(self.open()?.scan(&table.0, predicate, f)?)
     }
 
     /// Rows of the table that this transaction sees.
@@ -260,7 +270,7 @@ impl Transaction {
         &mut self,
         table: &Table,
         scan: &RangeScan<'_>,
-        f: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
+        f: &mut VisitRows<'_>,
     ) -> Result<(), Error> {
         Ok(self.open()?.scan_range(&table.0, scan, f)?)
     }

@@ -175,7 +175,7 @@ impl<'a> Guard<'a> {
     /// When the mapping is damaged.
     pub fn live_blocks(&self, slab: SlabRef) -> Result<LiveBlocks<'_>, ShmError> {
         let states = slab.states(self.arena())?;
-        Ok(LiveBlocks { guard: self, states, next: 0, batch: [0; LIVE_BATCH], len: 0, at: 0 })
+        Ok(LiveBlocks { guard: self, states, next: 0, batch: LiveBatch::NONE, at: 0 })
     }
 
     /// What `load` loads; should the epoch have passed on meanwhile, `load` does it again. So what it has loaded in the end stays
@@ -210,8 +210,32 @@ impl<'a> Guard<'a> {
     }
 }
 
-/// The most blocks that [`LiveBlocks::next_batch`] finds.
+/// The most blocks of a [`LiveBatch`].
 pub const LIVE_BATCH: usize = 32;
+
+/// Some LIVE blocks of a slab: their offsets, and the first word of each, which may be followed like one that was protected.
+pub struct LiveBatch {
+    offsets: [u64; LIVE_BATCH],
+    words: [u64; LIVE_BATCH],
+    len: usize,
+}
+
+impl LiveBatch {
+    /// None.
+    pub const NONE: Self = Self { offsets: [0; LIVE_BATCH], words: [0; LIVE_BATCH], len: 0 };
+
+    /// Are there none?
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Offset and first word of each.
+    #[inline]
+    pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.offsets.iter().copied().zip(self.words.iter().copied()).take(self.len)
+    }
+}
 
 /// See [`Guard::live_blocks`].
 pub struct LiveBlocks<'g> {
@@ -219,37 +243,33 @@ pub struct LiveBlocks<'g> {
     states: SlabStates<'g>,
     /// The block after the batch.
     next: u64,
-    batch: [u64; LIVE_BATCH],
-    len: usize,
+    batch: LiveBatch,
     /// The first of the batch that has not been handed out.
     at: usize,
 }
 
 impl LiveBlocks<'_> {
-    /// The next few; none at the end.
-    pub fn next_batch(&mut self) -> &[u64] {
-        let Self { guard, states, next, batch, len, at } = self;
-        while *next < states.count() {
+    /// Makes `batch` the next few; none at the end.
+    pub fn next_batch(&mut self, batch: &mut LiveBatch) {
+        let Self { guard, states, next, .. } = self;
+        batch.len = 0;
+        while *next < states.count() && batch.is_empty() {
             let first = *next;
             guard.protect_all(|| {
+                let LiveBatch { offsets, words, len } = batch;
                 *len = 0;
                 *next = first;
                 while *len < LIVE_BATCH
-                    && let Some((offset, word)) = states.get(*next)
+                    && let Some((offset, word, payload)) = states.get(*next)
                 {
-                    // Overwritten by the next one if it is not LIVE.
-                    batch[*len] = offset;
+                    // Overwritten by the next one if it is not LIVE. Acquire: as in `Guard::protect`.
+                    offsets[*len] = offset;
+                    words[*len] = payload.load(Ordering::Acquire);
                     *len += usize::from(word.state() == BlockState::Live);
                     *next += 1;
                 }
             });
-            if *len > 0 {
-                *at = *len;
-                return &batch[..*len];
-            }
         }
-        (*len, *at) = (0, 0);
-        &[]
     }
 }
 
@@ -257,11 +277,12 @@ impl Iterator for LiveBlocks<'_> {
     type Item = u64;
 
     fn next(&mut self) -> Option<u64> {
-        if self.at == self.len {
-            self.next_batch();
-            self.at = 0;
+        if self.at == self.batch.len {
+            let mut batch = std::mem::replace(&mut self.batch, LiveBatch::NONE);
+            self.next_batch(&mut batch);
+            (self.batch, self.at) = (batch, 0);
         }
-        let offset = self.batch[..self.len].get(self.at).copied();
+        let offset = self.batch.offsets[..self.batch.len].get(self.at).copied();
         self.at += usize::from(offset.is_some());
         offset
     }

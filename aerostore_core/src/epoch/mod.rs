@@ -13,7 +13,7 @@ mod slot;
 
 pub use error::EpochError;
 pub use horizon::LiveSnapshots;
-pub use interval::{Guard, LIVE_BATCH, Limbo, Participant, Recycler};
+pub use interval::{Guard, LIVE_BATCH, Limbo, LiveBatch, Participant, Recycler};
 pub use registry::{
     BEAT_INTERVAL_NS, ProcessEntry, ProcessId, Registry, RegistryHeader, SILENCE_NS, SlotId, SlotState,
 };

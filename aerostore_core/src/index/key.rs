@@ -14,31 +14,57 @@ use crate::row::{ColumnType, OwnedValue, RowError, Value};
 /// The key bytes of null.
 pub const NULL: [u8; 9] = [0xff; 9];
 
+/// Calls `f` with the key bytes of `value`.
+#[inline]
+pub fn with_key<R>(value: Value<'_>, f: impl FnOnce(&[u8]) -> R) -> R {
+    match value {
+        Value::Null => f(&NULL),
+        Value::Bool(flag) => f(&[u8::from(flag)]),
+        Value::I16(number) => f(&(number ^ i16::MIN).to_be_bytes()),
+        Value::I32(number) => f(&(number ^ i32::MIN).to_be_bytes()),
+        Value::I64(number) | Value::Timestamp(number) | Value::TimestampMicros(number) => {
+            f(&(number ^ i64::MIN).to_be_bytes())
+        }
+        Value::F32(number) => f(&ordered32(number).to_be_bytes()),
+        Value::F64(number) => f(&ordered64(number).to_be_bytes()),
+        Value::Char(letter) => f(&u32::from(letter).to_be_bytes()),
+        Value::Str(text) => f(text.as_bytes()),
+        Value::Inet(IpAddr::V4(address)) => {
+            let mut bytes = [4; 5];
+            bytes[1..].copy_from_slice(&address.octets());
+            f(&bytes)
+        }
+        Value::Inet(IpAddr::V6(address)) => {
+            let mut bytes = [6; 17];
+            bytes[1..].copy_from_slice(&address.octets());
+            f(&bytes)
+        }
+        Value::Mac(octets) => f(&octets),
+    }
+}
+
+/// The key of a number, and of what is stored as one, as its bytes filled up to eight with zeros, and how many they are; `None` of
+/// other values.
+#[inline]
+pub fn short_key(value: Value<'_>) -> Option<(u64, u64)> {
+    Some(match value {
+        Value::Bool(flag) => (u64::from(flag) << 56, 1),
+        Value::I16(number) => (u64::from((number ^ i16::MIN).cast_unsigned()) << 48, 2),
+        Value::I32(number) => (u64::from((number ^ i32::MIN).cast_unsigned()) << 32, 4),
+        Value::I64(number) | Value::Timestamp(number) | Value::TimestampMicros(number) => {
+            ((number ^ i64::MIN).cast_unsigned(), 8)
+        }
+        Value::F32(number) => (u64::from(ordered32(number)) << 32, 4),
+        Value::F64(number) => (ordered64(number), 8),
+        Value::Char(letter) => (u64::from(u32::from(letter)) << 32, 4),
+        Value::Null | Value::Str(_) | Value::Inet(_) | Value::Mac(_) => return None,
+    })
+}
+
 /// Appends the key bytes of `value` to `out`.
 #[inline]
 pub fn key_bytes(value: Value<'_>, out: &mut Vec<u8>) {
-    match value {
-        Value::Null => out.extend_from_slice(&NULL),
-        Value::Bool(flag) => out.push(u8::from(flag)),
-        Value::I16(number) => out.extend_from_slice(&(number ^ i16::MIN).to_be_bytes()),
-        Value::I32(number) => out.extend_from_slice(&(number ^ i32::MIN).to_be_bytes()),
-        Value::I64(number) | Value::Timestamp(number) | Value::TimestampMicros(number) => {
-            out.extend_from_slice(&(number ^ i64::MIN).to_be_bytes());
-        }
-        Value::F32(number) => out.extend_from_slice(&ordered32(number).to_be_bytes()),
-        Value::F64(number) => out.extend_from_slice(&ordered64(number).to_be_bytes()),
-        Value::Char(letter) => out.extend_from_slice(&u32::from(letter).to_be_bytes()),
-        Value::Str(text) => out.extend_from_slice(text.as_bytes()),
-        Value::Inet(IpAddr::V4(address)) => {
-            out.push(4);
-            out.extend_from_slice(&address.octets());
-        }
-        Value::Inet(IpAddr::V6(address)) => {
-            out.push(6);
-            out.extend_from_slice(&address.octets());
-        }
-        Value::Mac(octets) => out.extend_from_slice(&octets),
-    }
+    with_key(value, |key| out.extend_from_slice(key));
 }
 
 /// The hash of key bytes; never 0, so that 0 can mean an empty place.
@@ -171,6 +197,16 @@ mod tests {
         #[test]
         fn the_order_of_keys_is_the_order_of_values((_, a, b) in pair()) {
             prop_assert_eq!(key(a.as_value()).cmp(&key(b.as_value())), a.cmp(&b));
+        }
+
+        #[test]
+        fn a_short_key_is_the_key((_, value, _) in pair()) {
+            if let Some((prefix, length)) = short_key(value.as_value()) {
+                let mut bytes = key(value.as_value());
+                prop_assert_eq!(bytes.len() as u64, length);
+                bytes.resize(8, 0);
+                prop_assert_eq!(prefix.to_be_bytes(), &bytes[..]);
+            }
         }
 
         #[test]

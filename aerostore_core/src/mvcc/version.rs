@@ -59,6 +59,9 @@ impl NextWord {
 /// Bytes that a processor fetches at once.
 const LINE_BYTES: u64 = 64;
 
+/// Bytes of a payload that are asked for ahead, at most: a processor has but so many requests under way.
+const PREFETCH_BYTES: u64 = 4 * LINE_BYTES;
+
 /// Header of a version.
 #[repr(C)]
 pub struct Version {
@@ -170,6 +173,18 @@ impl<'g> VersionRef<'g> {
     pub fn prefetch(guard: &Guard<'_>, offset: u64) {
         guard.arena().prefetch(offset);
         guard.arena().prefetch(offset.wrapping_add(LINE_BYTES));
+    }
+
+    /// The same of all of a version with a payload of so many bytes: for who will copy it.
+    #[inline]
+    pub fn prefetch_payload(guard: &Guard<'_>, offset: u64, payload_bytes: u64) {
+        let bytes = size_of::<Version>() as u64 + payload_bytes.min(PREFETCH_BYTES);
+        let mut at = 0;
+        while at < bytes {
+            guard.arena().prefetch(offset.wrapping_add(at));
+            at += LINE_BYTES;
+        }
+        guard.arena().prefetch(offset.wrapping_add(bytes - 1));
     }
 
     /// Intent of `record` -> timestamp (V2). Anyone may; the first wins.

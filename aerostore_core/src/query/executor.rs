@@ -13,6 +13,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::field::Field;
+use super::places::Places;
 use super::plan::Plan;
 use super::predicate::Predicate;
 use super::route::{AccessPath, IndexPath, Route};
@@ -147,25 +148,31 @@ fn reach<S: RowSource>(
 ) -> Result<ControlFlow<()>, S::Error> {
     let Tally { outcome, entries, .. } = tally;
     let mut flow = ControlFlow::Continue(());
-    let mut filter = |row: RowView<'_>| {
-        outcome.rows_examined += 1;
-        if residual.is_some_and(|residual| !residual.matches(row)) {
-            return ControlFlow::Continue(());
+    let mut filter = |rows: &[RowView<'_>]| {
+        for (number, rows) in rows.chunks(Places::MAX).enumerate() {
+            let passing = residual.map_or(Places::first(rows.len()), |residual| residual.select(rows));
+            for place in passing.iter() {
+                outcome.rows_matched += 1;
+                flow = take(rows[place]);
+                if flow.is_break() {
+                    outcome.rows_examined += place as u64 + 1;
+                    return ControlFlow::Break(number * Places::MAX + place);
+                }
+            }
+            outcome.rows_examined += rows.len() as u64;
         }
-        outcome.rows_matched += 1;
-        flow = take(row);
-        flow
+        ControlFlow::Continue(())
     };
     match path {
         AccessPath::Nothing | AccessPath::Union(_) => {}
         AccessPath::Scan => source.scan(residual, &mut filter)?,
         AccessPath::Point(key) => source.point(key.as_value(), &mut |row| {
-            let _ = filter(row);
+            let _ = filter(&[row]);
         })?,
         AccessPath::Points(keys) => {
             for key in keys {
                 let mut here = ControlFlow::Continue(());
-                source.point(key.as_value(), &mut |row| here = filter(row))?;
+                source.point(key.as_value(), &mut |row| here = filter(&[row]))?;
                 if here.is_break() {
                     break;
                 }
@@ -188,8 +195,8 @@ fn reach<S: RowSource>(
                     expected,
                 };
                 let mut here = ControlFlow::Continue(());
-                source.index_scan(&scan, &mut |row| {
-                    here = filter(row);
+                source.index_scan(&scan, &mut |rows| {
+                    here = filter(rows);
                     here
                 })?;
                 if here.is_break() {

@@ -9,7 +9,7 @@ use super::{
     TableStatistics, compare,
 };
 use crate::index::key::key_bytes;
-use crate::row::{Column, ColumnType, IndexKind, OwnedValue, RowImage, RowView, Schema, Value};
+use crate::row::{Column, ColumnType, IndexKind, OwnedValue, RowImage, RowView, Schema, Value, VisitRows};
 
 /// Keys with the places of their rows.
 type Entries = BTreeSet<(Vec<u8>, usize)>;
@@ -49,6 +49,11 @@ impl Table {
         let stale = stale.iter().map(|(value, place)| (key(value.as_value()), *place));
         let entries = current.chain(stale).collect();
         self.indexes.insert(column, (kind, entries));
+    }
+
+    /// A few, and of a large table more than the executor takes at a time.
+    fn rows_at_a_time(&self) -> usize {
+        if self.images.len() > 64 { 100 } else { 3 }
     }
 
     fn row(&self, place: usize) -> RowView<'_> {
@@ -175,27 +180,26 @@ impl RowSource for Table {
     fn scan(
         &mut self,
         _filter: Option<&Arc<Predicate>>,
-        visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
+        visit: &mut VisitRows<'_>,
     ) -> Result<(), QueryError> {
-        let _ = (0..self.images.len()).try_for_each(|place| visit(self.row(place)));
+        let rows: Vec<RowView<'_>> = (0..self.images.len()).map(|place| self.row(place)).collect();
+        let _ = rows.chunks(self.rows_at_a_time()).try_for_each(visit);
         Ok(())
     }
 
-    fn index_scan(
-        &mut self,
-        scan: &IndexScan<'_>,
-        visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
-    ) -> Result<(), QueryError> {
+    fn index_scan(&mut self, scan: &IndexScan<'_>, visit: &mut VisitRows<'_>) -> Result<(), QueryError> {
         let mut entries = self.entries(scan.column, scan.range)?;
         if scan.descending {
             entries.reverse();
         }
-        let _ = entries
+        let rows: Vec<RowView<'_>> = entries
             .into_iter()
             .filter(|(_, place)| scan.among.is_none_or(|rows| rows.contains(*place as u64)))
             .map(|(entered, place)| (entered, self.row(place)))
             .filter(|(entered, row)| *entered == key(row.get(scan.column)))
-            .try_for_each(|(_, row)| visit(row));
+            .map(|(_, row)| row)
+            .collect();
+        let _ = rows.chunks(self.rows_at_a_time()).try_for_each(visit);
         Ok(())
     }
 
@@ -212,15 +216,16 @@ impl RowSource for Table {
 
 mod tests {
     use super::*;
+    use crate::row::each_row;
 
     fn scanned(table: &mut Table, range: &KeyRange, descending: bool) -> String {
         let mut seen = Vec::new();
         let scan = IndexScan { column: 1, range, descending, filter: None, among: None, expected: None };
-        let visit = &mut |row: RowView<'_>| {
+        let visit = |row: RowView<'_>| {
             seen.push(row.key().to_string());
             ControlFlow::Continue(())
         };
-        table.index_scan(&scan, visit).expect("an index");
+        table.index_scan(&scan, &mut each_row(visit)).expect("an index");
         seen.join(" ")
     }
 

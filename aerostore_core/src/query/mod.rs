@@ -17,6 +17,7 @@ mod keys;
 mod merge;
 mod operand;
 mod operator;
+mod places;
 mod plan;
 mod planner;
 mod predicate;

@@ -17,6 +17,7 @@ use super::field::Field;
 use super::glob::Glob;
 use super::interval::Interval;
 use super::merge;
+use super::places::Places;
 use super::probe::Probe;
 use super::syntax::{Compare, Expr};
 use crate::row::{NullRule, RowView, Schema};
@@ -104,6 +105,12 @@ impl Predicate {
     #[inline]
     pub fn matches(&self, row: RowView<'_>) -> bool {
         self.probe.matches(row)
+    }
+
+    /// The places of those of `rows` for which it holds, of at most [`Places::MAX`].
+    #[inline]
+    pub(super) fn select(&self, rows: &[RowView<'_>]) -> Places {
+        self.probe.select(rows, Places::first(rows.len()))
     }
 }
 

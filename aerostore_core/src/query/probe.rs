@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::field::{Field, array};
 use super::glob::Glob;
 use super::interval::Interval;
+use super::places::Places;
 use super::predicate::{Leaf, Node, Test};
 use crate::row::{ColumnType, RowView};
 
@@ -100,6 +101,27 @@ impl Probe {
         }
     }
 
+    /// Those of the rows at `asked` that match. Tests of numbers are made of all rows at once, without a branch for each; of any
+    /// other only the rows that can still pass are asked.
+    pub(super) fn select(&self, rows: &[RowView<'_>], asked: Places) -> Places {
+        match self {
+            Self::Leaf(leaf) => leaf.select(rows, asked),
+            Self::All(probes) => {
+                let mut left = asked;
+                for probe in probes {
+                    if left.is_empty() {
+                        break;
+                    }
+                    left = probe.select(rows, left);
+                }
+                left
+            }
+            Self::Any(probes) => probes
+                .iter()
+                .fold(Places::NONE, |passed, probe| passed.or(probe.select(rows, asked.without(passed)))),
+        }
+    }
+
     /// Apart, so that a single test is inlined where it is asked.
     fn tree_matches(&self, row: RowView<'_>) -> bool {
         match self {
@@ -111,6 +133,13 @@ impl Probe {
 }
 
 impl LeafProbe {
+    fn select(&self, rows: &[RowView<'_>], asked: Places) -> Places {
+        match self.check {
+            Check::Field(..) => asked.filter_by(rows, |row| self.matches(row)),
+            _ => Places::of(rows, |row| self.matches(row)).and(asked),
+        }
+    }
+
     fn new(leaf: &Leaf) -> Self {
         Self {
             null_bit: 1 << leaf.field.index(),

@@ -12,12 +12,12 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
-use std::ops::{Bound, ControlFlow};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::error::QueryError;
 use super::predicate::Predicate;
-use crate::row::{IndexKind, RowView, Value};
+use crate::row::{IndexKind, RowView, Value, VisitRows};
 
 /// Who can see rows: gives them to a plan, all at the same moment.
 pub trait RowSource {
@@ -39,28 +39,21 @@ pub trait RowSource {
     /// When the row cannot be read.
     fn point(&mut self, key: Value<'_>, visit: &mut dyn FnMut(RowView<'_>)) -> Result<(), Self::Error>;
 
-    /// Calls `visit` with each row once, until it breaks. `visit` takes note only of rows that match `filter`, if there is
+    /// Calls `visit` with all rows, each once, some at a time, until it breaks. `visit` takes note only of rows that match `filter`, if there is
     /// one: a transaction that writes may let others change the rest. It is to see the rest all the same.
     ///
     /// # Errors
     ///
     /// When rows cannot be read.
-    fn scan(
-        &mut self,
-        filter: Option<&Arc<Predicate>>,
-        visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
-    ) -> Result<(), Self::Error>;
+    fn scan(&mut self, filter: Option<&Arc<Predicate>>, visit: &mut VisitRows<'_>)
+    -> Result<(), Self::Error>;
 
     /// Calls `visit` with the rows whose key in an index lies in a range, in the order of the index, until it breaks.
     ///
     /// # Errors
     ///
     /// When rows cannot be read, or the index is gone.
-    fn index_scan(
-        &mut self,
-        scan: &IndexScan<'_>,
-        visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
-    ) -> Result<(), Self::Error>;
+    fn index_scan(&mut self, scan: &IndexScan<'_>, visit: &mut VisitRows<'_>) -> Result<(), Self::Error>;
 
     /// Calls `visit` with the row of every entry in a range of the index of `column`, without reading rows: in any order, and
     /// some rows perhaps twice or without a visible key in the range.

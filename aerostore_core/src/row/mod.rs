@@ -35,7 +35,7 @@ pub use place::ColumnPlace;
 pub use schema::{Column, Schema, SchemaBuilder};
 pub use typed::{Row, TypedColumn};
 pub use value::{OwnedValue, Value};
-pub use view::RowView;
+pub use view::{RowView, VisitRows, each_row};
 
 #[cfg(test)]
 pub(crate) mod arbitrary;

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::ControlFlow;
 
 use super::bytes::{array_at, u32_at, u64_at};
 use super::error::RowError;
@@ -14,6 +15,19 @@ use super::kind::{ColumnType, INET_BYTES, MAX_IMAGE_BYTES};
 use super::mask::NullMask;
 use super::schema::{Schema, Slot};
 use super::value::Value;
+
+/// Who is shown rows, some at a time. Breaks with the place of the last row that is wanted, of those it was shown.
+pub type VisitRows<'f> = dyn FnMut(&[RowView<'_>]) -> ControlFlow<usize> + 'f;
+
+/// Shows `f` one row after the other, until it breaks.
+pub fn each_row(
+    mut f: impl FnMut(RowView<'_>) -> ControlFlow<()>,
+) -> impl FnMut(&[RowView<'_>]) -> ControlFlow<usize> {
+    move |rows| match rows.iter().position(|row| f(*row).is_break()) {
+        Some(place) => ControlFlow::Break(place),
+        None => ControlFlow::Continue(()),
+    }
+}
 
 /// A row image with the schema to read it by.
 #[derive(Clone, Copy)]

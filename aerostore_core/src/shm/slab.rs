@@ -416,10 +416,10 @@ impl SlabStates<'_> {
         self.count
     }
 
-    /// Payload offset and state word of block `index`; `None` behind the last.
+    /// Payload offset and state word of block `index`, and the first word of its payload; `None` behind the last.
     #[inline]
     #[expect(clippy::cast_ptr_alignment, reason = "blocks begin at multiples of 16")]
-    pub(crate) fn get(&self, index: u64) -> Option<(u64, BlockWord)> {
+    pub(crate) fn get(&self, index: u64) -> Option<(u64, BlockWord, &AtomicU64)> {
         if index >= self.count {
             return None;
         }
@@ -427,7 +427,9 @@ impl SlabStates<'_> {
         // SAFETY: `states` checked that `count` blocks of `bytes` from `place` on lie in the arena, which `'a` keeps mapped; slabs
         // begin at pages and blocks are multiples of 16 bytes long; `BlockHeader` is `Shared`, so any bits are valid.
         let header = unsafe { &*self.place.add(usize_of(at)).cast::<BlockHeader>() };
-        Some((self.start + at + BLOCK_HEADER_BYTES, header.load()))
+        // SAFETY: as above; no block is shorter than its header and a word.
+        let first = unsafe { &*self.place.add(usize_of(at + BLOCK_HEADER_BYTES)).cast::<AtomicU64>() };
+        Some((self.start + at + BLOCK_HEADER_BYTES, header.load(), first))
     }
 }
 

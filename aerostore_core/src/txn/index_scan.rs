@@ -4,24 +4,28 @@
 //!             at, and it comes at the entry that has this version's key, which is one. An index is used by snapshots from
 //!             its `valid_from` on. What a serializable transaction has walked over joins its read set, no more: a walk that
 //!             was broken off ends with the key at which that happened.
-//! Cost        entries come by the block; the rows of some, then their newest versions, are fetched before the first is looked
-//!             at. Every so many entries the operation ends, and the next one goes on behind the last.
+//!             What is shown was found, and everything before it, while the snapshot was the session's (G5): asked once for each
+//!             group of entries, after their heads have been loaded and before the first row is shown.
+//! Cost        entries come by the block. While the rows of one group are shown, the newest versions of the next one are on their
+//!             way from memory, and the rows of the one after that. Every so many entries the operation ends, and the next one
+//!             goes on behind the last.
 
 #![forbid(unsafe_code)]
 
 use crate::epoch::Guard;
-use crate::index::{Batch, Cursor, Direction, key};
-use crate::mvcc::{IndexRef, IndexRoots, RowHeader, visible_at};
-use crate::row::RowView;
+use crate::index::{Batch, Cursor, Direction, IndexEntry};
+use crate::mvcc::{IndexRef, IndexRoots, RowHeader, VersionRef, visible_head};
+use crate::row::{RowView, VisitRows};
 use crate::sync::Ordering;
 use crate::txn::read_set::{RangeRead, RowPredicate};
+use crate::txn::scan::look_below;
 use crate::txn::secondary::tree;
 use crate::txn::transaction::{running, still_has};
 use crate::txn::{Session, TableRef, Transaction, TxnError};
 use std::ops::{Bound, ControlFlow};
 
-/// Entries whose rows are fetched ahead.
-const AHEAD: usize = 16;
+/// Entries whose rows are fetched together.
+const GROUP: usize = 8;
 /// Entries of one operation.
 const OPERATION_ENTRIES: usize = 2048;
 
@@ -73,7 +77,7 @@ impl Transaction {
         &mut self,
         table: &TableRef,
         scan: &RangeScan<'_>,
-        f: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
+        f: &mut VisitRows<'_>,
     ) -> Result<(), TxnError> {
         let (snapshot, own, remembers) = self.begin_walk()?;
         let session = running(&mut self.session)?;
@@ -82,8 +86,7 @@ impl Transaction {
             let read = RangeRead::new(table, scan.column, scan.span, scan.predicate.clone());
             session.buffers.reads.ranges.push(read);
         }
-        let mut walk = RangeWalk { session, table, scan, snapshot, own, key: Vec::new(), seen: 0 };
-        let end = walk.run(f)?;
+        let end = RangeWalk { session, table, scan, snapshot, own }.run(f)?;
         if let (Some(end), Some(read), true) = (end, session.buffers.reads.ranges.last_mut(), remembers) {
             read.end_at(&end, scan.is_descending);
         }
@@ -185,99 +188,204 @@ struct RangeWalk<'a> {
     scan: &'a RangeScan<'a>,
     snapshot: u64,
     own: u64,
-    /// Bytes of the key that was looked at last.
-    key: Vec<u8>,
-    /// Rows given so far.
-    seen: u64,
+}
+
+/// Entries on their way: first their rows are fetched, then their newest versions.
+struct Group<'g> {
+    entries: [Option<IndexEntry<'g>>; GROUP],
+    heads: [u64; GROUP],
+    len: usize,
+}
+
+impl<'g> Group<'g> {
+    const NONE: Self = Self { entries: [None; GROUP], heads: [0; GROUP], len: 0 };
+
+    #[inline]
+    fn push(&mut self, entry: IndexEntry<'g>) {
+        self.entries[self.len] = Some(entry);
+        self.len += 1;
+    }
+
+    #[inline]
+    fn iter(&self) -> impl Iterator<Item = (IndexEntry<'g>, u64)> {
+        let heads = self.heads.iter().copied();
+        self.entries[..self.len].iter().zip(heads).filter_map(|(entry, head)| Some(((*entry)?, head)))
+    }
+
+    /// Loads the newest version of each row, which stays as long as the guard, and has it fetched.
+    #[inline]
+    fn load_heads(&mut self, guard: &Guard<'_>, payload_bytes: u64) -> Result<(), TxnError> {
+        let Self { entries, heads, len } = self;
+        guard.protect_all(|| -> Result<(), TxnError> {
+            for (entry, head) in entries[..*len].iter().flatten().zip(heads.iter_mut()) {
+                // Acquire: as in `Guard::protect`.
+                *head = guard.resolve::<RowHeader>(entry.row())?.head.load(Ordering::Acquire);
+            }
+            Ok(())
+        })?;
+        heads[..*len].iter().for_each(|head| VersionRef::prefetch_payload(guard, *head, payload_bytes));
+        Ok(())
+    }
+
+    /// The key of entry number `index`, which is there.
+    fn key_of(&self, index: usize) -> Vec<u8> {
+        let mut key = Vec::new();
+        if let Some(entry) = self.entries[index] {
+            entry.key_into(&mut key);
+        }
+        key
+    }
+}
+
+/// The entries of an operation, as they come from the blocks.
+struct Entries<'g> {
+    cursor: Cursor<'g>,
+    batch: Option<Batch<'g>>,
+    at: usize,
+    /// Entries of the batches before.
+    passed: usize,
+}
+
+/// Why there are no more.
+#[derive(Clone, Copy)]
+enum End {
+    /// The range has none.
+    OfRange,
+    /// The operation has lasted long enough.
+    OfOperation,
+}
+
+impl<'g> Entries<'g> {
+    fn new(cursor: Cursor<'g>) -> Self {
+        Self { cursor, batch: None, at: 0, passed: 0 }
+    }
+
+    /// Puts up to `wanted` entries into a group, and has their rows fetched.
+    #[inline]
+    fn fill(
+        &mut self,
+        group: &mut Group<'g>,
+        wanted: usize,
+        scan: &RangeScan<'_>,
+        guard: &Guard<'_>,
+    ) -> Result<Option<End>, TxnError> {
+        group.len = 0;
+        while group.len < wanted {
+            let Some(batch) = self.batch.filter(|batch| self.at < batch.len()) else {
+                self.passed += self.batch.map_or(0, |batch| batch.len());
+                if self.passed >= OPERATION_ENTRIES {
+                    return Ok(Some(End::OfOperation));
+                }
+                let Some(next) = self.cursor.next_batch()? else { return Ok(Some(End::OfRange)) };
+                (self.batch, self.at) = (Some(next), 0);
+                continue;
+            };
+            let entry = batch.entry(self.at);
+            self.at += 1;
+            if scan.among.is_none_or(|among| among(entry.row())) {
+                guard.arena().prefetch(entry.row());
+                group.push(entry);
+            }
+        }
+        Ok(None)
+    }
 }
 
 impl RangeWalk<'_> {
     /// Walks until the end, or until `f` breaks; then the key where that was.
-    fn run(
-        &mut self,
-        f: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
-    ) -> Result<Option<Vec<u8>>, TxnError> {
+    fn run(&self, f: &mut VisitRows<'_>) -> Result<Option<Vec<u8>>, TxnError> {
         let (session, scan) = (self.session, self.scan);
         let direction = if scan.is_descending { Direction::Backward } else { Direction::Forward };
         let mut place =
             Place { column: scan.column, snapshot: self.snapshot, span: scan.span, direction, last: None };
+        let mut expected = scan.expected;
         loop {
             let guard = session.participant.pin();
-            let mut cursor = place.cursor(&guard, self.table)?;
-            let mut count = 0;
-            let last = loop {
-                let Some(batch) = cursor.next_batch()? else {
+            let mut entries = Entries::new(place.cursor(&guard, self.table)?);
+            match self.operation(&guard, &mut entries, &mut expected, f)? {
+                ControlFlow::Break(key) => return Ok(Some(key)),
+                ControlFlow::Continue(End::OfRange) => {
                     // Rows that were removed after a revocation have been passed over.
                     still_has(&session.participant, self.snapshot)?;
                     return Ok(None);
-                };
-                if self.batch(&guard, &batch, f)?.is_break() {
-                    return Ok(Some(std::mem::take(&mut self.key)));
                 }
-                count += batch.len();
-                if count >= OPERATION_ENTRIES {
-                    break last_of(&batch);
+                ControlFlow::Continue(End::OfOperation) => {
+                    let last = entries.batch.as_ref().and_then(last_of);
+                    place.last = last;
                 }
+            }
+        }
+    }
+
+    /// Shows what entries lead to, in groups, up to the key at which `f` breaks. `expected` is how many it should look at yet.
+    fn operation<'g>(
+        &self,
+        guard: &'g Guard<'_>,
+        entries: &mut Entries<'g>,
+        expected: &mut u64,
+        f: &mut VisitRows<'_>,
+    ) -> Result<ControlFlow<Vec<u8>, End>, TxnError> {
+        let payload_bytes = self.table.schema().fixed_bytes() as u64;
+        // In turn: one is filled, one waits for its rows, one for its versions.
+        let mut groups = [const { Group::NONE }; 3];
+        let mut turn = 0;
+        let mut rows = Vec::with_capacity(GROUP);
+        let mut shown = [0; GROUP];
+        let mut end = None;
+        loop {
+            let [filled, fetched, loaded] = [turn % 3, (turn + 2) % 3, (turn + 1) % 3];
+            let is_idle = groups[fetched].len == 0 && groups[loaded].len == 0;
+            // No more than is expected to be looked at; if that was too few, it was wrong.
+            let wanted = usize::try_from(*expected).unwrap_or(GROUP).min(GROUP);
+            let wanted = if wanted == 0 && is_idle { GROUP } else { wanted };
+            match end {
+                None => end = entries.fill(&mut groups[filled], wanted, self.scan, guard)?,
+                Some(end) if is_idle => return Ok(ControlFlow::Continue(end)),
+                Some(_) => groups[filled].len = 0,
+            }
+            *expected = expected.saturating_sub(groups[filled].len as u64);
+            groups[fetched].load_heads(guard, payload_bytes)?;
+            if groups[loaded].len > 0 {
+                still_has(&self.session.participant, self.snapshot)?;
+                self.look(guard, &groups[loaded], &mut rows, &mut shown)?;
+                if !rows.is_empty()
+                    && let ControlFlow::Break(place) = f(&rows)
+                {
+                    return Ok(ControlFlow::Break(groups[loaded].key_of(shown[place])));
+                }
+            }
+            turn += 1;
+        }
+    }
+
+    /// What the snapshot sees of the rows of a group, where it has the key of the entry, and which entries those are.
+    #[inline]
+    fn look<'s, 'g: 's>(
+        &'s self,
+        guard: &Guard<'g>,
+        group: &Group<'_>,
+        rows: &mut Vec<RowView<'s>>,
+        shown: &mut [usize; GROUP],
+    ) -> Result<(), TxnError> {
+        rows.clear();
+        for (number, (entry, head)) in group.iter().enumerate() {
+            // As in a scan: a head that is old enough is what the snapshot sees.
+            let seen = match visible_head(guard, head, self.snapshot)? {
+                Some(version) => Some(version),
+                None => self.look_below(guard, entry.row())?,
             };
-            place.last = last;
+            let Some(version) = seen.filter(|version| !version.is_tombstone()) else { continue };
+            let view = self.table.view(version.payload())?;
+            if entry.has_key_of(view.get(self.scan.column)) {
+                shown[rows.len()] = number;
+                rows.push(view);
+            }
         }
+        Ok(())
     }
 
-    fn batch(
-        &mut self,
-        guard: &Guard<'_>,
-        batch: &Batch<'_>,
-        f: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, TxnError> {
-        let arena = guard.arena();
-        let mut at = 0;
-        while at < batch.len() {
-            // As many as the caller is likely to look at.
-            let wanted = usize::try_from(self.scan.expected.saturating_sub(self.seen)).unwrap_or(AHEAD);
-            let end = batch.len().min(at + wanted.clamp(1, AHEAD));
-            let rows = (at..end).filter(|entry| self.scan.among.is_none_or(|among| among(batch.row(*entry))));
-            let mut ahead = [0; AHEAD];
-            let mut count = 0;
-            for entry in rows {
-                arena.prefetch(batch.row(entry));
-                ahead[count] = entry;
-                count += 1;
-            }
-            for &entry in &ahead[..count] {
-                let row: &RowHeader = guard.resolve(batch.row(entry))?;
-                arena.prefetch(row.head.load(Ordering::Relaxed));
-            }
-            for &entry in &ahead[..count] {
-                if self.entry(guard, batch, entry, f)?.is_break() {
-                    return Ok(ControlFlow::Break(()));
-                }
-            }
-            at = end;
-        }
-        Ok(ControlFlow::Continue(()))
-    }
-
-    fn entry(
-        &mut self,
-        guard: &Guard<'_>,
-        batch: &Batch<'_>,
-        at: usize,
-        f: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, TxnError> {
-        let store = &self.session.store;
-        let row: &RowHeader = guard.resolve(batch.row(at))?;
-        let seen = visible_at(guard, store.clock(), row, self.snapshot, self.own, store.stall)?;
-        still_has(&self.session.participant, self.snapshot)?;
-        let Some((version, _)) = seen.filter(|(version, _)| !version.is_tombstone()) else {
-            return Ok(ControlFlow::Continue(()));
-        };
-        let view = self.table.view(version.payload())?;
-        self.key.clear();
-        key::key_bytes(view.get(self.scan.column), &mut self.key);
-        if !batch.entry(at).key_is(&self.key) {
-            return Ok(ControlFlow::Continue(()));
-        }
-        self.seen += 1;
-        Ok(f(view))
+    #[cold]
+    fn look_below<'g>(&self, guard: &Guard<'g>, row: u64) -> Result<Option<VersionRef<'g>>, TxnError> {
+        look_below(self.session, guard, guard.resolve(row)?, self.snapshot, self.own)
     }
 }

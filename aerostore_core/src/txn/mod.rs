@@ -24,6 +24,7 @@ mod retry;
 mod revoke;
 mod room;
 mod savepoint;
+mod scan;
 mod secondary;
 mod session;
 mod settle;

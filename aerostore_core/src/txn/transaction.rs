@@ -2,18 +2,16 @@
 
 #![forbid(unsafe_code)]
 
-use crate::epoch::{Guard, LIVE_BATCH, Participant};
+use crate::epoch::{Guard, Participant};
 use crate::index::{Found, key};
-use crate::mvcc::{Resolved, RowHeader, TxnRecord, VersionRef, visible_at, visible_head};
+use crate::mvcc::{Resolved, RowHeader, TxnRecord, VersionRef, visible_at};
 use crate::row::{RowView, Value};
-use crate::shm::{BlockRef, ShmError, tagged_slabs};
+use crate::shm::{BlockRef, ShmError};
 use crate::sync::Ordering;
 use crate::sys::coarse_ns;
 use crate::txn::lock::Patience;
-use crate::txn::read_set::{MissingRead, RowPredicate, RowRead, ScanRead};
-use crate::txn::{Session, Store, TableRef, TxnError};
-use std::ops::ControlFlow;
-use std::sync::Arc;
+use crate::txn::read_set::{MissingRead, RowRead};
+use crate::txn::{Session, TableRef, TxnError};
 
 /// What a transaction is guaranteed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -237,41 +235,6 @@ impl Transaction {
         Ok((self.read_ts()?, self.own_record(), self.remembers_reads()))
     }
 
-    /// Calls `f` with every row of the table that this transaction sees, in no particular order, until it breaks.
-    ///
-    /// A serializable transaction that writes afterwards commits only if the rows that satisfy `predicate` (all, without
-    /// one) are still the same.
-    ///
-    /// # Errors
-    /// `Ended`.
-    pub fn scan(
-        &mut self,
-        table: &TableRef,
-        predicate: Option<RowPredicate>,
-        f: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
-    ) -> Result<(), TxnError> {
-        let (snapshot, own, remembers) = self.begin_walk()?;
-        let session = running(&mut self.session)?;
-        if remembers {
-            // Before the first row is shown: the walk, or `f`, may fail after that.
-            session.buffers.reads.scans.push(ScanRead { table: table.clone(), predicate });
-        }
-        Scan { session, table, snapshot, own }.run(f)
-    }
-
-    /// Rows of the table that this transaction sees.
-    ///
-    /// # Errors
-    /// `Ended`.
-    pub fn count(&mut self, table: &TableRef) -> Result<u64, TxnError> {
-        let mut count = 0;
-        self.scan(table, None, &mut |_| {
-            count += 1;
-            ControlFlow::Continue(())
-        })?;
-        Ok(count)
-    }
-
     /// About how many rows the table has now, whoever sees them.
     ///
     /// # Errors
@@ -412,77 +375,4 @@ pub(super) fn lookup_key<'v>(table: &TableRef, key: Value<'v>) -> Result<Value<'
         return Ok(key);
     }
     Ok(schema.coerce(schema.key_index(), key)?)
-}
-
-/// One pass over a table, in address order, pinned for one slab of rows at a time.
-struct Scan<'a> {
-    session: &'a Session,
-    table: &'a TableRef,
-    snapshot: u64,
-    own: u64,
-}
-
-impl Scan<'_> {
-    fn run(&self, f: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>) -> Result<(), TxnError> {
-        let participant = &self.session.participant;
-        let slabs = {
-            let guard = participant.pin();
-            tagged_slabs(participant.arena(), &self.table.root(&guard)?.rows)?
-        };
-        for slab in slabs {
-            let guard = participant.pin();
-            let mut blocks = guard.live_blocks(slab)?;
-            let mut heads = [0; LIVE_BATCH];
-            loop {
-                let rows = blocks.next_batch();
-                if rows.is_empty() {
-                    break;
-                }
-                guard.protect_all(|| {
-                    rows.iter().zip(&mut heads).try_for_each(|(row, head)| {
-                        // Acquire: as in `Guard::protect`.
-                        *head = guard.resolve::<RowHeader>(*row)?.head.load(Ordering::Acquire);
-                        VersionRef::prefetch(&guard, *head);
-                        Ok::<(), TxnError>(())
-                    })
-                })?;
-                for (row, head) in rows.iter().zip(heads) {
-                    if self.visit(&guard, *row, head, f)?.is_break() {
-                        return Ok(());
-                    }
-                }
-            }
-        }
-        // Rows that were removed after a revocation have been passed over.
-        still_has(participant, self.snapshot)
-    }
-
-    /// Shows what the snapshot sees of the row with this head.
-    #[inline]
-    fn visit(
-        &self,
-        guard: &Guard<'_>,
-        row: u64,
-        head: u64,
-        f: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, TxnError> {
-        // A head that is old enough is what the snapshot sees, whether or not it has been revoked: nothing above was taken out.
-        let seen = match visible_head(guard, head, self.snapshot)? {
-            Some(version) => Some(version),
-            None => self.look_below(guard, row)?,
-        };
-        match seen {
-            Some(version) if !version.is_tombstone() => Ok(f(self.table.view(version.payload())?)),
-            _ => Ok(ControlFlow::Continue(())),
-        }
-    }
-
-    #[cold]
-    fn look_below<'g>(&self, guard: &Guard<'g>, row: u64) -> Result<Option<VersionRef<'g>>, TxnError> {
-        let store: &Arc<Store> = &self.session.store;
-        let row: &RowHeader = guard.resolve(row)?;
-        let seen = visible_at(guard, store.clock(), row, self.snapshot, self.own, store.stall)?;
-        still_has(&self.session.participant, self.snapshot)?;
-        Ok(seen.map(|(version, _)| version))
-    }
 }

@@ -6,6 +6,7 @@ mod common;
 mod kept;
 mod online;
 mod phantoms;
+mod revoked;
 
 use aerostore_core::db::{Database, Error, Table, Transaction, TxnOptions};
 use aerostore_core::query::{Plan, Query, compare};

@@ -57,6 +57,12 @@ impl Rank {
         self.0 >> ROW_BITS == LONG
     }
 
+    /// Is its key one of this length, at most eight?
+    #[inline]
+    pub(super) fn is_of_length(self, length: u64) -> bool {
+        self.0 >> ROW_BITS == length
+    }
+
     /// The same key without a row: before all its entries.
     fn without_row(self) -> Self {
         Self(self.0 & !ROW_MASK)

@@ -9,6 +9,8 @@ use super::block::Block;
 use super::ordered::OrderedIndex;
 use super::position::{Cut, Position};
 use crate::epoch::Guard;
+use crate::index::key;
+use crate::row::Value;
 use crate::shm::{BlockRef, ShmError};
 use std::ops::Bound;
 
@@ -241,6 +243,18 @@ impl IndexEntry<'_> {
         let rank = self.block.rank(self.place);
         Position::new(key, self.row())
             .is(self.block.prefixes()[self.place], rank, || self.block.tail(self.place))
+    }
+
+    /// Is that the key of `value`?
+    #[inline]
+    pub fn has_key_of(&self, value: Value<'_>) -> bool {
+        match key::short_key(value) {
+            Some((prefix, length)) => {
+                self.block.prefixes()[self.place] == prefix
+                    && self.block.rank(self.place).is_of_length(length)
+            }
+            None => key::with_key(value, |key| self.key_is(key)),
+        }
     }
 
     /// Appends its key to `out`.

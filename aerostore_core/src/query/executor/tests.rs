@@ -99,3 +99,17 @@ fn rows_are_looked_at_when_every_other_index_has_them() {
     assert_eq!(found, ["UAL2", "DLH3"]);
     assert_eq!((tally.outcome.rows_examined, tally.entries), (2, vec![3, 3]));
 }
+
+#[test]
+fn a_scan_may_give_more_rows_at_a_time_than_are_filtered_at_once() {
+    let mut table = Table::flights();
+    let images = table.images.clone();
+    (0..24).for_each(|_| table.images.extend(images.iter().cloned()));
+    assert_eq!(table.images.len(), 150);
+    let (keys, outcome) = table.run(Query::filtered(ALTITUDE.gt(30_000)));
+    assert_eq!(keys, ["UAL1", "DLH3"].repeat(25));
+    assert_eq!(outcome, Outcome { rows_examined: 150, rows_matched: 50, rows_returned: 50 });
+    let (keys, outcome) = table.run(Query::filtered(ALTITUDE.gt(30_000)).limit(1).offset(30));
+    assert_eq!(keys, ["UAL1"]);
+    assert_eq!(outcome, Outcome { rows_examined: 91, rows_matched: 31, rows_returned: 1 });
+}
