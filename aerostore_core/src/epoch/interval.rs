@@ -467,6 +467,20 @@ impl Limbo {
         Ok(true)
     }
 
+    /// As [`Limbo::retire`], of a block that the operation of `guard` holds: it was loaded under it, and could be reached then.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    #[inline]
+    pub fn retire_held(&mut self, guard: &Guard<'_>, block: BlockRef) -> Result<bool, ShmError> {
+        let participant = guard.participant();
+        if !participant.arena().retire_held(block, participant.owner().slot) {
+            return Ok(false);
+        }
+        self.push(participant, block)?;
+        Ok(true)
+    }
+
     /// Takes over a block that is already RETIRED in this session's name.
     ///
     /// # Errors

@@ -33,6 +33,8 @@ const INITIAL_LOG2: u32 = 10;
 const LINE_BYTES: u64 = 64;
 /// Slots that one insert moves while a table grows.
 const MOVE_BATCH: u64 = 128;
+/// How many slots ahead of the one that is moved rows are fetched, for the hashes in them.
+const ROWS_AHEAD: u64 = 16;
 
 /// What an insert adds.
 #[derive(Clone, Copy, Debug)]
@@ -260,6 +262,13 @@ impl<'a> HashIndex<'a> {
         let from = table.moved();
         let to = (from + MOVE_BATCH).min(table.slots());
         for index in from..to {
+            let ahead = index + ROWS_AHEAD;
+            if ahead < table.slots()
+                && let Some(slot) = Probe::at(table, ahead).slot(guard, offset)?
+            {
+                // Relaxed: whatever it says, nothing is done but to fetch what is there.
+                guard.arena().prefetch(row_of(slot.word.load(Ordering::Relaxed)));
+            }
             let mut probe = Probe::at(table, index);
             let slot = probe.slot_or_make(guard, offset, blocks)?;
             Self::move_slot(guard, blocks, slot, next, hash_of)?;

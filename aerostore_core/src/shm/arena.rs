@@ -171,8 +171,9 @@ impl Arena {
     pub fn resolve<T: Shared>(&self, pointer: RelPtr<T>) -> Result<&T, ShmError> {
         let offset = pointer.offset();
         if offset.is_multiple_of(u64_of(align_of::<T>())) {
-            let place = self.bytes(offset, u64_of(size_of::<T>()))?;
-            // SAFETY: `bytes` checked bounds, the base is page-aligned and the offset a multiple of the alignment; `Shared`
+            const { assert!(size_of::<T>() as u64 <= EXTENT_BYTES, "longer than an extent") };
+            let place = self.place(offset, u64_of(size_of::<T>()))?;
+            // SAFETY: `place` checked bounds, the base is page-aligned and the offset a multiple of the alignment; `Shared`
             // makes any bits a valid `T` and changes by others harmless; the mapping lives as long as `self`.
             return Ok(unsafe { &*place.cast::<T>() });
         }
@@ -185,10 +186,20 @@ impl Arena {
     /// `BadOffset` when they are not all in the arena, or begin at 0.
     #[inline]
     pub fn bytes(&self, offset: u64, len: u64) -> Result<*mut u8, ShmError> {
+        if len > EXTENT_BYTES && !self.contains_now(offset, len) {
+            return Err(ShmError::BadOffset { offset, bytes: len });
+        }
+        self.place(offset, len)
+    }
+
+    /// The same, of what is known to be in the arena if it is longer than an extent.
+    #[inline]
+    fn place(&self, offset: u64, len: u64) -> Result<*mut u8, ShmError> {
         // Relaxed: this process's own copy; the extents below it exist whatever we see otherwise.
         let end = self.inner.end.load(Ordering::Relaxed);
-        // One comparison for "not 0" and "not beyond": 0 wraps round to the largest number.
-        if (len <= end && offset.wrapping_sub(1) < end - len) || self.contains_now(offset, len) {
+        // An arena has an extent at least, so nothing is subtracted from less; and one comparison for "not 0" and "not beyond": 0
+        // wraps round to the largest number.
+        if offset.wrapping_sub(1) < end.wrapping_sub(len) || self.contains_now(offset, len) {
             // SAFETY: offset + len <= end, which lies within the mapping.
             return Ok(unsafe { self.inner.mapping.base().add(usize_of(offset)) });
         }

@@ -375,6 +375,12 @@ impl Arena {
         self.used_header(block).is_some_and(|header| header.retire(block.generation, retirer))
     }
 
+    /// As [`Arena::retire`], of a block whose memory cannot be given back meanwhile: the caller's operation holds it.
+    #[inline]
+    pub fn retire_held(&self, block: BlockRef, retirer: u16) -> bool {
+        self.block_header(block.offset).is_ok_and(|header| header.retire(block.generation, retirer))
+    }
+
     /// Makes a reserved or retired block free, without telling any free list; exactly one caller gets true.
     #[inline]
     pub(super) fn mark_free(&self, block: BlockRef) -> bool {

@@ -7,11 +7,12 @@ use crate::shm::{BlockRef, Reserve};
 use crate::sync::Ordering;
 use crate::sys::coarse_ns;
 use crate::txn::link::Linker;
-use crate::txn::log::{StagedRedo, wait_durable};
+use crate::txn::log::wait_durable;
 use crate::txn::settle::{settle_aborted, settle_committed};
 use crate::txn::transaction::running;
 use crate::txn::validate::validate;
 use crate::txn::{Isolation, Session, Transaction, TxnError};
+use crate::wal::Staged;
 
 impl Transaction {
     /// Makes everything this transaction has written visible, at one moment, and ends it. Returns the commit timestamp;
@@ -48,7 +49,7 @@ impl Transaction {
     }
 
     /// ACTIVE to COMMITTED.
-    fn decide(&mut self, block: BlockRef, staged: Option<StagedRedo>) -> Result<u64, TxnError> {
+    fn decide(&mut self, block: BlockRef, staged: Option<Staged>) -> Result<u64, TxnError> {
         let session = self.session()?;
         // Without a snapshot it has read nothing but what it owns.
         let checked = self.snapshot.filter(|_| {
@@ -65,7 +66,7 @@ impl Transaction {
     fn decide_checked(
         &mut self,
         block: BlockRef,
-        staged: Option<StagedRedo>,
+        staged: Option<Staged>,
         checked: Option<u64>,
     ) -> Result<u64, TxnError> {
         let has_snapshot = self.check_snapshot();
@@ -82,8 +83,8 @@ impl Transaction {
             }
             (Ok(commit_ts), None) => commit_ts,
             (Err(error), staged) => {
-                if let Some(staged) = staged {
-                    session.drop_redo(staged);
+                if staged.is_some() {
+                    session.drop_staged_pieces();
                 }
                 return Err(error);
             }
@@ -120,10 +121,10 @@ impl Transaction {
         let Session { store, participant, heap, limbo, intents, superseding, .. } = &mut *session;
         let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
         let count = intents.len();
+        let guard = participant.pin();
         for place in 0..count {
             // S2: an aborted transaction's newest first. A committed one has one version of each row (S3).
             let index = if committed.is_some() { place } else { count - 1 - place };
-            let guard = participant.pin();
             let entry = intents.entry(&guard, index)?;
             if entry.row() == 0 {
                 continue;
@@ -147,10 +148,11 @@ impl Transaction {
                 }
             }
         }
+        drop(guard);
         session.end_record(block, committed.is_some());
         // From here on the record is another transaction's.
         self.record = None;
-        if committed.is_some() {
+        if committed.is_some() && !session.buffers.row_deltas.is_empty() {
             let Session { participant, buffers, .. } = &mut *session;
             let guard = participant.pin();
             for (table, delta) in buffers.row_deltas.drain(..) {

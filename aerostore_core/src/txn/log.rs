@@ -68,6 +68,8 @@ pub(super) fn ring_is_drained(store: &Store, guard: &Guard<'_>, slot: &Slot) -> 
 #[derive(Default)]
 pub(super) struct OutOfLine {
     pieces: Vec<(u64, BlockRef)>,
+    /// Those of the transaction whose redo is staged.
+    staged: Vec<BlockRef>,
 }
 
 impl OutOfLine {
@@ -87,18 +89,18 @@ impl OutOfLine {
     }
 }
 
-/// Redo that is in the ring, or beside it, but not published.
-pub(super) struct StagedRedo {
-    staged: Staged,
-    pieces: Vec<BlockRef>,
-}
-
 impl Session {
     /// The slot's ring, made when it is first needed.
+    #[inline]
     fn own_ring(&mut self) -> Result<RingPlace, TxnError> {
-        if let Some(ring) = self.ring {
-            return Ok(ring);
+        match self.ring {
+            Some(ring) => Ok(ring),
+            None => self.make_ring(),
         }
+    }
+
+    #[cold]
+    fn make_ring(&mut self) -> Result<RingPlace, TxnError> {
         let word_offset = self.ring_word_offset();
         let bytes = size_of::<RingHeader>() + usize::try_from(self.store.ring_bytes).unwrap_or(usize::MAX);
         let Self { store, participant, heap, limbo, .. } = self;
@@ -115,16 +117,15 @@ impl Session {
     }
 
     /// Puts the transaction's redo where the log writer will find it, waiting for room. `None` when there is none.
-    pub(super) fn stage_redo(&mut self) -> Result<Option<StagedRedo>, TxnError> {
+    pub(super) fn stage_redo(&mut self) -> Result<Option<Staged>, TxnError> {
         if self.redo.is_empty() {
             return Ok(None);
         }
         let ring = self.own_ring()?;
-        let Self { store, participant, heap, redo, .. } = self;
+        let Self { store, participant, heap, redo, out_of_line, .. } = self;
         let ring = ring.ring(store.arena());
         if redo.len() as u64 <= ring.payload_bytes_max() {
-            let staged = stage_waiting(store.log(), participant, ring, EntryBody::Inline(redo))?;
-            return Ok(Some(StagedRedo { staged, pieces: Vec::new() }));
+            return stage_waiting(store.log(), participant, ring, EntryBody::Inline(redo)).map(Some);
         }
         let pieces = copy_out_of_line(participant, heap, redo)?;
         let ranges: Vec<(u64, u64)> = pieces
@@ -132,36 +133,36 @@ impl Session {
             .zip(redo.chunks(PIECE_BYTES))
             .map(|(block, chunk): (&BlockRef, _)| (block.offset, chunk.len() as u64))
             .collect();
-        let body = EntryBody::OutOfLine { pieces: &ranges };
-        match stage_waiting(store.log(), participant, ring, body) {
-            Ok(staged) => Ok(Some(StagedRedo { staged, pieces })),
-            Err(error) => {
-                for piece in pieces {
-                    heap.free(piece);
-                }
-                Err(error)
-            }
+        out_of_line.staged.extend(pieces);
+        let staged = stage_waiting(store.log(), participant, ring, EntryBody::OutOfLine { pieces: &ranges });
+        if staged.is_err() {
+            self.drop_staged_pieces();
         }
+        staged.map(Some)
     }
 
     /// Publishes staged redo as that of `record` at `commit_ts`.
+    #[inline]
     pub(super) fn publish_redo(
         &mut self,
-        redo: StagedRedo,
+        staged: Staged,
         record: u64,
         commit_ts: u64,
     ) -> Result<(), TxnError> {
         // Staged before, so the ring is there.
         let ring = self.own_ring()?.ring(self.participant.arena());
         let checksum = append_and_checksum(&mut self.redo, commit_ts);
-        self.logged = Some(ring.publish(redo.staged, record, commit_ts, checksum));
-        self.out_of_line.pieces.extend(redo.pieces.into_iter().map(|piece| (commit_ts, piece)));
+        self.logged = Some(ring.publish(staged, record, commit_ts, checksum));
+        let OutOfLine { pieces, staged } = &mut self.out_of_line;
+        if !staged.is_empty() {
+            pieces.extend(staged.drain(..).map(|piece| (commit_ts, piece)));
+        }
         Ok(())
     }
 
-    /// Forgets redo that will not be published.
-    pub(super) fn drop_redo(&mut self, redo: StagedRedo) {
-        for piece in redo.pieces {
+    /// Forgets the memory of redo that will not be published.
+    pub(super) fn drop_staged_pieces(&mut self) {
+        for piece in self.out_of_line.staged.drain(..) {
             self.heap.free(piece);
         }
     }

@@ -13,12 +13,13 @@
 
 #![forbid(unsafe_code)]
 
-use crate::epoch::{Guard, LiveSnapshots, Participant};
+use crate::epoch::{Guard, Limbo, LiveSnapshots, Participant};
 use crate::mvcc::{BeginWord, NEVER, VersionRef};
 use crate::shm::{BlockRef, BlockState, Reserve};
 use crate::txn::link::Linker;
 use crate::txn::remove::{Removal, finish_removal, remove_row};
 use crate::txn::secondary::RowKeys;
+use crate::txn::settle::retire_cut_off;
 use crate::txn::{Session, Store, TxnError};
 use std::collections::VecDeque;
 
@@ -312,8 +313,6 @@ pub(super) fn prune_below(
     // K2
     RowKeys::at(guard, table, newer.row())?.remove_below(linker, &newer, seen.older())?;
     let tail = arena.block_ref(seen.older())?;
-    let retire = |_: &Participant, limbo: &mut crate::epoch::Limbo| {
-        crate::txn::settle::retire_chain(guard, limbo, tail)
-    };
+    let retire = |_: &Participant, limbo: &mut Limbo| retire_cut_off(guard, limbo, tail);
     Ok(linker.unlink(VersionRef::next_offset(version.offset), tail, || newer.cut(seen), retire)?)
 }

@@ -56,7 +56,7 @@ pub(super) struct Buffers {
     pub(super) marks: Marks,
     /// Rows gained or lost, by table.
     pub(super) row_deltas: Vec<(TableRef, i64)>,
-    pub(super) image: Option<RowImage>,
+    pub(super) image: Option<Box<RowImage>>,
     pub(super) key: Vec<u8>,
 }
 

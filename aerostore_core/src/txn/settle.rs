@@ -14,15 +14,34 @@ use crate::txn::secondary::RowKeys;
 
 /// Retires a chain of versions that has been cut off, from `first` to its end.
 pub(super) fn retire_chain(guard: &Guard<'_>, limbo: &mut Limbo, first: BlockRef) -> Result<(), ShmError> {
-    retire_until(guard, limbo, first, &[])
+    retire_until(guard, limbo, first, |_| Ok(false))
 }
 
-fn retire_until(guard: &Guard<'_>, limbo: &mut Limbo, first: BlockRef, keep: &[u64]) -> Result<(), ShmError> {
+/// The same, by whoever has cut it off while `guard` held `first`, which it had loaded from the word above.
+#[inline]
+pub(super) fn retire_cut_off(guard: &Guard<'_>, limbo: &mut Limbo, first: BlockRef) -> Result<(), ShmError> {
+    let next = VersionRef::resolve(guard, first.offset)?.next(guard);
+    limbo.retire_held(guard, first)?;
+    if next == 0 {
+        return Ok(());
+    }
+    match guard.block_at(next)? {
+        Some(next) => retire_chain(guard, limbo, next),
+        None => Ok(()),
+    }
+}
+
+fn retire_until(
+    guard: &Guard<'_>,
+    limbo: &mut Limbo,
+    first: BlockRef,
+    stays: impl Fn(u64) -> Result<bool, ShmError>,
+) -> Result<(), ShmError> {
     let arena = guard.arena();
     let mut block = first;
     loop {
         let Some(word) = guard.word_of(block)? else { return Ok(()) };
-        if keep.contains(&block.offset) || word.kind() != BlockKind::VERSION {
+        if word.kind() != BlockKind::VERSION || stays(block.offset)? {
             return Ok(());
         }
         let next = VersionRef::resolve(guard, block.offset)?.next(guard);
@@ -42,19 +61,20 @@ fn retire_until(guard: &Guard<'_>, limbo: &mut Limbo, first: BlockRef, keep: &[u
     }
 }
 
-/// Versions of a row, newest first. A row that is not LIVE has none: it was removed, and may be about to become another.
-fn chain(guard: &Guard<'_>, row: u64) -> Result<Vec<u64>, ShmError> {
-    let mut offsets = Vec::new();
+/// How many versions of the row lie above the one at `offset`; `None` when it is not one of them. A row that is not LIVE has none:
+/// it was removed, and may be about to become another.
+fn versions_above(guard: &Guard<'_>, row: u64, offset: u64) -> Result<Option<usize>, ShmError> {
     if guard.block_word(row)?.state() != BlockState::Live {
-        return Ok(offsets);
+        return Ok(None);
     }
     let row: &RowHeader = guard.resolve(row)?;
-    let mut offset = guard.protect(&row.head);
-    while offset != 0 {
-        offsets.push(offset);
-        offset = VersionRef::resolve(guard, offset)?.next(guard);
+    let mut version = guard.protect(&row.head);
+    let mut above = 0;
+    while version != 0 && version != offset {
+        version = VersionRef::resolve(guard, version)?.next(guard);
+        above += 1;
     }
-    Ok(offsets)
+    Ok((version != 0).then_some(above))
 }
 
 /// Retires the versions that a link has pushed out of the chain: those from `tail` on that the row no longer reaches.
@@ -64,8 +84,7 @@ pub(super) fn settle_tail(
     row: u64,
     tail: BlockRef,
 ) -> Result<(), ShmError> {
-    let keep = chain(guard, row)?;
-    retire_until(guard, limbo, tail, &keep)
+    retire_until(guard, limbo, tail, |offset| Ok(versions_above(guard, row, offset)?.is_some()))
 }
 
 /// Stamps the intent of a committed transaction and lets its row go.
@@ -142,7 +161,7 @@ fn settle_interrupted_link(
     let taken_back = match version.begin(guard) {
         BeginWord::Intent(begin) => begin == record,
         // A reaper before this one may have come as far as stamping it.
-        BeginWord::Stamped(NEVER) => chain(guard, row)?.contains(&block.offset),
+        BeginWord::Stamped(NEVER) => versions_above(guard, row, block.offset)?.is_some(),
         BeginWord::Stamped(_) => false,
     };
     if taken_back {
@@ -164,13 +183,12 @@ fn unlink_aborted(
             return Ok(());
         }
         let version = VersionRef::resolve(guard, block.offset)?;
-        let chain = chain(guard, row)?;
-        if !chain.contains(&block.offset) {
+        let Some(above) = versions_above(guard, row, block.offset)? else {
             // Never linked, or pushed out by the next owner, who may have retired it already.
             remove_keys_of_lost(keys, linker, block, &version)?;
             linker.limbo.retire(guard.participant(), block)?;
             return Ok(());
-        }
+        };
         version.stamp(record, NEVER);
         // K2
         if !version.is_tombstone() {
@@ -182,7 +200,7 @@ fn unlink_aborted(
             arena.publish(block);
             return Ok(());
         }
-        if chain.first() != Some(&block.offset) {
+        if above > 0 {
             // S2: for the later one above it there was no room. The next owner passes both over, or the vacuum takes that one off
             // and then this.
             return Err(arena.out_of_space().into());

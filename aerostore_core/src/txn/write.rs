@@ -164,7 +164,7 @@ impl Transaction {
         let _ = session.prune_one();
         let image = session.buffers.image.take();
         // Its contents are the last row's until `build` begins anew.
-        let mut image = image.unwrap_or_else(|| RowImage::new(target.table.schema()));
+        let mut image = image.unwrap_or_else(|| Box::new(RowImage::new(target.table.schema())));
         let outcome = match self.try_write(target, &mut image, build) {
             Ok(Attempt::Done(done)) => Ok(done),
             Ok(attempt) => self.write_again(attempt, target, &mut image, build),
@@ -484,14 +484,15 @@ impl Transaction {
             return Ok(Attempt::Again);
         }
         found.hint(&guard, version.offset)?;
-        if change != Change::Delete {
+        let indexed = keys.indexed();
+        if change != Change::Delete && !indexed.is_empty() {
             let columns = if replaces_own {
                 // K3: the one it has replaced has held nothing since it was marked.
                 changed_from(table, base.as_ref().map(|(version, _)| version), after)?
             } else {
                 columns
             };
-            let columns = DirtyMask(columns.0 & keys.indexed().0);
+            let columns = DirtyMask(columns.0 & indexed.0);
             if !columns.is_empty() {
                 let mut linker = Linker { participant, heap, limbo, reserve };
                 let added = Added { keys, record, entry, image: after.bytes(), columns, replaces_own };
