@@ -89,6 +89,9 @@ impl From<db::Error> for Error {
         match error {
             db::Error::Query(error) => error.into(),
             db::Error::Txn(TxnError::Row(error)) => error.into(),
+            db::Error::Txn(TxnError::UniqueViolation { ref column, ref value, .. }) => {
+                Self::new(error.kind().as_str(), error.to_string()).with(column).with(value)
+            }
             error => Self::new(error.kind().as_str(), error.to_string()),
         }
     }

@@ -8,7 +8,7 @@ use crate::db::identity::DataDir;
 use crate::db::pool::SessionPool;
 use crate::db::workers::{Gate, Worker};
 use crate::db::{Error, Table, Transaction};
-use crate::row::Schema;
+use crate::row::{IndexSpec, Schema};
 use crate::sync::{AtomicBool, Ordering};
 use crate::sys::is_forked_child;
 use crate::txn::{self, Session, Store, TxnOptions};
@@ -255,15 +255,18 @@ impl Database {
     }
 
     /// Makes an ordered index on a column, durably. Others may write meanwhile; searches use it as soon as it is complete, unless
-    /// they see the database as it was before.
+    /// they see the database as it was before. While a unique index is being made, a transaction that gives a row a value that
+    /// another is known to have fails already.
     ///
     /// # Errors
-    /// `Duplicate` when there is one; `Busy` while somebody else makes or drops it; `Space`; `ReadOnly`; `Closed`.
+    /// `Duplicate` when there is one, or when two rows have a value that was to be unique; `Busy` while somebody else makes or drops it; `Space`; `ReadOnly`; `Closed`.
     ///
     /// # Panics
     /// When the table has no such column.
-    pub fn create_index(&self, table: &Table, column: usize) -> Result<(), Error> {
-        self.change_index(|session, synchronous| txn::create_index(session, &table.0, column, synchronous))
+    pub fn create_index(&self, table: &Table, column: usize, spec: IndexSpec) -> Result<(), Error> {
+        self.change_index(|session, synchronous| {
+            txn::create_index(session, &table.0, column, spec, synchronous)
+        })
     }
 
     /// Drops the index on a column, durably. Its memory is given back once nobody can be at it any more.

@@ -202,9 +202,10 @@ fn txn_kind(error: &TxnError) -> ErrorKind {
             ErrorKind::Serialization
         }
         TxnError::SnapshotRevoked => ErrorKind::Revoked,
-        TxnError::Duplicate { .. } | TxnError::TableExists { .. } | TxnError::IndexExists { .. } => {
-            ErrorKind::Duplicate
-        }
+        TxnError::Duplicate { .. }
+        | TxnError::UniqueViolation { .. }
+        | TxnError::TableExists { .. }
+        | TxnError::IndexExists { .. } => ErrorKind::Duplicate,
         TxnError::ReadOnly | TxnError::LogReadOnly => ErrorKind::ReadOnly,
         TxnError::LogFault { errno } if *errno == libc::ENOSPC => ErrorKind::Space,
         TxnError::LogFault { .. } | TxnError::LogStuck => ErrorKind::Io,

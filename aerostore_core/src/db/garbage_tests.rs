@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::verify::check;
 use crate::epoch::Registry;
+use crate::mvcc::StallPolicy;
 use crate::row::{Column, ColumnType, RowImage, Schema, Value};
 use crate::shm::{Arena, ArenaOptions, BlockKind, BlockRef, EXTENT_BYTES, Heap, OwnerId, Reserve};
 use crate::sync::{Ordering, survives};
@@ -38,12 +39,18 @@ impl Scene {
 
     /// The session of one more process. It dies when the last session on its store is dropped.
     pub(super) fn process(&self) -> Box<Session> {
+        self.process_that_waits(StallPolicy::default())
+    }
+
+    /// The same, of a process that waits so long for others.
+    pub(super) fn process_that_waits(&self, stall: StallPolicy) -> Box<Session> {
         let (start, _) = self.arena.system_area();
         let system = SystemArea::at(start);
         let lock = LockFile::open_or_create(&self.lock).unwrap();
         let probe = Probe::open(&self.lock).unwrap();
         let registry = Registry::attach(self.arena.clone(), system.registry(), lock, probe).unwrap();
-        let store = Store::new(self.arena.clone(), Arc::new(registry), system, 1 << 16).unwrap();
+        let mut store = Store::new(self.arena.clone(), Arc::new(registry), system, 1 << 16).unwrap();
+        store.stall = stall;
         Box::new(Session::new(Arc::new(store)).unwrap())
     }
 }

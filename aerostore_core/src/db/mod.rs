@@ -37,6 +37,8 @@ mod secondary_tests;
 mod superseded_tests;
 #[cfg(all(test, not(loom)))]
 mod turn_tests;
+#[cfg(test)]
+mod unique_tests;
 
 pub use batch::{Applied, Operation};
 pub use builder::DatabaseBuilder;

@@ -8,7 +8,7 @@ use super::verify::check;
 use crate::epoch::{Guard, LiveSnapshots};
 use crate::index::Blocks;
 use crate::mvcc::RowHeader;
-use crate::row::{Column, ColumnPlace, ColumnType, Schema, Value};
+use crate::row::{Column, ColumnPlace, ColumnType, IndexSpec, Schema, Value};
 use crate::shm::{BlockKind, BlockRef, Heap, Reserve, tagged_slabs};
 use crate::sync::{interrupted_at, run_scheduled};
 use crate::txn::{
@@ -59,7 +59,7 @@ fn reader(session: Box<Session>, table: &TableRef) -> Transaction {
     txn
 }
 
-fn vacuum(session: &mut Session) {
+pub(super) fn vacuum(session: &mut Session) {
     session.store().garbage().want();
     let mut vacuum = Vacuum::begin(session).unwrap().unwrap();
     while !vacuum.go_on(session, 100).unwrap() {}
@@ -269,16 +269,21 @@ fn of_two_that_make_an_index_at_once_no_more_than_one_does() {
     type Work<'a> = Box<dyn FnOnce() -> Box<Session> + Send + 'a>;
     for seed in 1..=60 {
         let (scene, peer, table) = scene("two-makers", seed);
-        let (session, made) =
-            create_index(put(peer, &table, &[(FIRST, 1), (PLAIN, 1)]), &table, PLAIN, false);
+        let (session, made) = create_index(
+            put(peer, &table, &[(FIRST, 1), (PLAIN, 1)]),
+            &table,
+            PLAIN,
+            IndexSpec::default(),
+            false,
+        );
         made.unwrap();
         let (peer, dropped) = drop_index(session.unwrap(), &table, PLAIN, false);
         dropped.unwrap();
         let (one, two, mut three) = (scene.process(), scene.process(), scene.process());
         let table = &table;
         let threads: Vec<Work<'_>> = vec![
-            Box::new(move || create_index(one, table, PLAIN, false).0.unwrap()),
-            Box::new(move || create_index(two, table, PLAIN, false).0.unwrap()),
+            Box::new(move || create_index(one, table, PLAIN, IndexSpec::default(), false).0.unwrap()),
+            Box::new(move || create_index(two, table, PLAIN, IndexSpec::default(), false).0.unwrap()),
             Box::new(move || {
                 (0..3).for_each(|_| vacuum(&mut three));
                 three

@@ -12,7 +12,7 @@ use crate::row::ColumnPlace;
 use crate::shm::{BlockKind, BlockState, Marker, ShmError, SweepReport, mark_sweep, slabs_of, tagged_slabs};
 use crate::sync::Ordering;
 use crate::txn::{Session, TableRef, TxnError, intent_blocks, ordered_index, tables};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
 
 /// What a check found.
@@ -209,7 +209,7 @@ impl TableCheck<'_> {
         Ok(())
     }
 
-    /// Every row that is seen has its entry, and every entry a version that has its key.
+    /// Every row that is seen has its entry, alone in a unique index, and every entry a version that has its key.
     fn index(&mut self, guard: &Guard<'_>, index: IndexRef<'_>, place: ColumnPlace) -> Result<(), Error> {
         let table = self.table.root(guard)?;
         let mut entries: HashMap<u64, Vec<Vec<u8>>> = HashMap::new();
@@ -222,6 +222,7 @@ impl TableCheck<'_> {
         })?;
         self.entries += count;
         let column = self.table.schema().column(place.column()).name().to_owned();
+        let mut seen = index.root.spec().is_unique.then(HashSet::new);
         for slab in tagged_slabs(guard.arena(), &table.rows)? {
             for row in guard.live_blocks(slab)? {
                 let mut keys = entries.remove(&row).unwrap_or_default();
@@ -243,6 +244,15 @@ impl TableCheck<'_> {
                     key_bytes(place.value(version.payload()).map_err(TxnError::from)?, &mut key);
                     if is_newest && !keys.contains(&key) {
                         self.problem(&format!("row {row} has no entry in the index on {column}"));
+                    }
+                    let is_value =
+                        is_newest && !place.value(version.payload()).map_err(TxnError::from)?.is_null();
+                    if let Some(seen) = seen.as_mut().filter(|_| is_value)
+                        && !seen.insert(key.clone())
+                    {
+                        self.problem(&format!(
+                            "row {row} has what another has in the unique index on {column}"
+                        ));
                     }
                     is_newest = false;
                     held.push(key);

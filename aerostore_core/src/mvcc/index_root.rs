@@ -1,17 +1,19 @@
 //! Index roots: which secondary indexes a table has, on which columns, and how far each is made or unmade.
 //!
-//! States      FREE -> PREPARING -> BUILDING -> READY <-> LEAVING -> DROPPING -> FREE; from PREPARING and BUILDING also to
+//! States      FREE -> PREPARING -> BUILDING -> LEAVING <-> READY, LEAVING -> DROPPING -> FREE; from PREPARING and BUILDING also to
 //!             DROPPING. Writers keep an index that is BUILDING, READY or LEAVING; readers use one that is READY or LEAVING.
 //! Invariants  O1: a table's roots are a list that only grows at its end; one that is FREE serves the next index. O2: the state
-//!             moves by CAS on a word that names whose turn it is; columns and tree change only while it is
+//!             moves by CAS on a word that names whose turn it is; columns, promises and tree change only while it is
 //!             PREPARING, or DROPPING and out of everybody's reach. O3: a column's bit in `TableRoot::indexed` is set
 //!             before its index is BUILDING, and stays: one that has had an index costs its writers a look at the list.
 //!             O4: who links a version, and then passes a fence, keeps every index whose builder does not see that version.
+//!             O5: that a table has a unique index is said in the catalog and in `TableRoot::unique` before the index is BUILDING,
+//!             and stays said: whoever draws a commit timestamp after the builder has looked at the clock knows of it (U4).
 //! Ordering    the state is moved by `SeqCst` CAS, and a fence follows (O4); `txn::secondary` has the other side.
 
 use crate::epoch::Guard;
 use crate::mvcc::TableRoot;
-use crate::row::ColumnPlace;
+use crate::row::{ColumnPlace, IndexSpec};
 use crate::shm::{OwnerId, Shared, ShmError};
 use crate::sync::{AtomicU64, Ordering};
 use std::mem::{offset_of, size_of};
@@ -31,7 +33,7 @@ pub enum IndexState {
     Building = 2,
     /// Complete.
     Ready = 3,
-    /// Complete; somebody is about to drop it.
+    /// Complete; somebody is about to log that it is there, or that it is not any more.
     Leaving = 4,
     /// Out of use; its memory is being given back.
     Dropping = 5,
@@ -109,7 +111,9 @@ pub struct IndexRoot {
     pub counted_rows: AtomicU64,
     /// For taking the tree apart; see `OrderedIndex::dismantle`.
     pub below: AtomicU64,
-    _reserved: [u64; 3],
+    /// `IndexSpec::word`.
+    spec: AtomicU64,
+    _reserved: [u64; 2],
 }
 
 const _: () = assert!(size_of::<IndexRoot>() == 128 && offset_of!(IndexRoot, tree) == 48);
@@ -131,8 +135,9 @@ impl IndexRoot {
     }
 
     /// Makes a zeroed root that nobody else knows the index of an empty table, before `next` on its list.
-    pub fn init(&self, place: ColumnPlace, tree: u64, next: u64) {
+    pub fn init(&self, place: ColumnPlace, spec: IndexSpec, tree: u64, next: u64) {
         self.set_place(Some(place));
+        self.set_spec(spec);
         self.tree.store(tree, Ordering::Relaxed);
         self.next.store(next, Ordering::Relaxed);
         self.word.store(IndexWord::of(IndexState::Ready).word(), Ordering::Release);
@@ -152,6 +157,18 @@ impl IndexRoot {
     /// Sets the column (O2).
     pub fn set_place(&self, place: Option<ColumnPlace>) {
         self.places[0].store(place.map_or(0, |place| place.word()), Ordering::Release);
+    }
+
+    /// What is promised of it.
+    #[inline]
+    pub fn spec(&self) -> IndexSpec {
+        let [word, ..] = self.spec.load(Ordering::Acquire).to_le_bytes();
+        IndexSpec::from_word(word).unwrap_or_default()
+    }
+
+    /// Sets what is promised of it (O2).
+    pub fn set_spec(&self, spec: IndexSpec) {
+        self.spec.store(u64::from(spec.word()), Ordering::Release);
     }
 
     /// Offset of the `tree` word of the root at `offset`.

@@ -5,6 +5,7 @@
 
 use crate::epoch::Guard;
 use crate::mvcc::IndexRoots;
+use crate::row::DirtyMask;
 use crate::shm::{Shared, ShmError};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use std::mem::{offset_of, size_of};
@@ -39,7 +40,9 @@ pub struct TableRoot {
     pub indexes: AtomicU64,
     /// Rows that are not deleted; maintained after commits, so a death in between leaves it off by that commit.
     pub row_count: AtomicU64,
-    _reserved: [u64; 7],
+    /// Bit *i* is set once column *i* has, or has had, a unique index (O5).
+    unique: AtomicU64,
+    _reserved: [u64; 6],
 }
 
 const _: () = assert!(size_of::<TableRoot>() == 128 && offset_of!(TableRoot, indexed) == 48);
@@ -51,6 +54,13 @@ impl TableRoot {
     /// Is the table in use?
     pub fn state(&self) -> TableState {
         if self.state.load(Ordering::Acquire) == 0 { TableState::Live } else { TableState::Dropped }
+    }
+
+    /// The columns that have, or have had, a unique index.
+    #[inline]
+    pub fn unique(&self) -> DirtyMask {
+        // SeqCst: O5.
+        DirtyMask(self.unique.load(Ordering::SeqCst))
     }
 
     /// Offsets of the blocks that a table is made with: its schema, its first key hash table, and its secondary indexes.
@@ -92,7 +102,8 @@ impl TableRoot {
 pub struct Catalog {
     head: AtomicU64,
     next_id: AtomicU32,
-    _pad: u32,
+    /// Not 0 once any table has, or has had, a unique index (O5).
+    has_unique: AtomicU32,
     _reserved: [u64; 6],
 }
 
@@ -102,6 +113,19 @@ const _: () = assert!(size_of::<Catalog>() == 64);
 unsafe impl Shared for Catalog {}
 
 impl Catalog {
+    /// Has any table a unique index, or has one had any?
+    #[inline]
+    pub fn has_unique(&self) -> bool {
+        // SeqCst: O5.
+        self.has_unique.load(Ordering::SeqCst) != 0
+    }
+
+    /// Says that column `column` of a table is to have a unique index (O5).
+    pub fn note_unique(&self, root: &TableRoot, column: usize) {
+        root.unique.fetch_or(1 << column, Ordering::SeqCst);
+        self.has_unique.store(1, Ordering::SeqCst);
+    }
+
     /// A table number nobody has.
     pub fn take_id(&self) -> u32 {
         self.next_id.fetch_add(1, Ordering::AcqRel) + 1

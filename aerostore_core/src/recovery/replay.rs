@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::row::{RowError, RowImage, Schema, delta};
+use crate::row::{IndexSpec, RowError, RowImage, Schema, delta};
 use crate::sys::FileSystem;
 use crate::txn::{Change, RedoOp, RedoReader, Session, TableRef, TxnError};
 use std::collections::HashMap;
@@ -39,13 +39,13 @@ pub fn replay(
     let report = super::scan_log(files, dir, uuid, 0, &mut |commit_ts, redo: &[u8]| {
         apply(session, &mut targets, commit_ts, redo)
     })?;
+    // Before indexes are filled: what they are looked at for is seen now.
+    session.store().clock().restore(report.last_ts);
     for target in targets.values() {
         session.add_rows(&target.table, target.rows)?;
         session.load_indexes(&target.table)?;
     }
-    let store = session.store();
-    store.clock().restore(report.last_ts);
-    store.log().start_at(report.last_ts);
+    session.store().log().start_at(report.last_ts);
     Ok(Replayed {
         transactions: report.records,
         last_ts: report.last_ts,
@@ -68,10 +68,10 @@ fn apply(
         let target = targets
             .get_mut(&id)
             .ok_or(TxnError::BadRedo { commit_ts, reason: "a table that was never defined" })?;
-        if let RedoOp::Index(columns) | RedoOp::NoIndex(columns) = op {
+        if let RedoOp::Index(definition) | RedoOp::NoIndex(definition) = op {
             let is_there = matches!(op, RedoOp::Index(_));
-            define_index(session, &target.table, columns, is_there).map_err(|error| {
-                error.unwrap_or(TxnError::BadRedo { commit_ts, reason: "an index on no column" })
+            define_index(session, &target.table, definition, is_there).map_err(|error| {
+                error.unwrap_or(TxnError::BadRedo { commit_ts, reason: "an index that there cannot be" })
             })?;
             continue;
         }
@@ -97,15 +97,20 @@ fn define(
 fn define_index(
     session: &mut Session,
     table: &TableRef,
-    columns: &[u8],
+    definition: &[u8],
     is_there: bool,
 ) -> Result<(), Option<TxnError>> {
-    let &[column] = columns else { return Err(None) };
+    let (column, spec) = match *definition {
+        // As it was before there were promises.
+        [column] => (column, IndexSpec::default()),
+        [column, spec] => (column, IndexSpec::from_word(spec).ok_or(None)?),
+        _ => return Err(None),
+    };
     let column = usize::from(column);
     if column >= table.schema().columns().len() {
         return Err(None);
     }
-    Ok(session.load_index_definition(table, column, is_there)?)
+    Ok(session.load_index_definition(table, column, is_there.then_some(spec))?)
 }
 
 fn apply_row(

@@ -155,6 +155,32 @@ pub enum IndexKind {
     Ordered,
 }
 
+/// What is promised of an index beside its column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct IndexSpec {
+    /// Whether no two rows may have one value in it; null is none.
+    pub is_unique: bool,
+}
+
+impl IndexSpec {
+    /// A unique index.
+    pub const UNIQUE: Self = Self { is_unique: true };
+
+    /// As a byte, in shared memory and in the log.
+    pub const fn word(self) -> u8 {
+        self.is_unique as u8
+    }
+
+    /// The promises that a byte of [`Self::word`] stands for; `None` for one that stands for none.
+    pub const fn from_word(word: u8) -> Option<Self> {
+        match word {
+            0 => Some(Self { is_unique: false }),
+            1 => Some(Self { is_unique: true }),
+            _ => None,
+        }
+    }
+}
+
 /// How comparisons treat nulls. Stored in catalogs by position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum NullRule {

@@ -29,7 +29,9 @@ pub use error::RowError;
 pub use field::{Field, Mac, Stored, Timestamp, TimestampMicros};
 pub use fixed::FixedString;
 pub use image::RowImage;
-pub use kind::{ColumnType, IndexKind, Layout, MAX_COLUMNS, MAX_IMAGE_BYTES, MAX_KEY_BYTES, NullRule};
+pub use kind::{
+    ColumnType, IndexKind, IndexSpec, Layout, MAX_COLUMNS, MAX_IMAGE_BYTES, MAX_KEY_BYTES, NullRule,
+};
 pub use mask::{DirtyMask, NullMask};
 pub use place::ColumnPlace;
 pub use schema::{Column, Schema, SchemaBuilder};

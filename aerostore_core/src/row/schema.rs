@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use super::catalog;
 use super::coerce::{coerce, is_stored_form};
 use super::error::RowError;
-use super::kind::{ColumnType, IndexKind, Layout, MAX_COLUMNS, MAX_IMAGE_BYTES, MAX_KEY_BYTES, NullRule};
+use super::kind::{
+    ColumnType, IndexKind, IndexSpec, Layout, MAX_COLUMNS, MAX_IMAGE_BYTES, MAX_KEY_BYTES, NullRule,
+};
 use super::mask::{DirtyMask, NullMask};
 use super::value::{OwnedValue, Value};
 
@@ -80,7 +82,7 @@ impl Column {
         self.index(IndexKind::Ordered)
     }
 
-    /// Refuses a value that another row has.
+    /// Refuses a value that another row has; null is none. It takes an index, an ordered one unless another is asked for.
     #[must_use]
     pub fn unique(mut self) -> Self {
         self.unique = true;
@@ -202,6 +204,14 @@ impl Schema {
     #[inline]
     pub fn key_index(&self) -> usize {
         self.key
+    }
+
+    /// What the definition promises of the index on column `index`. The primary key sees to the key's being unique.
+    ///
+    /// # Panics
+    /// When there is no such column.
+    pub fn index_spec(&self, index: usize) -> IndexSpec {
+        IndexSpec { is_unique: self.columns[index].unique && index != self.key }
     }
 
     /// The key column.
@@ -414,8 +424,10 @@ impl SchemaBuilder {
         let column = &mut columns[key];
         check_key(&self.name, column)?;
         column.unique = true;
-        if column.index == IndexKind::None {
-            column.index = IndexKind::Hash;
+        for (index, column) in columns.iter_mut().enumerate() {
+            if column.unique && column.index == IndexKind::None {
+                column.index = if index == key { IndexKind::Hash } else { IndexKind::Ordered };
+            }
         }
         lay_out(self.name, columns, names, key, self.nulls)
     }

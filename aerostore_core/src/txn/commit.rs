@@ -50,38 +50,50 @@ impl Transaction {
 
     /// ACTIVE to COMMITTED.
     fn decide(&mut self, block: BlockRef, staged: Option<Staged>) -> Result<u64, TxnError> {
-        let session = self.session()?;
-        // Without a snapshot it has read nothing but what it owns.
-        let checked = self.snapshot.filter(|_| {
-            self.options.isolation == Isolation::Serializable && !session.buffers.reads.is_empty()
-        });
-        let Some(snapshot) = checked else { return self.decide_checked(block, staged, None) };
-        session.participant.slot().begin_check(snapshot); // G6
+        let checked = self.what_is_checked(block);
+        let Ok(Some(Checked { snapshot, .. })) = checked else {
+            return self.decide_checked(block, staged, checked);
+        };
+        self.session()?.participant.slot().begin_check(snapshot); // G6
         let decided = self.decide_checked(block, staged, checked);
         self.session()?.participant.slot().end_check();
         decided
     }
 
-    /// The same; what was read at the snapshot `checked` has to hold at the commit timestamp.
+    /// What has to hold at the commit timestamp, if anything.
+    fn what_is_checked(&mut self, block: BlockRef) -> Result<Option<Checked>, TxnError> {
+        let session = self.session()?;
+        // Without a snapshot it has read nothing but what it owns.
+        let reads = self.snapshot.is_some()
+            && self.options.isolation == Isolation::Serializable
+            && !session.buffers.reads.is_empty();
+        if !session.gives_unique_keys(block)? {
+            return Ok(self.snapshot.filter(|_| reads).map(|snapshot| Checked { snapshot, reads }));
+        }
+        // U2
+        Ok(Some(Checked { snapshot: self.read_ts()?, reads }))
+    }
+
+    /// The same; what is `checked` has to hold at the commit timestamp.
     fn decide_checked(
         &mut self,
         block: BlockRef,
         staged: Option<Staged>,
-        checked: Option<u64>,
+        checked: Result<Option<Checked>, TxnError>,
     ) -> Result<u64, TxnError> {
-        let has_snapshot = self.check_snapshot();
+        let checked = checked.and_then(|checked| self.check_snapshot().map(|()| checked));
         let session = running(&mut self.session)?;
-        let assigned = has_snapshot.and_then(|()| assign(session, block));
-        if let (Some(_), Ok(commit_ts)) = (checked, &assigned) {
+        let assigned = checked.and_then(|checked| Ok((checked, assign(session, block)?)));
+        if let Ok((Some(_), commit_ts)) = &assigned {
             session.participant.slot().check_at(*commit_ts);
         }
-        let commit_ts = match (assigned, staged) {
-            (Ok(commit_ts), Some(staged)) => {
+        let (checked, commit_ts) = match (assigned, staged) {
+            (Ok((checked, commit_ts)), Some(staged)) => {
                 // R4: complete and checksummed before the commit point.
                 session.publish_redo(staged, block.offset, commit_ts)?;
-                commit_ts
+                (checked, commit_ts)
             }
-            (Ok(commit_ts), None) => commit_ts,
+            (Ok(assigned), None) => assigned,
             (Err(error), staged) => {
                 if staged.is_some() {
                     session.drop_staged_pieces();
@@ -90,7 +102,7 @@ impl Transaction {
             }
         };
         let Session { store, participant, buffers, hot, .. } = session;
-        if let Some(snapshot) = checked {
+        if let Some(Checked { snapshot, reads: true }) = checked {
             let reads = &buffers.reads;
             if let Err(error) = validate(participant, store, reads, snapshot, commit_ts, block.offset) {
                 if self.adaptive {
@@ -99,7 +111,8 @@ impl Transaction {
                 return Err(error);
             }
         }
-        let guard = participant.pin();
+        session.check_unique_keys(block, commit_ts, checked.map(|checked| checked.snapshot))?;
+        let guard = session.participant.pin();
         if !Self::record_of(&guard, block)?.commit(commit_ts) {
             return Err(TxnError::ForcedAbort);
         }
@@ -204,6 +217,15 @@ impl Transaction {
         let guard = self.session()?.participant.pin();
         Ok(Self::record_of(&guard, block)?.abort())
     }
+}
+
+/// What has to hold at a transaction's timestamp.
+#[derive(Clone, Copy)]
+struct Checked {
+    /// What it is published beside (G6).
+    snapshot: u64,
+    /// Whether that is what was read; keys given in unique indexes are looked at whenever there are any.
+    reads: bool,
 }
 
 /// ACTIVE to PREPARED: the transaction's place in the serial order.

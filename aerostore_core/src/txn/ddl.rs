@@ -27,7 +27,7 @@ pub fn tables(session: &Session) -> Result<Vec<TableRef>, TxnError> {
     Ok(tables)
 }
 
-fn table_ref(guard: &Guard<'_>, offset: u64, root: &TableRoot) -> Result<TableRef, TxnError> {
+pub(super) fn table_ref(guard: &Guard<'_>, offset: u64, root: &TableRoot) -> Result<TableRef, TxnError> {
     let length = root.schema_bytes.load(Ordering::Relaxed);
     let bytes = guard.arena().bytes(root.schema.load(Ordering::Relaxed), length)?;
     // SAFETY: `bytes` checked the range; C2: a linked definition never changes.
@@ -64,10 +64,9 @@ fn check_kinds(schema: &Schema) -> Result<(), TxnError> {
     for (index, column) in
         schema.columns().iter().enumerate().filter(|(index, _)| *index != schema.key_index())
     {
-        let kind = match (column.is_unique(), column.index_kind()) {
-            (true, _) => "unique",
-            (false, IndexKind::Hash) => "hash",
-            (false, IndexKind::None | IndexKind::Ordered) => continue,
+        let kind = match column.index_kind() {
+            IndexKind::Hash => "hash",
+            IndexKind::None | IndexKind::Ordered => continue,
         };
         let (table, column) = (schema.name().to_owned(), schema.column(index).name().to_owned());
         return Err(TxnError::IndexKind { table, column, kind });
@@ -107,6 +106,11 @@ impl Session {
             let (guard, mut linker) = self.parts();
             let root = build_root(&guard, &mut linker, id, schema, &bytes)?;
             let table: &TableRoot = guard.resolve(root.block.offset)?;
+            for (column, _) in
+                ordered_columns(schema).filter(|(column, _)| schema.index_spec(*column).is_unique)
+            {
+                store.catalog().note_unique(table, column);
+            }
             let cas = || store.catalog().link(seen, table, root.block.offset);
             if linker.link_with(store.catalog_offset(), root.block, &root.parts, cas) {
                 return table_ref(&guard, root.block.offset, table);
@@ -160,7 +164,7 @@ fn fill_root(
         let tree = OrderedIndex::create(guard, linker)?;
         parts.push(tree);
         let place = ColumnPlace::of(schema, column);
-        guard.resolve::<IndexRoot>(root.offset)?.init(place, tree.offset, first);
+        guard.resolve::<IndexRoot>(root.offset)?.init(place, schema.index_spec(column), tree.offset, first);
         first = root.offset;
         indexed.set(column, true);
     }

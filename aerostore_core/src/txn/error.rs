@@ -32,6 +32,16 @@ pub enum TxnError {
         /// The key, as text.
         key: String,
     },
+    /// Another row has a value that this transaction gives a row in a column with a unique index, at this transaction's place in
+    /// the serial order; or two rows have it and were to get such an index.
+    UniqueViolation {
+        /// Name of the table.
+        table: String,
+        /// Name of the column, which is that of its index.
+        column: String,
+        /// The value, as text.
+        value: String,
+    },
     /// There is a table of that name with another definition.
     TableExists {
         /// Name of the table.
@@ -159,6 +169,9 @@ impl fmt::Display for TxnError {
                 "the transaction's snapshot was revoked: it was too old, or held back too much when memory ran short",
             ),
             Self::Duplicate { table, key } => write!(f, "{table} already has a row with key \"{key}\""),
+            Self::UniqueViolation { table, column, value } => {
+                write!(f, "the unique index on column {column} of {table} has a row with \"{value}\" already")
+            }
             Self::TableExists { table } => write!(f, "table {table} exists with another definition"),
             Self::IndexExists { table, column } => write!(f, "column {column} of {table} has an index already"),
             Self::NoIndex { table, column } => write!(f, "column {column} of {table} has no index"),
@@ -253,6 +266,7 @@ mod tests {
         assert!(conflicts.iter().all(TxnError::is_retryable));
         let others = [
             TxnError::Duplicate { table: table(), key: String::new() },
+            TxnError::UniqueViolation { table: table(), column: table(), value: String::new() },
             TxnError::TableExists { table: table() },
             TxnError::KeyChanged { table: table() },
             TxnError::IndexExists { table: table(), column: table() },

@@ -1,7 +1,6 @@
 //! Building an index while others write: what rows have that were there before.
 //!
-//! Rules       O4 of `mvcc::index_root`, K4 and "Builders" of `secondary`. Adding an entry again changes nothing: whoever goes on for a
-//!             builder that died begins at the beginning.
+//! Rules       O4 of `mvcc::index_root`, K4 and "Builders" of `secondary`.
 //! Cost        one operation for each batch, so garbage is held back no longer than that; a batch is added in the order of
 //!             its keys, so that neighbours go into blocks that were just touched.
 
@@ -9,7 +8,7 @@
 
 use crate::epoch::Guard;
 use crate::index::key;
-use crate::mvcc::{BeginWord, IndexRef, IndexRoot, IndexState, IndexWord, NEVER, RecordState, RowHeader};
+use crate::mvcc::{BeginWord, IndexRef, IndexRoot, NEVER, RecordState, RowHeader};
 use crate::mvcc::{TableRoot, TxnRecord, VersionRef};
 use crate::row::ColumnPlace;
 use crate::shm::{Reserve, SlabRef, tagged_slabs};
@@ -50,26 +49,21 @@ impl IndexBuild {
         Ok(Self { table, index, since, slabs })
     }
 
-    /// Leaves it to whoever mends indexes next.
-    pub(super) fn hand_back(&self, session: &Session) -> Result<(), TxnError> {
+    /// Does all of it; true when the index is to be unique.
+    pub(super) fn run(mut self, session: &mut Session) -> Result<bool, TxnError> {
+        while !self.go_on(session)? {}
         let guard = session.participant.pin();
-        let mine = IndexWord::owned(IndexState::Building, session.owner());
-        guard.resolve::<IndexRoot>(self.index)?.change(mine, IndexWord::of(IndexState::Building));
-        Ok(())
+        Ok(guard.resolve::<IndexRoot>(self.index)?.spec().is_unique)
     }
 
-    /// Goes on with a batch; true when the index is READY.
-    pub(super) fn go_on(&mut self, session: &mut Session) -> Result<bool, TxnError> {
-        let mine = IndexWord::owned(IndexState::Building, session.owner());
+    /// Goes on with a batch; true when it was the last.
+    fn go_on(&mut self, session: &mut Session) -> Result<bool, TxnError> {
         let Session { participant, heap, limbo, .. } = session;
         {
             let guard = participant.pin();
             let root: &IndexRoot = guard.resolve(self.index)?;
             let index = IndexRef { offset: self.index, root };
             let Some(place) = root.place() else { return Ok(true) };
-            if root.word() != mine {
-                return Ok(true); // nobody's but the caller's while it lives
-            }
             let mut batch =
                 Batch { guard: &guard, place, since: self.since, bytes: Vec::new(), entries: Vec::new() };
             while batch.entries.len() < BATCH
@@ -79,9 +73,6 @@ impl IndexBuild {
             }
             let mut linker = Linker { participant, heap, limbo, reserve: Reserve::No };
             batch.add(&mut linker, guard.resolve(self.table)?, index)?;
-            if self.slabs.is_empty() {
-                root.change(mine, IndexWord::of(IndexState::Ready));
-            }
         }
         limbo.collect(participant, heap)?;
         Ok(self.slabs.is_empty())

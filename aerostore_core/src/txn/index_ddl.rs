@@ -1,13 +1,15 @@
 //! Making and dropping indexes while others write.
 //!
-//! Making      a root is claimed (PREPARING), the definition logged, the tree made, the column noted (O3), and the root set to
-//!             BUILDING: from then on writers keep the index. Then the builder takes a timestamp and adds what rows have
-//!             that is seen at it or later, and sets READY. Snapshots older than that timestamp do without.
+//! Making      a root is claimed (PREPARING), the tree made, the column noted (O3, O5), and the root set to BUILDING: from then on
+//!             writers keep the index. Then the builder takes a timestamp and adds what rows have that is seen at it or
+//!             later; of a unique index it looks whether it is (U5). Then the index is complete: LEAVING, while it is logged,
+//!             and READY. Snapshots older than that timestamp do without. So wherever the log ends, rows that come with the
+//!             definition of a unique index are unique.
 //! Dropping    READY to LEAVING, the end logged, DROPPING; when every operation is over that may have seen it before, its
 //!             blocks are given back, and the root is FREE.
-//! Deaths      `mend_indexes` looks at roots whose turn was a dead session's: what was PREPARING is undone, what was
-//!             BUILDING is built (adding an entry again changes nothing), what was LEAVING stays. Whether the log has the
-//!             definition or the end by then is as with any statement whose process dies before it hears of the outcome.
+//! Deaths      `mend_indexes` looks at roots whose turn was a dead session's: what was PREPARING or BUILDING is undone, and nothing
+//!             of it was logged; what was LEAVING stays. Whether the log has the definition or the end by then is as with any
+//!             statement whose process dies before it hears of the outcome.
 //! One each    who claims a root says for which column, passes a fence, and looks at the others: of two for one column
 //!             at least one sees the other, and who sees one gives way. One that is PREPARING may have looked before, so where it
 //!             stands on the list says nothing; of two that meet, both may have to try again.
@@ -19,16 +21,18 @@ use crate::index::{Blocks, OrderedIndex};
 use crate::mvcc::{
     IndexRef, IndexRoot, IndexRoots, IndexState, IndexWord, TableRoot, TableState, end_of_roots,
 };
-use crate::row::ColumnPlace;
+use crate::row::{ColumnPlace, IndexSpec};
 use crate::shm::{BlockKind, OwnerId, Reserve};
 use crate::sync::{Ordering, fence};
 use crate::txn::index_build::IndexBuild;
 use crate::txn::index_stats::is_to_be_counted;
 use crate::txn::link::Linker;
+use crate::txn::log::wait_durable;
 use crate::txn::secondary::tree;
 use crate::txn::transaction::running;
 use crate::txn::{Session, TableRef, Transaction, TxnError, TxnOptions, redo};
 use std::mem::size_of;
+use std::sync::Arc;
 
 /// Calls after which what is left is not this session's to finish.
 const FINISH_CALLS: u32 = 1000;
@@ -36,32 +40,27 @@ const FINISH_CALLS: u32 = 1000;
 /// Makes an ordered index on a column, durably. Others may write meanwhile.
 ///
 /// # Errors
-/// `IndexExists`, `IndexBusy`, `OutOfSpace`.
+/// `IndexExists`, `IndexBusy`, `UniqueViolation`, `OutOfSpace`: there is none then. With synchronous commit an error of the log means
+/// that it is there, but may not survive a power failure.
 pub fn create_index(
     mut session: Box<Session>,
     table: &TableRef,
     column: usize,
+    spec: IndexSpec,
     synchronous: bool,
 ) -> (Option<Box<Session>>, Result<(), TxnError>) {
-    let index = match session.claim_root(table, column) {
+    // The primary key sees to that.
+    let spec = if column == table.schema().key_index() { IndexSpec::default() } else { spec };
+    let index = match session.claim_root(table, column, spec) {
         Ok(index) => index,
         Err(error) => return (Some(session), Err(error)),
     };
-    let (session, logged) = log_index(session, table, column, true, synchronous);
-    let Some(mut session) = session else { return (None, logged) };
-    let built = match logged {
-        Ok(()) => session.make_index(table, index),
-        Err(error) => {
-            let given_up = session.give_up_root(index);
-            return (Some(session), given_up.and(Err(error)));
-        }
-    };
-    let Err(error) = built else { return (Some(session), Ok(())) };
-    // It is not to come back at the next cold start.
-    let (session, logged) = log_index(session, table, column, false, synchronous);
-    let Some(session) = session else { return (None, Err(error)) };
-    let given_up = session.give_up_root(index);
-    (Some(session), logged.and(given_up).and(Err(error)))
+    if let Err(error) = session.make_index(table, index) {
+        let given_up = session.give_up_root(index);
+        return (Some(session), given_up.and(Err(error)));
+    }
+    let change = IndexChange { table, column, spec, is_there: true };
+    change_logged(session, &change, index, synchronous)
 }
 
 /// Drops the index on a column, durably. Its memory is given back when nobody can be at it any more.
@@ -74,41 +73,60 @@ pub fn drop_index(
     column: usize,
     synchronous: bool,
 ) -> (Option<Box<Session>>, Result<(), TxnError>) {
-    let index = match session.claim_drop(table, column) {
-        Ok(index) => index,
+    let (index, spec) = match session.claim_drop(table, column) {
+        Ok(claimed) => claimed,
         Err(error) => return (Some(session), Err(error)),
     };
-    let leaving = IndexWord::owned(IndexState::Leaving, session.participant.owner());
-    let (session, logged) = log_index(session, table, column, false, synchronous);
-    let Some(session) = session else { return (None, logged) };
-    let guard = session.participant.pin();
-    let changed = guard.resolve::<IndexRoot>(index).map_err(TxnError::from).map(|root| {
-        let to = if logged.is_ok() { IndexState::Dropping } else { IndexState::Ready };
-        root.change(leaving, IndexWord::of(to));
-    });
-    drop(guard);
-    session.store.garbage().want();
-    (Some(session), logged.and(changed))
+    change_logged(session, &IndexChange { table, column, spec, is_there: false }, index, synchronous)
 }
 
-/// Logs that a table gets an index, or loses it.
-fn log_index(
-    session: Box<Session>,
-    table: &TableRef,
+/// What is logged of an index.
+struct IndexChange<'a> {
+    table: &'a TableRef,
     column: usize,
+    spec: IndexSpec,
+    /// Whether the table has it from here on.
     is_there: bool,
+}
+
+/// Logs a change of the index at `index`, which is LEAVING and this session's turn, and makes it READY or DROPPING by that.
+fn change_logged(
+    session: Box<Session>,
+    change: &IndexChange<'_>,
+    index: u64,
     synchronous: bool,
 ) -> (Option<Box<Session>>, Result<(), TxnError>) {
+    let leaving = IndexWord::owned(IndexState::Leaving, session.participant.owner());
     let mut txn = Transaction::begin(session, TxnOptions::default());
-    let logged = txn.log_index(table, column, is_there).and_then(|()| txn.commit(synchronous));
-    (txn.into_session(), logged.map(drop))
+    // Waited for later: whether it took effect decides what becomes of the index.
+    let logged = txn.log_index(change).and_then(|()| txn.commit(false));
+    let Some(session) = txn.into_session() else { return (None, logged.map(drop)) };
+    let to = if logged.is_ok() == change.is_there { IndexState::Ready } else { IndexState::Dropping };
+    let changed = {
+        let guard = session.participant.pin();
+        let root = guard.resolve::<IndexRoot>(index).map_err(TxnError::from);
+        root.map(|root| {
+            root.change(leaving, IndexWord::of(to));
+        })
+    };
+    if to == IndexState::Dropping {
+        session.store.garbage().want();
+    }
+    let durable =
+        logged.and_then(
+            |commit_ts| {
+                if synchronous { wait_durable(session.store.log(), commit_ts) } else { Ok(()) }
+            },
+        );
+    (Some(session), durable.and(changed))
 }
 
 impl Transaction {
-    fn log_index(&mut self, table: &TableRef, column: usize, is_there: bool) -> Result<(), TxnError> {
+    fn log_index(&mut self, change: &IndexChange<'_>) -> Result<(), TxnError> {
         let session = running(&mut self.session)?;
         self.record = Some(session.begin_record(Reserve::No)?);
-        redo::index(&mut session.redo, table.id(), u8::try_from(column).unwrap_or(u8::MAX), is_there)
+        let column = u8::try_from(change.column).unwrap_or(u8::MAX);
+        redo::index(&mut session.redo, change.table.id(), column, change.spec, change.is_there)
     }
 }
 
@@ -136,7 +154,7 @@ impl Session {
     }
 
     /// Claims a root for an index on a column; its offset.
-    fn claim_root(&mut self, table: &TableRef, column: usize) -> Result<u64, TxnError> {
+    fn claim_root(&mut self, table: &TableRef, column: usize, spec: IndexSpec) -> Result<u64, TxnError> {
         let preparing = IndexWord::owned(IndexState::Preparing, self.owner());
         let (guard, mut linker) = self.parts();
         let root = table.root(&guard)?;
@@ -153,6 +171,7 @@ impl Session {
             Some(index) => index,
             None => add_root(&guard, &mut linker, table, root)?,
         };
+        mine.root.set_spec(spec);
         mine.root.set_place(Some(ColumnPlace::of(table.schema(), column)));
         fence(Ordering::SeqCst);
         let others = indexes_on(&guard, root, column)?;
@@ -165,14 +184,14 @@ impl Session {
         refused.map(|()| mine.offset)
     }
 
-    /// Claims the index on a column to drop it; its root's offset.
-    fn claim_drop(&self, table: &TableRef, column: usize) -> Result<u64, TxnError> {
+    /// Claims the index on a column to drop it; its root's offset, and what is promised of it.
+    fn claim_drop(&self, table: &TableRef, column: usize) -> Result<(u64, IndexSpec), TxnError> {
         let guard = self.participant.pin();
         let found = indexes_on(&guard, table.root(&guard)?, column)?;
         let leaving = IndexWord::owned(IndexState::Leaving, self.owner());
         for (index, word) in &found {
             if word.state == IndexState::Ready && index.root.change(*word, leaving) {
-                return Ok(index.offset);
+                return Ok((index.offset, index.root.spec()));
             }
         }
         let (table, column) =
@@ -187,23 +206,38 @@ impl Session {
     /// From PREPARING to `to`: the index is there, and empty.
     fn plant(&mut self, table: &TableRef, index: u64, to: IndexWord) -> Result<(), TxnError> {
         let preparing = IndexWord::owned(IndexState::Preparing, self.owner());
+        let store = Arc::clone(&self.store);
         let (guard, mut linker) = self.parts();
         let root: &IndexRoot = guard.resolve(index)?;
         let block = OrderedIndex::create(&guard, &mut linker)?;
         linker.link(&root.tree, IndexRoot::tree_offset(index), block)?;
         let column = root.place().map_or(0, |place| place.column());
-        table.root(&guard)?.indexed.fetch_or(1 << column, Ordering::SeqCst); // O3
+        let table = table.root(&guard)?;
+        table.indexed.fetch_or(1 << column, Ordering::SeqCst); // O3
+        if root.spec().is_unique {
+            store.catalog().note_unique(table, column); // O5
+        }
         root.change(preparing, to);
         Ok(())
     }
 
-    /// From PREPARING to READY.
+    /// From PREPARING to LEAVING, complete.
     fn make_index(&mut self, table: &TableRef, index: u64) -> Result<(), TxnError> {
+        let owner = self.owner();
+        self.plant(table, index, IndexWord::owned(IndexState::Building, owner))?;
+        self.fill_index(table, index, IndexWord::owned(IndexState::Leaving, owner))
+    }
+
+    /// From BUILDING, this session's turn, to `to`, with all that belongs into it.
+    fn fill_index(&mut self, table: &TableRef, index: u64, to: IndexWord) -> Result<(), TxnError> {
         let building = IndexWord::owned(IndexState::Building, self.owner());
-        self.plant(table, index, building)?;
-        let mut build = IndexBuild::begin(self, table.root_offset(), index)?;
-        while !build.go_on(self)? {}
-        self.count_index(table.root_offset(), index)
+        let table = table.root_offset();
+        let is_unique = IndexBuild::begin(self, table, index)?.run(self)?;
+        if is_unique {
+            self.check_unique_index(table, index)?;
+        }
+        self.participant.pin().resolve::<IndexRoot>(index)?.change(building, to);
+        self.count_index(table, index)
     }
 
     /// An index that its maker gives up, in PREPARING or BUILDING, is taken down.
@@ -218,8 +252,8 @@ impl Session {
         Ok(())
     }
 
-    /// For recovery, while nobody else has the database open: the table has an index on that column from here on, or none. What
-    /// is in it comes with [`Session::load_indexes`].
+    /// For recovery, while nobody else has the database open: the table has such an index on that column from here on, or none.
+    /// What is in it comes with [`Session::load_indexes`].
     ///
     /// # Errors
     /// `OutOfSpace`.
@@ -227,28 +261,30 @@ impl Session {
         &mut self,
         table: &TableRef,
         column: usize,
-        is_there: bool,
+        spec: Option<IndexSpec>,
     ) -> Result<(), TxnError> {
         let has_one = {
             let guard = self.participant.pin();
             let found = indexes_on(&guard, table.root(&guard)?, column)?;
-            for (index, word) in found.iter().filter(|_| !is_there) {
+            for (index, word) in found.iter().filter(|_| spec.is_none()) {
                 index.root.change(*word, IndexWord::of(IndexState::Dropping));
                 self.store.garbage().want();
             }
             !found.is_empty()
         };
-        if is_there && !has_one {
-            let index = self.claim_root(table, column)?;
+        if let Some(spec) = spec
+            && !has_one
+        {
+            let index = self.claim_root(table, column, spec)?;
             self.plant(table, index, IndexWord::of(IndexState::Ready))?;
         }
         Ok(())
     }
 
-    /// For recovery, after the last row: fills the table's indexes.
+    /// For recovery, after the last row, with the clock where the log ended: fills the table's indexes.
     ///
     /// # Errors
-    /// `OutOfSpace`.
+    /// `OutOfSpace`; `UniqueViolation` when the log is not what was committed.
     pub fn load_indexes(&mut self, table: &TableRef) -> Result<(), TxnError> {
         let building = IndexWord::owned(IndexState::Building, self.owner());
         let indexes = {
@@ -259,18 +295,15 @@ impl Session {
             claimed.map(|index| index.offset).collect::<Vec<_>>()
         };
         for index in indexes {
-            let mut build = IndexBuild::begin(self, table.root_offset(), index)?;
-            while !build.go_on(self)? {}
-            self.count_index(table.root_offset(), index)?;
+            self.fill_index(table, index, IndexWord::of(IndexState::Ready))?;
         }
         Ok(())
     }
 
-    /// Does what is left to do on indexes: for the dead, and on those that were dropped. What is to be built for a dead one is
-    /// appended to `builds`. True when something is left for a later call.
-    pub(crate) fn mend_indexes(&mut self, builds: &mut Vec<IndexBuild>) -> Result<bool, TxnError> {
+    /// Does what is left to do on indexes: for the dead, and on those that were dropped. True when something is left for a later
+    /// call.
+    pub(crate) fn mend_indexes(&mut self) -> Result<bool, TxnError> {
         let mut is_left = false;
-        let mut to_build = Vec::new();
         let mut to_drop = Vec::new();
         let mut to_count = Vec::new();
         {
@@ -290,18 +323,12 @@ impl Session {
                         None => true,
                     };
                     match word.state {
-                        IndexState::Preparing if is_dead => {
+                        IndexState::Preparing | IndexState::Building if is_dead => {
                             index.root.change(word, IndexWord::of(IndexState::Dropping));
                             is_left = true;
                         }
                         IndexState::Leaving if is_dead => {
                             index.root.change(word, IndexWord::of(IndexState::Ready));
-                        }
-                        IndexState::Building if is_dead => {
-                            let mine = IndexWord::owned(IndexState::Building, self.owner());
-                            if index.root.change(word, mine) {
-                                to_build.push((table, index.offset));
-                            }
                         }
                         IndexState::Dropping if is_dead => {
                             let mine = IndexWord::owned(IndexState::Dropping, self.owner());
@@ -314,9 +341,6 @@ impl Session {
                 }
             }
         }
-        for (table, index) in to_build {
-            builds.push(IndexBuild::begin(self, table, index)?);
-        }
         for (table, index) in to_count {
             self.count_index(table, index)?;
         }
@@ -328,12 +352,8 @@ impl Session {
 
     /// Does all that [`Session::mend_indexes`] finds, while nobody else is at work.
     pub(crate) fn finish_indexes(&mut self) -> Result<(), TxnError> {
-        let mut builds = Vec::new();
         let mut calls = 0;
-        while self.mend_indexes(&mut builds)? || !builds.is_empty() {
-            for mut build in builds.drain(..) {
-                while !build.go_on(self)? {}
-            }
+        while self.mend_indexes()? {
             calls += 1;
             if calls == FINISH_CALLS {
                 break; // somebody is at one of them

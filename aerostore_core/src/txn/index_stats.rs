@@ -8,6 +8,7 @@
 use crate::epoch::Guard;
 use crate::index::{Direction, key};
 use crate::mvcc::{IndexRef, IndexRoot, IndexRoots, TableRoot};
+use crate::row::IndexSpec;
 use crate::sync::Ordering;
 use crate::txn::index_scan::readable_index;
 use crate::txn::secondary::tree;
@@ -27,6 +28,8 @@ const BATCH: u64 = 16_384;
 pub struct IndexStats {
     /// Its column.
     pub column: usize,
+    /// What is promised of it.
+    pub spec: IndexSpec,
     /// Rows of the table; each has an entry.
     pub rows: u64,
     /// About how many of them have no value.
@@ -157,6 +160,7 @@ fn stats(
     };
     Ok(IndexStats {
         column,
+        spec: root.spec(),
         rows,
         nulls,
         distinct: distinct.min(rows.saturating_sub(nulls)),

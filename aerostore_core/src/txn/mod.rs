@@ -34,6 +34,7 @@ mod store;
 mod table;
 mod transaction;
 mod turn;
+mod unique;
 mod vacuum;
 mod validate;
 mod version_link;

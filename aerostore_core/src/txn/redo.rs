@@ -2,11 +2,12 @@
 //!
 //! Layout      operations one after the other: kind (u8), table number (u32), body length (u32), body; little-endian.
 //!             INSERT: every column (`row::delta`). UPDATE: key, then the changed columns. DELETE: key.
-//!             CREATE: the schema's bytes. INDEX and NO INDEX: the columns of an ordered index, a byte each.
+//!             CREATE: the schema's bytes. INDEX and NO INDEX: the column of an ordered index (u8) and what is promised of it
+//!             (`IndexSpec::word`, u8).
 
 #![forbid(unsafe_code)]
 
-use crate::row::{DirtyMask, RowView, Schema, delta};
+use crate::row::{DirtyMask, IndexSpec, RowView, Schema, delta};
 use crate::txn::TxnError;
 
 const INSERT: u8 = 1;
@@ -27,9 +28,9 @@ pub enum RedoOp<'a> {
     Delete(&'a [u8]),
     /// A table appears; its schema's bytes.
     Create(&'a [u8]),
-    /// A table gets an ordered index on these columns.
+    /// A table gets an ordered index: its column, and what is promised of it.
     Index(&'a [u8]),
-    /// It has none on these columns any more.
+    /// It has that one no more.
     NoIndex(&'a [u8]),
 }
 
@@ -89,8 +90,14 @@ pub(super) fn create(redo: &mut Vec<u8>, table: u32, schema: &[u8]) -> Result<()
 }
 
 /// A table gets an ordered index on a column, or loses it.
-pub(super) fn index(redo: &mut Vec<u8>, table: u32, column: u8, is_there: bool) -> Result<(), TxnError> {
-    append(redo, if is_there { INDEX } else { NO_INDEX }, table, |out| out.push(column))
+pub(super) fn index(
+    redo: &mut Vec<u8>,
+    table: u32,
+    column: u8,
+    spec: IndexSpec,
+    is_there: bool,
+) -> Result<(), TxnError> {
+    append(redo, if is_there { INDEX } else { NO_INDEX }, table, |out| out.extend([column, spec.word()]))
 }
 
 /// Reads the operations of a redo record.

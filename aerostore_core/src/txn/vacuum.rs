@@ -12,7 +12,6 @@ use crate::epoch::{Guard, LiveSnapshots};
 use crate::mvcc::{BeginWord, NEVER, RowHeader, TableState, VersionRef};
 use crate::shm::{Reserve, SlabRef, tagged_slabs};
 use crate::sync::Ordering;
-use crate::txn::index_build::IndexBuild;
 use crate::txn::link::Linker;
 use crate::txn::prune::prune_between;
 use crate::txn::remove::{Removal, finish_removal, remove_row};
@@ -31,8 +30,6 @@ pub struct Vacuum {
     held_bytes: u64,
     /// Whether a write waited for it when it began.
     is_pressed: bool,
-    /// Indexes that a dead session has left half built.
-    builds: Vec<IndexBuild>,
 }
 
 /// What a slice of a walk has done.
@@ -62,7 +59,7 @@ impl Vacuum {
                 slabs.extend(tagged_slabs(store.arena(), &root.rows)?.into_iter().map(|slab| (table, slab)));
             }
         }
-        Ok(Some(Self { slabs, requests, is_all_done: true, held_bytes: 0, is_pressed, builds: Vec::new() }))
+        Ok(Some(Self { slabs, requests, is_all_done: true, held_bytes: 0, is_pressed }))
     }
 
     /// Goes on with up to `slabs` slabs of rows; true when the walk is over.
@@ -80,26 +77,7 @@ impl Vacuum {
         if !self.slabs.is_empty() {
             return Ok(false);
         }
-        if let Some(build) = self.builds.last_mut() {
-            match build.go_on(session) {
-                Ok(is_ready) => {
-                    if is_ready {
-                        self.builds.pop();
-                    }
-                    return Ok(false);
-                }
-                Err(error) => {
-                    for build in &self.builds {
-                        build.hand_back(session)?;
-                    }
-                    return Err(error);
-                }
-            }
-        }
-        self.is_all_done &= !session.mend_indexes(&mut self.builds)?;
-        if !self.builds.is_empty() {
-            return Ok(false);
-        }
+        self.is_all_done &= !session.mend_indexes()?;
         let store = Arc::clone(&session.store);
         store.garbage().set_held_bytes(self.held_bytes);
         store.garbage().count_pass(self.requests, self.is_all_done);

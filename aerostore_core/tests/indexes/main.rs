@@ -7,6 +7,7 @@ mod kept;
 mod online;
 mod phantoms;
 mod revoked;
+mod unique;
 
 use aerostore_core::db::{Database, Error, Table, Transaction, TxnOptions};
 use aerostore_core::query::{Plan, Query, compare};

@@ -3,7 +3,7 @@
 use crate::common::Place;
 use crate::{NUMBER, TEXT, agree_on_everything, assert_clean, builder, found, image, unsynced};
 use aerostore_core::db::{Database, ErrorKind, Table, TxnOptions};
-use aerostore_core::row::{Column, ColumnType, IndexKind, Schema, Value};
+use aerostore_core::row::{Column, ColumnType, IndexKind, IndexSpec, Schema, Value};
 use std::sync::RwLock;
 
 fn fill(db: &Database, table: &Table, rows: i64) {
@@ -67,8 +67,11 @@ fn an_index_is_made_and_dropped_while_others_write() {
         }
         for round in 0..4 {
             for column in [NUMBER, TEXT] {
-                db.create_index(&table, column).unwrap();
-                assert_eq!(db.create_index(&table, column).unwrap_err().kind(), ErrorKind::Duplicate);
+                db.create_index(&table, column, IndexSpec::default()).unwrap();
+                assert_eq!(
+                    db.create_index(&table, column, IndexSpec::default()).unwrap_err().kind(),
+                    ErrorKind::Duplicate
+                );
             }
             let options = TxnOptions { read_only: true, ..TxnOptions::default() };
             for _ in 0..3 {
@@ -104,7 +107,7 @@ fn a_snapshot_that_is_older_than_an_index_does_without() {
     let read = TxnOptions { read_only: true, ..TxnOptions::default() };
     let mut old = db.begin(read).unwrap();
     (0..200).for_each(|id| put(&db, &table, id, 1));
-    db.create_index(&table, NUMBER).unwrap();
+    db.create_index(&table, NUMBER, IndexSpec::default()).unwrap();
     let terms = [vec!["=", "number", "1"]];
     assert!(old.index_statistics(&table).unwrap().is_empty());
     assert!(found(&mut old, &table, &terms, Some("number")).is_err(), "it is named, and cannot be used");
@@ -124,8 +127,8 @@ fn indexes_come_back_after_a_cold_start() {
         fill(&db, &table, 500);
         fill(&db, &plain, 300);
         db.drop_index(&table, TEXT).unwrap();
-        db.create_index(&plain, TEXT).unwrap();
-        db.create_index(&plain, NUMBER).unwrap();
+        db.create_index(&plain, TEXT, IndexSpec::default()).unwrap();
+        db.create_index(&plain, NUMBER, IndexSpec::default()).unwrap();
         db.drop_index(&plain, NUMBER).unwrap();
         (0..100).for_each(|id| delete(&db, &table, id * 3));
         db.close().unwrap();
@@ -179,8 +182,6 @@ fn kinds_of_indexes_that_there_are_not_are_refused() {
     let hash = define(Column::new("number", ColumnType::I32).index(IndexKind::Hash)).unwrap_err();
     assert_eq!(hash.kind(), ErrorKind::Type);
     assert!(hash.to_string().contains("number") && hash.to_string().contains("hash"), "{hash}");
-    let unique = define(Column::new("number", ColumnType::I32).ordered().unique()).unwrap_err();
-    assert!(unique.to_string().contains("unique"), "{unique}");
     assert!(db.tables().unwrap().is_empty(), "nothing was made");
     define(Column::new("number", ColumnType::I32).ordered()).unwrap();
 }
@@ -196,7 +197,7 @@ fn memory_of_dropped_indexes_is_had_back() {
     fill(&db, &table, 4000);
     let mut used = Vec::new();
     for _ in 0..20 {
-        db.create_index(&table, NUMBER).unwrap();
+        db.create_index(&table, NUMBER, IndexSpec::default()).unwrap();
         db.drop_index(&table, NUMBER).unwrap();
         assert_clean(&db);
         used.push(db.status().unwrap().used_bytes);

@@ -34,6 +34,8 @@ mod protocol;
 mod queue;
 mod queue_tests;
 mod state;
+mod unique;
+mod unique_tests;
 
 use explore::{Outcome, explore};
 use protocol::{Actor, Label, MUTATIONS, Model};

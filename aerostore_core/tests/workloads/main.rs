@@ -4,15 +4,17 @@
 //! Rooms       a row is added to a room only while it is not full, and taken out only while enough are left, by counting a range;
 //!             no reader ever finds more or fewer. Only phantoms could break it: no two of these transactions write one row.
 //! Unique      all insert the same keys; each key has one winner, and what the winner wrote besides is there once.
+//! Seats       guests take seats, change them with each other, go and come; a unique index keeps two from having one.
 //!
 //! Each workload also runs in a version that has to fail, or it would prove nothing: readers that take two transactions for one
-//! sum, rooms under snapshot isolation, a look and an insert in two transactions.
+//! sum, rooms under snapshot isolation, a look and an insert in two transactions, a look at the seats instead of the index.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 mod bank;
 #[path = "../common/mod.rs"]
 mod common;
 mod rooms;
+mod seats;
 mod unique;
 
 use aerostore_core::db::{Database, Error, OpenMode, Table, TxnOptions};
@@ -224,6 +226,12 @@ tests!(
     a_sum_in_two_transactions_is_caught
 );
 tests!(rooms::Rooms, rooms_worker, no_phantom_overfills_a_room, phantoms_under_snapshot_isolation_are_caught);
+tests!(
+    seats::Seats,
+    seats_worker,
+    no_seat_of_a_unique_index_is_taken_twice,
+    looking_for_a_free_seat_under_snapshot_isolation_is_caught
+);
 tests!(
     unique::Unique,
     unique_worker,

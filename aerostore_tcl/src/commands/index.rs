@@ -1,15 +1,33 @@
 //! `index create`, `drop`, `list`, `count` and `span`: a table's ordered indexes.
 #![forbid(unsafe_code)]
 
+use std::ffi::CStr;
 use std::ops::ControlFlow;
 
 use aerostore_core::query::{Compare, Expr, Operator, Query, SortKey};
+use aerostore_core::row::IndexSpec;
 
+use super::search::flag;
 use super::table::Opened;
 use crate::convert;
 use crate::error::{Error, Outcome, reply};
 use crate::ffi::{Interp, Obj};
 use crate::words::word_enum;
+
+word_enum! {
+    /// What is asked of an index.
+    Promise, c"option", {
+        Kind = c"-kind",
+        Unique = c"-unique",
+    }
+}
+
+word_enum! {
+    /// How an index is looked through.
+    Kind, c"-kind value", {
+        Ordered = c"ordered",
+    }
+}
 
 word_enum! {
     /// What is to be done with an index.
@@ -30,17 +48,25 @@ pub(super) fn run(table: &Opened, interp: &Interp, words: &[Obj]) -> Outcome {
     let action = Action::find(interp, action)?;
     let bound = &*table.bound;
     if action == Action::List {
-        let [_, _, _] = words else { return Err(Error::usage(interp, words, 3, c"")) };
+        let wanted = Wanted::read(interp, words, 3, c"?-option value ...?")?;
         let indexes = table.read()?.index_statistics(&bound.table)?;
-        let names: Vec<_> = indexes.iter().map(|index| bound.names[index.column].clone()).collect();
+        let listed = indexes.iter().filter(|index| wanted.unique.is_none_or(|is| is == index.spec.is_unique));
+        let names: Vec<_> = listed.map(|index| bound.names[index.column].clone()).collect();
         return reply(interp, &Obj::list(&names));
+    }
+    if action == Action::Create {
+        let usage = c"column ?-option value ...?";
+        let wanted = Wanted::read(interp, words, 4, usage)?;
+        let Some(name) = words.get(3) else { return Err(Error::usage(interp, words, 3, usage)) };
+        let spec = IndexSpec { is_unique: wanted.unique.unwrap_or(false) };
+        table.open.database.create_index(&bound.table, bound.column(name)?, spec)?;
+        return reply(interp, &Obj::empty());
     }
     let [_, _, _, name] = words else { return Err(Error::usage(interp, words, 3, c"column")) };
     let column = bound.column(name)?;
     match action {
-        Action::Create => table.open.database.create_index(&bound.table, column)?,
         Action::Drop => table.open.database.drop_index(&bound.table, column)?,
-        Action::List => {}
+        Action::Create | Action::List => {}
         Action::Count => {
             let count = table.read()?.count_index_keys(&bound.table, column)?;
             let count = count.ok_or_else(|| no_index(table, column))?;
@@ -66,6 +92,28 @@ pub(super) fn run(table: &Opened, interp: &Interp, words: &[Obj]) -> Outcome {
         }
     }
     reply(interp, &Obj::empty())
+}
+
+/// The options of `create` and `list`.
+#[derive(Default)]
+struct Wanted {
+    unique: Option<bool>,
+}
+
+impl Wanted {
+    /// Reads the words from number `first` on.
+    fn read(interp: &Interp, words: &[Obj], first: usize, usage: &CStr) -> Result<Self, Error> {
+        let mut wanted = Self::default();
+        for pair in words.get(first..).unwrap_or_default().chunks(2) {
+            let [name, value] = pair else { return Err(Error::usage(interp, words, 3, usage)) };
+            match Promise::find(interp, name)? {
+                Promise::Unique => wanted.unique = Some(flag("-unique", value)?),
+                // There is one.
+                Promise::Kind => drop(Kind::find(interp, value)?),
+            }
+        }
+        Ok(wanted)
+    }
 }
 
 fn no_index(table: &Opened, column: usize) -> Error {

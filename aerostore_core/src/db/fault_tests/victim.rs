@@ -5,7 +5,7 @@ use super::{
     put, put_all, schema, transfer, try_put_all, value,
 };
 use crate::db::{self, Database, Error, ErrorKind, Table, TxnOptions};
-use crate::row::{RowImage, Value};
+use crate::row::{IndexSpec, RowImage, Value};
 use crate::sync::signalled_at;
 use crate::txn::reap_dead_processes;
 use std::path::{Path, PathBuf};
@@ -112,15 +112,16 @@ fn act(operation: Operation, at: At, dir: &Path, shm: &Path) -> (u64, Result<(),
             let table = victim.db.create_table(&schema(&format!("T{}", victim.n())))?;
             try_put_all(&victim.db, &table, &victim.pair("T"))
         }),
-        Operation::MakeIndex => victim.run(|| ended(victim.db.create_index(&victim.table, SPARE))),
+        Operation::MakeIndex => {
+            victim.run(|| ended(victim.db.create_index(&victim.table, SPARE, IndexSpec::default())))
+        }
         Operation::DropIndex => {
             // An earlier one may have come as far as that, and more.
-            ended(victim.db.create_index(&victim.table, SPARE)).unwrap();
+            ended(victim.db.create_index(&victim.table, SPARE, IndexSpec::default())).unwrap();
             victim.run(|| {
                 ended(victim.db.drop_index(&victim.table, SPARE))?;
                 let mut session = victim.db.0.session()?;
-                let mut builds = Vec::new();
-                while session.mend_indexes(&mut builds)? {
+                while session.mend_indexes()? {
                     // Somebody is at an operation that began before.
                     std::thread::sleep(Duration::from_millis(2));
                 }

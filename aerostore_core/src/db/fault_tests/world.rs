@@ -6,7 +6,7 @@ use super::{
     SPARE, count_under_lock, open, put_all, schema, transfer,
 };
 use crate::db::{Database, ErrorKind, Table, TxnOptions};
-use crate::row::Value;
+use crate::row::{IndexSpec, Value};
 use crate::sync::{AtomicU64, Ordering};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -377,7 +377,7 @@ impl World {
             }
             Operation::MakeIndex | Operation::DropIndex => {
                 // Whatever has become of it, it can be had, and is complete then.
-                while let Err(error) = db.create_index(&self.table, SPARE) {
+                while let Err(error) = db.create_index(&self.table, SPARE, IndexSpec::default()) {
                     if error.kind() == ErrorKind::Duplicate {
                         break;
                     }

@@ -1,0 +1,277 @@
+//! Unique indexes when others come in at every access of a transaction, or of the making of an index: no two rows ever have one
+//! key, and somebody gets it.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use super::garbage_tests::Scene;
+use super::secondary_tests::vacuum;
+use super::verify::check;
+use crate::mvcc::{Clock, NEVER, StallPolicy, newest_committed};
+use crate::row::{Column, ColumnType, IndexSpec, Schema, Value};
+use crate::shm::tagged_slabs;
+use crate::sync::{interrupted_at, run_scheduled};
+use crate::txn::{Isolation, Session, TableRef, Transaction, TxnError, TxnOptions, create_index, drop_index};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+const TAIL: usize = 1;
+const KEY: i64 = 7;
+/// Points between two looks at all there is.
+const CHECK_EVERY: u64 = 37;
+/// What `run_scheduled` is given in debug.
+const SEEDS: u64 = 24;
+
+fn schema(is_unique: bool) -> Schema {
+    let tail = Column::new("tail", ColumnType::I64).nullable();
+    Schema::builder("Plane")
+        .column(Column::new("name", ColumnType::I64))
+        .column(if is_unique { tail.unique() } else { tail })
+        .key("name")
+        .build()
+        .unwrap()
+}
+
+fn scene(name: &str, point: u64, is_unique: bool) -> (Scene, Box<Session>, Box<Session>, TableRef) {
+    let scene = Scene::new(name, point);
+    // Whoever waits for one that is interrupted waits in vain.
+    let stall = StallPolicy { check_after_ns: 0, abort_after_ns: 1, ..StallPolicy::default() };
+    let (mut one, other) = (scene.process(), scene.process_that_waits(stall));
+    let table = one.link_table(1, &schema(is_unique)).unwrap();
+    one.store().clock().restore(1);
+    (scene, one, other, table)
+}
+
+fn give(txn: &mut Transaction, table: &TableRef, name: i64, tail: i64) -> Result<(), TxnError> {
+    txn.set(table, Value::I64(name), &[(TAIL, Value::I64(tail))]).map(drop)
+}
+
+/// One transaction that gives a row a tail.
+fn give_alone(
+    session: Box<Session>,
+    table: &TableRef,
+    options: TxnOptions,
+    (name, tail): (i64, i64),
+) -> (Box<Session>, Result<(), TxnError>) {
+    let mut txn = Transaction::begin(session, options);
+    let given = give(&mut txn, table, name, tail).and_then(|()| txn.commit(false).map(drop));
+    (txn.into_session().unwrap(), given)
+}
+
+/// The tails that rows have, in order.
+fn tails(session: &mut Box<Session>, table: &TableRef) -> Vec<i64> {
+    let mut tails = Vec::new();
+    let (guard, _) = session.parts();
+    for slab in tagged_slabs(guard.arena(), &table.root(&guard).unwrap().rows).unwrap() {
+        for row in guard.live_blocks(slab).unwrap() {
+            let (clock, row) = (Clock::new(u64::MAX >> 2), guard.resolve(row).unwrap());
+            let newest = newest_committed(&guard, &clock, row, NEVER - 1, 0, StallPolicy::default()).unwrap();
+            if let Some((version, _)) = newest
+                && let Value::I64(tail) = table.view(version.payload()).unwrap().get(TAIL)
+            {
+                tails.push(tail);
+            }
+        }
+    }
+    tails.sort_unstable();
+    tails
+}
+
+fn is_refused(result: &Result<(), TxnError>) -> bool {
+    matches!(result, Err(TxnError::UniqueViolation { .. }))
+}
+
+fn assert_clean(session: &mut Session, hint: &str) {
+    session.store().log().start_at(session.store().clock().now());
+    let report = check(session).unwrap();
+    assert!(report.is_clean(), "{hint}: {report:#?}");
+}
+
+/// U1, U2: somebody else gives the key to another row at every access of the first one's write and commit.
+#[test]
+fn of_two_that_give_one_key_to_two_rows_one_commits() {
+    for isolation in [Isolation::Serializable, Isolation::Snapshot] {
+        let options = TxnOptions { isolation, ..TxnOptions::default() };
+        let (_scene, mut one, mut other, table) = scene("two-keys", 0, true);
+        for point in 1_u64.. {
+            let key = point.cast_signed();
+            let second = Rc::new(RefCell::new(None));
+            let (outcome, place) = (Rc::clone(&second), table.clone());
+            let (was_interrupted, (back, first)) = interrupted_at(
+                point,
+                move || *outcome.borrow_mut() = Some(give_alone(other, &place, options, (2, key))),
+                || give_alone(one, &table, options, (1, key)),
+            );
+            if !was_interrupted {
+                assert!(point > 50);
+                break;
+            }
+            let (back_too, second) = second.take().unwrap();
+            let hint = format!("{isolation:?}, point {point}: {first:?}, {second:?}");
+            assert!(first.is_ok() != second.is_ok(), "{hint}");
+            // One that was in the way of another may be aborted for that.
+            let aborted = first.as_ref().is_err_and(TxnError::is_retryable);
+            assert!(is_refused(&first) || is_refused(&second) || aborted, "{hint}");
+            (one, other) = (back, back_too);
+            let found = tails(&mut one, &table);
+            assert_eq!(found.iter().filter(|tail| **tail == key).count(), 1, "{hint}: {found:?}");
+            if point % CHECK_EVERY == 0 {
+                assert_clean(&mut one, &hint);
+            }
+        }
+    }
+}
+
+/// U2: the row that has the key lets go of it, and is looked after for garbage, at every access of a commit. Who gives it to another
+/// row then has the later timestamp, or is refused.
+#[test]
+fn what_has_a_key_at_the_timestamp_is_seen_whatever_is_taken_out() {
+    let (_scene, mut one, mut other, table) = scene("unique-taken-out", 0, true);
+    let (mut early, mut late) = (0, 0);
+    for point in 1_u64.. {
+        let key = point.cast_signed();
+        let had;
+        (other, had) = give_alone(other, &table, TxnOptions::default(), (2, key));
+        had.unwrap();
+        let mut txn = Transaction::begin(one, TxnOptions::default());
+        give(&mut txn, &table, 1, key).unwrap();
+        let second = Rc::new(RefCell::new(None));
+        let (outcome, place) = (Rc::clone(&second), table.clone());
+        let (was_interrupted, first) = interrupted_at(
+            point,
+            move || {
+                let mut txn = Transaction::begin(other, TxnOptions::default());
+                give(&mut txn, &place, 2, -key).unwrap();
+                let let_go = txn.commit(false).unwrap();
+                let mut session = txn.into_session().unwrap();
+                vacuum(&mut session);
+                *outcome.borrow_mut() = Some((session, let_go));
+            },
+            || txn.commit(false),
+        );
+        one = txn.into_session().unwrap();
+        if !was_interrupted {
+            assert!(early > 10 && late > 5, "{early} too early, {late} late enough");
+            return;
+        }
+        let let_go;
+        (other, let_go) = second.take().unwrap();
+        match first {
+            Ok(given) => {
+                assert!(given > let_go, "point {point}: given at {given}, let go at {let_go}");
+                late += 1;
+            }
+            Err(error) => {
+                assert!(matches!(error, TxnError::UniqueViolation { .. }), "point {point}: {error:?}");
+                early += 1;
+            }
+        }
+        if point % CHECK_EVERY == 0 {
+            assert_clean(&mut one, &format!("point {point}"));
+        }
+    }
+}
+
+/// The same by threads of random schedules: three rows, two keys, and somebody whose row lets go of one.
+#[test]
+fn keys_have_one_row_under_random_schedules() {
+    let (mut given, mut refused) = (0, 0);
+    for seed in 0..SEEDS {
+        let (scene, one, _, table) = scene("keys-scheduled", seed, true);
+        let (one, first) = give_alone(one, &table, TxnOptions::default(), (0, KEY));
+        first.unwrap();
+        let sessions = [one, scene.process(), scene.process()];
+        let mut threads: Vec<Box<dyn FnOnce() -> Box<Session> + Send>> = Vec::new();
+        for (number, mut session) in (0_i64..).zip(sessions) {
+            let table = &table;
+            threads.push(Box::new(move || {
+                for turn in 0..3 {
+                    let gift = (number, KEY + (number + turn) % 2);
+                    let (back, result) = give_alone(session, table, TxnOptions::default(), gift);
+                    session = back;
+                    let is_conflict = result.as_ref().is_err_and(TxnError::is_retryable);
+                    assert!(result.is_ok() || is_refused(&result) || is_conflict, "{result:?}");
+                }
+                session
+            }));
+        }
+        let (ended, _) = run_scheduled(seed, threads);
+        let mut sessions = ended.into_iter();
+        let mut one = sessions.next().unwrap();
+        let found = tails(&mut one, &table);
+        assert!(found.windows(2).all(|pair| pair[0] < pair[1]), "seed {seed}: {found:?}");
+        given += found.len();
+        refused += 3 - found.len();
+        assert_clean(&mut one, &format!("seed {seed}"));
+    }
+    assert!(given > 0 && refused > 0, "{given} rows with a tail, {refused} without");
+}
+
+/// U4, U5: somebody gives a row what another has, at every access of the making of the index, or commits then what he has given it
+/// before.
+fn make_beside(name: &str, gives_before: bool) {
+    let (mut made, mut not_made) = (0, 0);
+    let (_scene, mut one, mut other, table) = scene(name, 0, false);
+    for point in 1_u64.. {
+        let key = point.cast_signed();
+        for (row, tail) in [(1, key), (2, -key)] {
+            let given;
+            (one, given) = give_alone(one, &table, TxnOptions::default(), (row, tail));
+            given.unwrap();
+        }
+        let mut txn = Transaction::begin(other, TxnOptions::default());
+        if gives_before {
+            give(&mut txn, &table, 2, key).unwrap();
+        }
+        let second = Rc::new(RefCell::new(None));
+        let (outcome, place) = (Rc::clone(&second), table.clone());
+        let (was_interrupted, (back, created)) = interrupted_at(
+            point,
+            move || {
+                let given = if gives_before { Ok(()) } else { give(&mut txn, &place, 2, key) };
+                let committed = given.and_then(|()| txn.commit(false).map(drop));
+                *outcome.borrow_mut() = Some((txn.into_session().unwrap(), committed));
+            },
+            || create_index(one, &table, TAIL, IndexSpec::UNIQUE, false),
+        );
+        if !was_interrupted {
+            assert!(point > 50);
+            break;
+        }
+        let (back_too, second) = second.take().unwrap();
+        other = back_too;
+        one = back.unwrap();
+        let hint = format!("point {point}: {created:?}, {second:?}");
+        // Both may be refused: by an index that is not made after all.
+        assert!(created.is_err() || second.is_err(), "{hint}");
+        assert!(
+            created.is_ok() || is_refused(&created) || created.as_ref().is_err_and(TxnError::is_retryable),
+            "{hint}"
+        );
+        let found = tails(&mut one, &table);
+        assert_eq!(found == [key, key], second.is_ok(), "{hint}: {found:?}");
+        if point % CHECK_EVERY == 0 {
+            assert_clean(&mut one, &hint);
+        }
+        if created.is_ok() {
+            made += 1;
+            let dropped;
+            let (back, result) = drop_index(one, &table, TAIL, false);
+            (one, dropped) = (back.unwrap(), result);
+            dropped.unwrap();
+        } else {
+            not_made += 1;
+        }
+        one.finish_indexes().unwrap();
+    }
+    assert!(made > 10 && not_made > 10, "made {made} times, not made {not_made} times");
+}
+
+#[test]
+fn an_index_that_is_made_while_others_write_is_unique_or_not_made() {
+    make_beside("unique-online", false);
+}
+
+#[test]
+fn one_that_wrote_before_the_index_was_announced_is_looked_at_too() {
+    make_beside("unique-before", true);
+}
