@@ -233,7 +233,7 @@ impl LiveBatch {
     /// Offset and first word of each.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.offsets.iter().copied().zip(self.words.iter().copied()).take(self.len)
+        self.offsets[..self.len].iter().copied().zip(self.words[..self.len].iter().copied())
     }
 }
 
@@ -256,18 +256,7 @@ impl LiveBlocks<'_> {
         while *next < states.count() && batch.is_empty() {
             let first = *next;
             guard.protect_all(|| {
-                let LiveBatch { offsets, words, len } = batch;
-                *len = 0;
-                *next = first;
-                while *len < LIVE_BATCH
-                    && let Some((offset, word, payload)) = states.get(*next)
-                {
-                    // Overwritten by the next one if it is not LIVE. Acquire: as in `Guard::protect`.
-                    offsets[*len] = offset;
-                    words[*len] = payload.load(Ordering::Acquire);
-                    *len += usize::from(word.state() == BlockState::Live);
-                    *next += 1;
-                }
+                (batch.len, *next) = states.live(first, &mut batch.offsets, &mut batch.words);
             });
         }
     }

@@ -13,7 +13,7 @@ use crate::epoch::Guard;
 use crate::row::DirtyMask;
 use crate::shm::{RelPtr, Shared, ShmError};
 use crate::sync::{AtomicU64, Ordering};
-use std::mem::{offset_of, size_of};
+use std::mem::{align_of, offset_of, size_of};
 
 /// Flag of a version that says the row is deleted; its payload holds the key alone.
 pub const TOMBSTONE: u32 = 1;
@@ -72,7 +72,8 @@ pub struct Version {
     shape: AtomicU64,
 }
 
-const _: () = assert!(size_of::<Version>() == 32);
+const HEADER_BYTES: u64 = 32;
+const _: () = assert!(size_of::<Version>() as u64 == HEADER_BYTES);
 
 // SAFETY: repr(C), atomics only; all-zero is an empty image at timestamp 0.
 unsafe impl Shared for Version {}
@@ -121,7 +122,7 @@ impl<'g> VersionRef<'g> {
     pub fn resolve(guard: &Guard<'g>, offset: u64) -> Result<Self, ShmError> {
         let header: &'g Version = guard.arena().resolve(RelPtr::<Version>::new(offset))?;
         let length = header.shape.load(Ordering::Relaxed) & u64::from(u32::MAX);
-        let bytes = guard.arena().bytes(offset + size_of::<Version>() as u64, length)?;
+        let bytes = guard.arena().bytes(offset + HEADER_BYTES, length)?;
         // SAFETY: `bytes` checked that the range lies inside the mapping. V1: nobody writes a linked payload, and the
         // guard keeps the block from being used again for as long as 'g.
         let payload = unsafe { std::slice::from_raw_parts(bytes, usize::try_from(length).unwrap_or(0)) };
@@ -146,7 +147,7 @@ impl<'g> VersionRef<'g> {
         header.next.store(0, Ordering::Relaxed);
         header.row.store(row, Ordering::Relaxed);
         header.shape.store(u64::from(flags) << 32 | (length & u64::from(u32::MAX)), Ordering::Relaxed);
-        let bytes = guard.arena().bytes(offset + size_of::<Version>() as u64, length)?;
+        let bytes = guard.arena().bytes(offset + HEADER_BYTES, length)?;
         // SAFETY: `bytes` checked the range; the block is RESERVED, so this session alone has its address.
         unsafe { std::ptr::copy_nonoverlapping(payload.as_ptr(), bytes, payload.len()) };
         Ok(())
@@ -158,14 +159,32 @@ impl<'g> VersionRef<'g> {
         BeginWord::from_word(guard.protect(&self.header.begin))
     }
 
-    /// When it counts, if that is written in it. Nothing is followed, so no guard is asked.
+    /// The version at an offset that came out of `Guard::protect`, if it can be had and is stamped with `snapshot` or less. Of any
+    /// other [`VersionRef::resolve`] says what it is.
     #[inline]
-    pub(super) fn stamped(&self) -> Option<u64> {
-        // Acquire: as in `Guard::protect`.
-        match BeginWord::from_word(self.header.begin.load(Ordering::Acquire)) {
-            BeginWord::Stamped(timestamp) => Some(timestamp),
-            BeginWord::Intent(_) => None,
+    #[expect(
+        clippy::cast_ptr_alignment,
+        reason = "the offset was just seen to be a multiple of the alignment"
+    )]
+    pub(super) fn settled(guard: &Guard<'g>, offset: u64, snapshot: u64) -> Option<Self> {
+        let (place, bytes) = guard.arena().known_bytes(offset, HEADER_BYTES)?;
+        if !offset.is_multiple_of(align_of::<Version>() as u64) {
+            return None;
         }
+        // SAFETY: as in `Arena::resolve`: `known_bytes` checked bounds for a header, the base is page-aligned and the offset a multiple
+        // of the alignment; `Version` is `Shared`; the mapping lives as long as the guard's arena.
+        let header: &'g Version = unsafe { &*place.cast::<Version>() };
+        // Acquire: as in `Guard::protect`. A stamp has the lowest bit clear, and nothing is followed, so no guard is asked.
+        let begin = header.begin.load(Ordering::Acquire);
+        let length = header.shape.load(Ordering::Relaxed) & u64::from(u32::MAX);
+        if begin & 1 != 0 || begin >> 1 > snapshot || length > bytes - HEADER_BYTES {
+            return None;
+        }
+        // SAFETY: as in `resolve`, and the range was just seen to lie inside the mapping.
+        let payload = unsafe {
+            std::slice::from_raw_parts(place.add(size_of::<Version>()), usize::try_from(length).unwrap_or(0))
+        };
+        Some(Self { offset, header, payload })
     }
 
     /// Asks the processor to fetch header and payload of the version at `offset`; they seldom lie in one line.
@@ -178,7 +197,7 @@ impl<'g> VersionRef<'g> {
     /// The same of all of a version with a payload of so many bytes: for who will copy it.
     #[inline]
     pub fn prefetch_payload(guard: &Guard<'_>, offset: u64, payload_bytes: u64) {
-        let bytes = size_of::<Version>() as u64 + payload_bytes.min(PREFETCH_BYTES);
+        let bytes = HEADER_BYTES + payload_bytes.min(PREFETCH_BYTES);
         let mut at = 0;
         while at < bytes {
             guard.arena().prefetch(offset.wrapping_add(at));

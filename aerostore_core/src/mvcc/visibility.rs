@@ -160,20 +160,9 @@ fn resolve_intent(
 
 /// The version at `head`, loaded from a row under the guard, if it alone tells that a reader at `snapshot` sees it: it is
 /// stamped, early enough. If not, [`visible_at`] knows.
-///
-/// # Errors
-/// When the mapping is damaged.
 #[inline]
-pub fn visible_head<'g>(
-    guard: &Guard<'g>,
-    head: u64,
-    snapshot: u64,
-) -> Result<Option<VersionRef<'g>>, EpochError> {
-    if head == 0 {
-        return Ok(None);
-    }
-    let version = VersionRef::resolve(guard, head)?;
-    Ok(version.stamped().is_some_and(|begin| begin <= snapshot).then_some(version))
+pub fn visible_head<'g>(guard: &Guard<'g>, head: u64, snapshot: u64) -> Option<VersionRef<'g>> {
+    VersionRef::settled(guard, head, snapshot)
 }
 
 /// The version of `row` that a reader at `snapshot` sees; with `own` set, its own intent first. A tombstone is returned

@@ -133,13 +133,6 @@ impl Probe {
 }
 
 impl LeafProbe {
-    fn select(&self, rows: &[RowView<'_>], asked: Places) -> Places {
-        match self.check {
-            Check::Field(..) => asked.filter_by(rows, |row| self.matches(row)),
-            _ => Places::of(rows, |row| self.matches(row)).and(asked),
-        }
-    }
-
     fn new(leaf: &Leaf) -> Self {
         Self {
             null_bit: 1 << leaf.field.index(),
@@ -152,32 +145,55 @@ impl LeafProbe {
 
     #[inline]
     fn matches(&self, row: RowView<'_>) -> bool {
-        let bytes = row.bytes();
-        if u64::from_le_bytes(array(bytes, 0)) & self.null_bit != 0 {
-            return self.null_passes;
-        }
+        !self.select(&[row], Places::first(1)).is_empty()
+    }
+
+    /// Those of the rows at `asked` that pass.
+    #[inline]
+    fn select(&self, rows: &[RowView<'_>], asked: Places) -> Places {
         let at = self.offset;
-        let passes = match &self.check {
-            Check::Never => false,
-            Check::Bool { low, span } => bytes[at].wrapping_sub(*low) <= *span,
-            Check::I16 { low, span } => {
+        let passing = match &self.check {
+            Check::Never => self.each(rows, |_| false),
+            Check::Bool { low, span } => self.each(rows, |bytes| bytes[at].wrapping_sub(*low) <= *span),
+            Check::I16 { low, span } => self.each(rows, |bytes| {
                 i16::from_le_bytes(array(bytes, at)).wrapping_sub(*low).cast_unsigned() <= *span
-            }
-            Check::I32 { low, span } => {
+            }),
+            Check::I32 { low, span } => self.each(rows, |bytes| {
                 i32::from_le_bytes(array(bytes, at)).wrapping_sub(*low).cast_unsigned() <= *span
+            }),
+            Check::Char { low, span } => {
+                self.each(rows, |bytes| u32::from_le_bytes(array(bytes, at)).wrapping_sub(*low) <= *span)
             }
-            Check::Char { low, span } => u32::from_le_bytes(array(bytes, at)).wrapping_sub(*low) <= *span,
-            Check::I64 { low, span } => {
+            Check::I64 { low, span } => self.each(rows, |bytes| {
                 i64::from_le_bytes(array(bytes, at)).wrapping_sub(*low).cast_unsigned() <= *span
-            }
-            Check::F32 { low, high } => {
+            }),
+            Check::F32 { low, high } => self.each(rows, |bytes| {
                 (*low..=*high).contains(&f64::from(f32::from_le_bytes(array(bytes, at))))
+            }),
+            Check::F64 { low, high } => {
+                self.each(rows, |bytes| (*low..=*high).contains(&f64::from_le_bytes(array(bytes, at))))
             }
-            Check::F64 { low, high } => (*low..=*high).contains(&f64::from_le_bytes(array(bytes, at))),
-            Check::Padded(text) => bytes[at..at + text.len()] == **text,
-            Check::Field(field, check) => check.passes(*field, row),
+            Check::Padded(text) => self.each(rows, |bytes| bytes[at..at + text.len()] == **text),
+            Check::Field(field, check) => {
+                return asked.filter_by(rows, |row| self.settle(row.bytes(), |_| check.passes(*field, row)));
+            }
         };
-        passes != self.negated
+        passing.and(asked)
+    }
+
+    /// Asks every row, whose value `passes` is told of if it is not null.
+    #[inline]
+    fn each(&self, rows: &[RowView<'_>], passes: impl Fn(&[u8]) -> bool) -> Places {
+        Places::of(rows, |row| self.settle(row.bytes(), &passes))
+    }
+
+    #[inline]
+    fn settle(&self, bytes: &[u8], passes: impl Fn(&[u8]) -> bool) -> bool {
+        if u64::from_le_bytes(array(bytes, 0)) & self.null_bit != 0 {
+            self.null_passes
+        } else {
+            passes(bytes) != self.negated
+        }
     }
 }
 

@@ -206,6 +206,19 @@ impl Arena {
         Err(ShmError::BadOffset { offset, bytes: len })
     }
 
+    /// As [`Arena::bytes`], as far as this process knows the arena already, and how many bytes there are from `offset` on: for who finds out
+    /// only there how many it needs.
+    #[inline]
+    pub fn known_bytes(&self, offset: u64, least: u64) -> Option<(*mut u8, u64)> {
+        // Relaxed, and one comparison: as in `bytes`.
+        let end = self.inner.end.load(Ordering::Relaxed);
+        if offset.wrapping_sub(1) < end.saturating_sub(least) {
+            // SAFETY: offset + least <= end, which lies within the mapping.
+            return Some((unsafe { self.inner.mapping.base().add(usize_of(offset)) }, end - offset));
+        }
+        None
+    }
+
     #[cold]
     fn contains_now(&self, offset: u64, len: u64) -> bool {
         let end = self.refresh_end();

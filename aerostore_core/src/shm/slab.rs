@@ -11,7 +11,7 @@
 
 mod list;
 
-use super::block::{BLOCK_HEADER_BYTES, BlockHeader, BlockWord};
+use super::block::{BLOCK_HEADER_BYTES, BlockHeader, BlockState, BlockWord};
 use super::class::{CLASS_COUNT, LARGE_SLABS_MAX, block_bytes};
 use super::{Arena, BlockRef, RelPtr, Shared, ShmError};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
@@ -416,20 +416,34 @@ impl SlabStates<'_> {
         self.count
     }
 
-    /// Payload offset and state word of block `index`, and the first word of its payload; `None` behind the last.
+    /// Finds LIVE blocks from number `next` on, until the places given are full: the offsets of their payloads, and the first words
+    /// of those. Returns how many, and the number of the block after the last one looked at.
     #[inline]
     #[expect(clippy::cast_ptr_alignment, reason = "blocks begin at multiples of 16")]
-    pub(crate) fn get(&self, index: u64) -> Option<(u64, BlockWord, &AtomicU64)> {
-        if index >= self.count {
-            return None;
+    pub(crate) fn live<const N: usize>(
+        &self,
+        next: u64,
+        offsets: &mut [u64; N],
+        words: &mut [u64; N],
+    ) -> (usize, u64) {
+        let (mut found, mut at) = (0, next.min(self.count) * self.bytes);
+        let end = self.count * self.bytes;
+        while found < N && at < end {
+            // SAFETY: `states` checked that `count` blocks of `bytes` from `place` on lie in the arena, which `'a` keeps mapped; slabs
+            // begin at pages and blocks are multiples of 16 bytes long, and longer than a header and a word; `BlockHeader` and
+            // words are `Shared`, so any bits are valid.
+            let (header, first) = unsafe {
+                let block = self.place.add(usize_of(at));
+                (&*block.cast::<BlockHeader>(), &*block.add(size_of::<BlockHeader>()).cast::<AtomicU64>())
+            };
+            let is_live = header.load().state() == BlockState::Live;
+            // Overwritten by the next one if it is not LIVE. Acquire: the word may hold the address of a block.
+            offsets[found] = self.start + at + BLOCK_HEADER_BYTES;
+            words[found] = first.load(Ordering::Acquire);
+            found += usize::from(is_live);
+            at += self.bytes;
         }
-        let at = index * self.bytes;
-        // SAFETY: `states` checked that `count` blocks of `bytes` from `place` on lie in the arena, which `'a` keeps mapped; slabs
-        // begin at pages and blocks are multiples of 16 bytes long; `BlockHeader` is `Shared`, so any bits are valid.
-        let header = unsafe { &*self.place.add(usize_of(at)).cast::<BlockHeader>() };
-        // SAFETY: as above; no block is shorter than its header and a word.
-        let first = unsafe { &*self.place.add(usize_of(at + BLOCK_HEADER_BYTES)).cast::<AtomicU64>() };
-        Some((self.start + at + BLOCK_HEADER_BYTES, header.load(), first))
+        (found, at.checked_div(self.bytes).unwrap_or(self.count))
     }
 }
 

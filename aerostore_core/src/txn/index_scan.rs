@@ -370,7 +370,7 @@ impl RangeWalk<'_> {
         rows.clear();
         for (number, (entry, head)) in group.iter().enumerate() {
             // As in a scan: a head that is old enough is what the snapshot sees.
-            let seen = match visible_head(guard, head, self.snapshot)? {
+            let seen = match visible_head(guard, head, self.snapshot) {
                 Some(version) => Some(version),
                 None => self.look_below(guard, entry.row())?,
             };

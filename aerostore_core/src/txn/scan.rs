@@ -11,7 +11,7 @@
 
 use crate::epoch::{Guard, LIVE_BATCH, LiveBatch};
 use crate::mvcc::{RowHeader, VersionRef, visible_at, visible_head};
-use crate::row::{RowView, VisitRows};
+use crate::row::{RowView, Schema, VisitRows};
 use crate::shm::{SlabRef, tagged_slabs};
 use crate::txn::read_set::{RowPredicate, ScanRead};
 use crate::txn::transaction::{running, still_has};
@@ -106,13 +106,14 @@ impl Scan<'_> {
         rows: &mut Vec<RowView<'s>>,
     ) -> Result<(), TxnError> {
         rows.clear();
+        let schema: &Schema = self.table.schema();
         for (row, head) in batch.iter() {
-            let seen = match visible_head(guard, head, self.snapshot)? {
+            let seen = match visible_head(guard, head, self.snapshot) {
                 Some(version) => Some(version),
                 None => self.look_below(guard, row)?,
             };
             if let Some(version) = seen.filter(|version| !version.is_tombstone()) {
-                rows.push(self.table.view(version.payload())?);
+                rows.push(RowView::new(schema, version.payload())?);
             }
         }
         Ok(())
