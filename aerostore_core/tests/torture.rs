@@ -3,13 +3,14 @@
 //! Each writer `i` counts its transactions in row `W<i>`; its n-th transaction also writes or deletes one row of its own
 //! whose fate follows from n, and moves one unit between two of the accounts that all writers share. So the counter alone says
 //! what every row must be, and the accounts' sum never changes. Before a commit the writer says `try n` on its pipe, after it
-//! `done n`. `AEROSTORE_TORTURE_SECONDS` says how long each form goes on.
+//! `done n`. Four more columns follow from the value, and every one of the five has an ordered index: of keys that all differ, of few,
+//! of long texts, of nulls, in the other direction. The index of a sixth is made and dropped all the time. `AEROSTORE_TORTURE_SECONDS` says how long each form goes on.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 mod common;
 
-use aerostore_core::db::{Change, Database, OpenMode, Table, TxnOptions};
-use aerostore_core::row::{Column, ColumnType, Schema, Value};
+use aerostore_core::db::{Change, Database, ErrorKind, OpenMode, Table, TxnOptions};
+use aerostore_core::row::{Column, ColumnType, IndexSpec, Schema, Value};
 use common::Place;
 use common::fleet::{Fleet, Random, Role, say, seconds};
 use std::collections::BTreeMap;
@@ -27,14 +28,43 @@ const DONE_MIN: u64 = 200;
 const ROWS_PER_WRITER: u64 = 97;
 const ACCOUNTS: u64 = 16;
 const BALANCE: i64 = 1000;
+/// The column whose index is made and dropped, by so many writers, after so many transactions.
+const CHURNED: usize = 6;
+const CHURNERS: u64 = 3;
+const CHURN: u64 = 20;
 
 fn schema() -> Schema {
     Schema::builder("Cell")
         .column(Column::new("name", ColumnType::String(16)))
         .column(Column::new("value", ColumnType::I64).ordered())
+        .column(Column::new("digit", ColumnType::I32).ordered())
+        .column(Column::new("text", ColumnType::String(400)).ordered())
+        .column(Column::new("part", ColumnType::F64).nullable().ordered())
+        .column(Column::new("below", ColumnType::I64).ordered())
+        .column(Column::new("hundreds", ColumnType::I64))
         .key("name")
         .build()
         .unwrap()
+}
+
+/// What a row with this value has in its columns, beside its text.
+fn columns(value: i64, text: &str) -> [(usize, Value<'_>); 6] {
+    let digit = i32::try_from(value % 10).unwrap();
+    let part = if digit == 3 { Value::Null } else { Value::F64(f64::from(digit) / 8.0 - 0.5) };
+    [
+        (1, Value::I64(value)),
+        (2, Value::I32(digit)),
+        (3, Value::Str(text)),
+        (4, part),
+        (5, Value::I64(-value)),
+        (CHURNED, Value::I64(value / 100)),
+    ]
+}
+
+/// The same text for ten values; it may be empty, and of 200 bytes.
+fn text(value: i64) -> String {
+    let tens = value.unsigned_abs() / 10;
+    format!("{tens:x}").repeat(usize::try_from(tens % 40).unwrap())
 }
 
 fn number(value: Value<'_>) -> i64 {
@@ -50,7 +80,7 @@ fn put(
     name: &str,
     value: i64,
 ) -> Result<(), aerostore_core::db::Error> {
-    txn.set(table, Value::Str(name), &[(1, Value::I64(value))]).map(|_| ())
+    txn.set(table, Value::Str(name), &columns(value, &text(value))).map(|_| ())
 }
 
 fn add(
@@ -63,7 +93,10 @@ fn add(
     txn.modify(table, Value::Str(name), |row, image| {
         let row = row.expect("accounts are never deleted");
         image.copy_from(row);
-        image.set(&schema, 1, Value::I64(number(row.get(1)) + delta))?;
+        let value = number(row.get(1)) + delta;
+        for (column, value) in columns(value, &text(value)) {
+            image.set(&schema, column, value)?;
+        }
         Ok(Change::Put)
     })
     .map(|_| ())
@@ -72,6 +105,19 @@ fn add(
 /// What transaction `n` does to the writer's own row `n % ROWS_PER_WRITER`.
 fn fate(n: u64) -> Option<i64> {
     if n.is_multiple_of(3) { None } else { Some(n.cast_signed()) }
+}
+
+/// Makes an index, or drops it, while others do the same, or have died over it.
+fn churn(db: &Database, table: &Table, drops: bool) {
+    let done = if drops {
+        db.drop_index(table, CHURNED)
+    } else {
+        db.create_index(table, CHURNED, IndexSpec::default())
+    };
+    if let Err(error) = done {
+        let expected = [ErrorKind::Busy, if drops { ErrorKind::NotFound } else { ErrorKind::Duplicate }];
+        assert!(error.is_retryable() || expected.contains(&error.kind()), "{error}");
+    }
 }
 
 fn write_forever(role: &Role) {
@@ -101,7 +147,12 @@ fn write_forever(role: &Role) {
             add(txn, &table, &format!("A{to}"), 1)
         });
         match done {
-            Ok(()) => say(&format!("done {n}")),
+            Ok(()) => {
+                say(&format!("done {n}"));
+                if writer < CHURNERS && n.is_multiple_of(CHURN) {
+                    churn(&db, &table, random.below(2) == 0);
+                }
+            }
             // The retry limit, on this hot a set of accounts, is no failure: the next round tries the same number.
             Err(error) if error.is_retryable() => n -= 1,
             Err(error) => panic!("writer {writer}: {error}"),
@@ -132,7 +183,11 @@ fn contents(db: &Database) -> BTreeMap<String, i64> {
     let mut txn = db.begin(TxnOptions { read_only: true, ..TxnOptions::default() }).unwrap();
     txn.scan(&table, &mut |row| {
         let Value::Str(name) = row.get(0) else { panic!("{row:?}") };
-        assert!(rows.insert(name.to_owned(), number(row.get(1))).is_none(), "{name} was seen twice");
+        let value = number(row.get(1));
+        for (column, wanted) in columns(value, &text(value)) {
+            assert_eq!(row.get(column), wanted, "{name}");
+        }
+        assert!(rows.insert(name.to_owned(), value).is_none(), "{name} was seen twice");
         ControlFlow::Continue(())
     })
     .unwrap();
