@@ -3,7 +3,7 @@
 //! Rows          1 000 000 random keys of 8 bytes (`AEROSTORE_BENCH_ROWS` for another number), the same for all sides; the value is a
 //!               row's offset
 //! Operations    insert: the second half of the keys; seek: the first entry from a random place on; scan: 100 entries from a random
-//!               place on; move: an entry is removed and another added, as an update does, without its look at the row
+//!               place on; build: all keys into an empty index, sorted and at once, or one by one in the order in which they come; move: an entry is removed and another added, as an update does, without its look at the row
 //! Sharing       ours lies in shared memory and reclaims what it replaces, `SkipMap` is concurrent, `BTreeMap` is neither
 //! Unit          nanoseconds an operation, in turns of 200
 #![allow(
@@ -17,7 +17,7 @@ mod common;
 mod index_common;
 
 use aerostore_core::epoch::Participant;
-use aerostore_core::index::{Direction, OrderedIndex};
+use aerostore_core::index::{Direction, EntryBatch, OrderedIndex};
 use common::flights::Random;
 use common::turns::Turns;
 use crossbeam_skiplist::SkipMap;
@@ -30,6 +30,8 @@ use std::sync::atomic::AtomicU64;
 
 /// Operations of a turn.
 const TURN: u32 = 200;
+/// Indexes that are built in each way.
+const BUILDS: usize = 5;
 /// Entries of a scan.
 const SCANNED: usize = 100;
 const NAMES: [&str; 3] = ["aerostore", "SkipMap", "BTreeMap"];
@@ -143,6 +145,44 @@ impl Sides<'_> {
     }
 }
 
+/// An index of all keys: how much more quickly is it built at once than entry by entry?
+fn build(keys: &[u64]) -> Result<(), Box<dyn Error>> {
+    let mut turns = Turns::new("build", &["at once", "one by one", "BTreeMap, one by one"]);
+    for _ in 0..BUILDS {
+        for side in 0..2 {
+            let (arena, registry) = setup_sized("bench-build", 1 << 30);
+            let participant = Participant::new(arena, registry)?;
+            let root = AtomicU64::new(0);
+            create_ordered(&participant, &root);
+            let index = OrderedIndex::new(&root, 0);
+            let mut memory = Memory::new(&participant);
+            let began = std::time::Instant::now();
+            if side == 0 {
+                let guard = participant.pin();
+                let mut batch = EntryBatch::default();
+                for key in keys {
+                    batch.push(&key.to_be_bytes(), row_of(*key));
+                }
+                index.insert_all(&guard, &mut memory, &mut batch)?;
+            } else {
+                for key in keys {
+                    let guard = participant.pin();
+                    index.insert(&guard, &mut memory, &key.to_be_bytes(), row_of(*key))?;
+                }
+            }
+            turns.add(side, began.elapsed() / u32::try_from(keys.len())?);
+        }
+        let began = std::time::Instant::now();
+        let mut tree = BTreeMap::new();
+        for key in keys {
+            tree.insert(*key, row_of(*key));
+        }
+        turns.add(2, began.elapsed() / u32::try_from(keys.len())?);
+    }
+    turns.print("one by one");
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let rows = usize::try_from(common::number("AEROSTORE_BENCH_ROWS", 1_000_000))?;
     let (arena, registry) = setup_sized("bench-ordered", 1 << 30);
@@ -190,6 +230,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let bytes = (arena.used_bytes() - used) / rows as u64;
     println!("  {bytes} bytes an entry, slabs that are partly used and what is about to be freed included");
 
+    build(&all)?;
     sides.looks();
     sides.moves();
     Ok(())

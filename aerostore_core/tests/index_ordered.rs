@@ -5,7 +5,7 @@ mod common;
 mod index_common;
 
 use aerostore_core::epoch::{Guard, Participant};
-use aerostore_core::index::{Added, Direction, OrderedIndex, prefix_end};
+use aerostore_core::index::{Added, Direction, EntryBatch, OrderedIndex, prefix_end};
 use aerostore_core::shm::{ShmError, mark_sweep};
 use common::Watchdog;
 use index_common::{Memory, create_ordered, setup};
@@ -80,6 +80,7 @@ fn key() -> impl Strategy<Value = Vec<u8>> {
 #[derive(Clone, Debug)]
 enum Step {
     Insert(Vec<u8>, u64),
+    InsertAll(Vec<Entry>),
     Remove(Vec<u8>, u64),
     Vacuum(Vec<u8>, u64, bool),
     Scan(Vec<u8>, Vec<u8>, u8, u8),
@@ -90,6 +91,7 @@ fn step() -> impl Strategy<Value = Step> {
     let row = || (1..6_u64).prop_map(|row| row * 16);
     prop_oneof![
         10 => (key(), row()).prop_map(|(key, row)| Step::Insert(key, row)),
+        1 => prop::collection::vec((key(), row()), 0..100).prop_map(Step::InsertAll),
         5 => (key(), row()).prop_map(|(key, row)| Step::Remove(key, row)),
         2 => (key(), row(), any::<bool>()).prop_map(|(key, row, again)| Step::Vacuum(key, row, again)),
         1 => (key(), key(), 0..3_u8, 0..3_u8).prop_map(|(from, to, a, b)| Step::Scan(from, to, a, b)),
@@ -117,6 +119,14 @@ fn run(steps: &[Step]) {
                 let added = index.insert(&guard, &mut memory, key, *row).unwrap();
                 assert_eq!(added == Added::New, set.insert((key.clone(), *row)));
                 assert!(index.contains(&guard, key, *row).unwrap());
+            }
+            Step::InsertAll(entries) => {
+                let mut batch = EntryBatch::default();
+                for (key, row) in entries {
+                    batch.push(key, *row);
+                }
+                index.insert_all(&guard, &mut memory, &mut batch).unwrap();
+                set.extend(entries.iter().cloned());
             }
             Step::Remove(key, row) => {
                 let removed = index.remove(&guard, &mut memory, key, *row).unwrap();
@@ -224,6 +234,39 @@ fn keys_that_come_in_order_fill_their_blocks() {
     let (blocks, entries) = count(&index, &participant);
     assert_eq!(entries, 50_000);
     assert!(entries / blocks > 40, "{blocks} blocks");
+}
+
+/// In an empty index, and between entries that are there.
+#[test]
+fn many_entries_at_once_make_full_blocks() {
+    let (arena, registry) = setup("ordered-batch");
+    let participant = Participant::new(arena, registry).unwrap();
+    let root = AtomicU64::new(0);
+    create_ordered(&participant, &root);
+    let index = OrderedIndex::new(&root, 0);
+    let mut memory = Memory::new(&participant);
+    let mut batch = EntryBatch::default();
+    for behind in [0..30_u64, 30..60] {
+        batch.clear();
+        for number in behind {
+            batch.push(&(number * 3_u64).to_be_bytes(), 16);
+        }
+        index.insert_all(&participant.pin(), &mut memory, &mut batch).unwrap();
+        assert_eq!(index.check(&participant.pin()).unwrap(), Vec::<String>::new());
+    }
+    for (rest, least) in [(0, 40), (1, 30), (2, 30)] {
+        batch.clear();
+        for number in (0..30_000_u64).rev() {
+            batch.push(&(number * 3 + rest).to_be_bytes(), 16);
+        }
+        let guard = participant.pin();
+        index.insert_all(&guard, &mut memory, &mut batch).unwrap();
+        drop(guard);
+        let (blocks, entries) = count(&index, &participant);
+        assert_eq!(entries as u64, 30_000 * (rest + 1));
+        assert!(entries / blocks >= least, "{blocks} blocks for {entries} entries");
+    }
+    assert_eq!(index.check(&participant.pin()).unwrap(), Vec::<String>::new());
 }
 
 /// Blocks of the bottom level, and entries.

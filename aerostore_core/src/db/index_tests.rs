@@ -8,7 +8,7 @@ mod merging;
 mod torture;
 
 use super::garbage_tests::{Scene, reap};
-use crate::index::{Added, Blocks, OrderedIndex};
+use crate::index::{Added, Blocks, EntryBatch, OrderedIndex};
 use crate::shm::{BlockKind, BlockState, ShmError, mark_sweep};
 use crate::sync::{AtomicU64, Ordering, run_scheduled, survives};
 use crate::txn::Session;
@@ -56,6 +56,14 @@ impl Root {
 
     fn insert(self, session: &mut Session, key: &[u8], row: u64) -> Added {
         self.with(session, |index, guard, blocks| index.insert(guard, blocks, key, row))
+    }
+
+    fn insert_all<'e>(self, session: &mut Session, entries: impl IntoIterator<Item = &'e Entry>) {
+        let mut batch = EntryBatch::default();
+        for (key, row) in entries {
+            batch.push(key, *row);
+        }
+        self.with(session, |index, guard, blocks| index.insert_all(guard, blocks, &mut batch));
     }
 
     fn remove(self, session: &mut Session, key: &[u8], row: u64) -> bool {
@@ -223,6 +231,23 @@ fn dying_while_blocks_are_split_on_two_levels() {
 }
 
 #[test]
+fn dying_while_many_entries_are_added_at_once() {
+    // In front of what is there, into two blocks of it, some of them there already, and behind it: as much as several blocks hold.
+    let numbers = (0..150).map(|number| number * 2).chain([605, 607, 610, 985]).chain(2000..2300);
+    let entries: Vec<Entry> = numbers.map(|number| (key(number), 16)).collect();
+    let there = |number: u64| number.is_multiple_of(10) && (500..1400).contains(&number);
+    let is_new = |entry: &&Entry| !there(u64::from_be_bytes(*entry.0.first_chunk().unwrap()));
+    let changes: Vec<_> = entries.iter().filter(is_new).map(|entry| (true, entry.clone())).collect();
+    at_every_point(
+        ("index-batch", 31),
+        fill((50..140).map(|number| number * 10)),
+        |root, session| root.insert_all(session, &entries),
+        &changes,
+        &[1, 606, 613, 1999, 2105, 9999],
+    );
+}
+
+#[test]
 fn dying_while_long_keys_are_added() {
     let long = |letter: u8, length: usize| vec![letter; length];
     let keys = [(long(b'b', 700), 16), (long(b'b', 5000), 16), (long(b'b', 700), 32)];
@@ -368,7 +393,12 @@ fn splits_and_merges_hold_under_random_schedules() {
                 let number = (dice >> 33) % KEYS;
                 // First more come than go, then the other way round.
                 let adds = (dice >> 20) % 8 < if step < 60 { 7 } else { 1 };
-                if adds {
+                if step % 30 == 5 {
+                    let some = (number..(number + 40).min(KEYS)).step_by(2);
+                    let entries: Vec<Entry> = some.clone().map(|number| (key(number), row)).collect();
+                    root.insert_all(session, &entries);
+                    own.extend(some);
+                } else if adds {
                     let added = root.insert(session, &key(number), row);
                     assert_eq!(added == Added::New, own.insert(number), "{number} of thread {thread}");
                 } else {

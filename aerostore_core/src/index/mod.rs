@@ -13,6 +13,8 @@ pub use blocks::{Blocks, Exchange, STRUCTURE_BIRTH};
 #[cfg(not(loom))]
 pub use hash::{Entry, Found, HashIndex, HashTable, Inserted};
 #[cfg(not(loom))]
-pub use skiplist::{Added, Batch, BlockStamp, Cursor, Direction, IndexEntry, OrderedIndex, prefix_end};
+pub use skiplist::{
+    Added, Batch, BlockStamp, Cursor, Direction, EntryBatch, IndexEntry, OrderedIndex, prefix_end,
+};
 #[cfg(not(loom))]
 pub(crate) use skiplist::{ensure_live, named_by};

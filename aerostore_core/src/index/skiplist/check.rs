@@ -5,6 +5,7 @@ use super::anchor::Anchor;
 use super::block::Block;
 use super::ordered::OrderedIndex;
 use super::position::{Cut, Position};
+use super::replace::bytes_max;
 use crate::epoch::Guard;
 use crate::shm::ShmError;
 use std::collections::BTreeSet;
@@ -56,6 +57,9 @@ impl<'g> Level<'g, '_> {
             let block = Block::at(self.guard, word.offset())?;
             if block.level() != top.level() || anchor.level() != top.level() {
                 self.problem(&anchor, "is on another level than its neighbours");
+            }
+            if block.len() > 1 && block.bytes() > bytes_max(block.level()) {
+                self.problem(&anchor, "has a block that is too large");
             }
             self.entries(&anchor, &block)?;
             if block.level() > 0 && below.is_none() && block.len() > 0 {

@@ -54,7 +54,7 @@ impl OrderedIndex<'_> {
     }
 
     /// Changes the word at `place`, unless it has been changed since, though the block has what was to be added (O5).
-    fn add_again(
+    pub(super) fn add_again(
         &self,
         guard: &Guard<'_>,
         blocks: &mut dyn Blocks,

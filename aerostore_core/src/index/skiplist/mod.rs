@@ -30,6 +30,7 @@
 //!             mapping table of Levandoski et al., "The Bw-Tree", ICDE 2013. Blocks under a skip list: Jiffy, `PPoPP` 2022.
 
 mod anchor;
+mod batch;
 mod block;
 mod check;
 mod dismantle;
@@ -45,6 +46,7 @@ mod seek;
 mod settle;
 mod walk;
 
+pub use batch::EntryBatch;
 pub use insert::Added;
 pub use ordered::OrderedIndex;
 pub use position::prefix_end;

@@ -79,7 +79,8 @@ impl OrderedIndex<'_> {
         if !exchange(guard, blocks, place, &made, None)? {
             return Ok(false);
         }
-        for anchor in anchors {
+        // From left to right, so that what is above is filled in that order.
+        for anchor in anchors.into_iter().rev() {
             // The entry is in, whatever becomes of the hint: it is added by somebody who misses it.
             let _ = self.add_hint(guard, blocks, &Anchor::at(guard, anchor)?);
         }
@@ -128,15 +129,15 @@ fn make_pieces(
     made: &mut Vec<BlockRef>,
 ) -> Result<Vec<u64>, ShmError> {
     let appends = right.is_none() && matches!(parts.iter().rfind(|part| part.len() > 0), Some(Part::One(_)));
-    let starts = cut_up(level, parts, appends);
-    let mut end = Measure::of(parts).count;
+    let pieces = divide(parts, &cut_up(level, parts, appends));
     let mut anchors = Vec::new();
-    for begin in starts.into_iter().rev() {
-        let block = make_block(guard, blocks, level, &slice(parts, begin, end), right)?;
+    for (number, piece) in pieces.iter().enumerate().rev() {
+        let block = make_block(guard, blocks, level, piece, right)?;
         made.push(block);
-        end = begin;
-        let Some(last) = begin.checked_sub(1) else { break };
-        let (Some(last), Some(first)) = (item(parts, last), item(parts, begin)) else { break };
+        let before = number.checked_sub(1).and_then(|number| pieces[number].last()?.items().last());
+        let (Some(last), Some(first)) = (before, piece.first().and_then(|part| part.items().next())) else {
+            break;
+        };
         let low = if level == 0 {
             first.position().separator(&last.position())
         } else {
@@ -160,7 +161,7 @@ fn cut_up(level: u8, parts: &[Part<'_>], appends: bool) -> Vec<usize> {
     let bytes = total.bytes(level) - base;
     let count = bytes.div_ceil(limit - base).max(2);
     if level == 0 && total.tail_bytes == 0 && count == 2 {
-        return vec![0, if appends { total.count - 1 } else { total.count / 2 }];
+        return vec![0, if appends { (limit - base) / entry_bytes(level) } else { total.count / 2 }];
     }
     let wanted = if appends { limit } else { bytes / count };
     let mut starts = vec![0];
@@ -181,28 +182,38 @@ fn cut_up(level: u8, parts: &[Part<'_>], appends: bool) -> Vec<usize> {
     starts
 }
 
-/// Entries `from` to `to` of all that are in the parts.
-fn slice<'a>(parts: &[Part<'a>], from: usize, to: usize) -> Vec<Part<'a>> {
+/// What is in the parts, in pieces that begin where `starts` says, the first of which is 0.
+fn divide<'a>(parts: &[Part<'a>], starts: &[usize]) -> Vec<Vec<Part<'a>>> {
+    let mut pieces = vec![Vec::new()];
+    let mut ends = starts.iter().skip(1).copied();
+    let mut end = ends.next();
     let mut skipped = 0;
-    let mut slice = Vec::with_capacity(parts.len());
     for part in parts {
-        let (begin, end) = (from.max(skipped), to.min(skipped + part.len()));
-        if begin < end {
-            slice.push(match *part {
-                Part::Run(block, first, _) => {
-                    Part::Run(block, first + begin - skipped, first + end - skipped)
-                }
-                one @ Part::One(_) => one,
-            });
+        let mut from = 0;
+        while let Some(to) = end
+            && to < skipped + part.len()
+        {
+            push_some(&mut pieces, part, from, to - skipped);
+            pieces.push(Vec::new());
+            from = to - skipped;
+            end = ends.next();
         }
+        push_some(&mut pieces, part, from, part.len());
         skipped += part.len();
     }
-    slice
+    pieces
 }
 
-/// Entry number `index` of all that are in the parts.
-fn item<'a>(parts: &[Part<'a>], index: usize) -> Option<Item<'a>> {
-    slice(parts, index, index + 1).first().and_then(|part| part.items().next())
+/// Adds entries `from` to `to` of a part to the last piece, if that are any.
+fn push_some<'a>(pieces: &mut [Vec<Part<'a>>], part: &Part<'a>, from: usize, to: usize) {
+    if let Some(piece) = pieces.last_mut()
+        && from < to
+    {
+        piece.push(match *part {
+            Part::Run(block, first, _) => Part::Run(block, first + from, first + to),
+            one @ Part::One(_) => one,
+        });
+    }
 }
 
 /// All entries of a block but those from `from` to `to`, and `item` in their place.
