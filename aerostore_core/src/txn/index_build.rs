@@ -1,13 +1,13 @@
 //! Building an index while others write: what rows have that were there before.
 //!
 //! Rules       O4 of `mvcc::index_root`, K4 and "Builders" of `secondary`.
-//! Cost        one operation for each batch, so garbage is held back no longer than that; a batch is added in the order of
-//!             its keys, so that neighbours go into blocks that were just touched.
+//! Cost        one operation for each batch, so garbage is held back no longer than that, a second or so. A batch is added at once, each
+//!             block that covers some of its entries being replaced once; the looks at the rows afterwards go in the order in which the rows lie.
 
 #![forbid(unsafe_code)]
 
 use crate::epoch::Guard;
-use crate::index::key;
+use crate::index::{EntryBatch, key};
 use crate::mvcc::{BeginWord, IndexRef, IndexRoot, NEVER, RecordState, RowHeader};
 use crate::mvcc::{TableRoot, TxnRecord, VersionRef};
 use crate::row::ColumnPlace;
@@ -17,8 +17,9 @@ use crate::txn::link::Linker;
 use crate::txn::secondary::{RowKeys, tree};
 use crate::txn::{Session, TxnError};
 
-/// Entries that are sorted and added in one operation.
-const BATCH: usize = 16_384;
+/// Entries that are added in one operation; they take 48 bytes each in private memory. Where many more entries are there already, each block
+/// gets few of a batch.
+const BATCH: usize = 1 << 20;
 
 /// The rest of the work on an index that is BUILDING.
 pub(crate) struct IndexBuild {
@@ -27,14 +28,6 @@ pub(crate) struct IndexBuild {
     /// What is seen at this timestamp, or later, is added.
     since: u64,
     slabs: Vec<SlabRef>,
-}
-
-/// One entry to be added.
-struct NewEntry {
-    /// Where its key begins in the batch's bytes, and where it ends.
-    key: (usize, usize),
-    row: u64,
-    version: u64,
 }
 
 impl IndexBuild {
@@ -64,8 +57,14 @@ impl IndexBuild {
             let root: &IndexRoot = guard.resolve(self.index)?;
             let index = IndexRef { offset: self.index, root };
             let Some(place) = root.place() else { return Ok(true) };
-            let mut batch =
-                Batch { guard: &guard, place, since: self.since, bytes: Vec::new(), entries: Vec::new() };
+            let mut batch = Batch {
+                guard: &guard,
+                place,
+                since: self.since,
+                entries: EntryBatch::default(),
+                versions: Vec::new(),
+                bytes: Vec::new(),
+            };
             while batch.entries.len() < BATCH
                 && let Some(slab) = self.slabs.pop()
             {
@@ -84,8 +83,11 @@ struct Batch<'a, 'g> {
     guard: &'a Guard<'g>,
     place: ColumnPlace,
     since: u64,
+    entries: EntryBatch,
+    /// Rows, and versions of them that the entries are for.
+    versions: Vec<(u64, u64)>,
+    /// A key.
     bytes: Vec<u8>,
-    entries: Vec<NewEntry>,
 }
 
 impl<'g> Batch<'_, 'g> {
@@ -106,9 +108,10 @@ impl<'g> Batch<'_, 'g> {
                 },
             };
             if !has_failed && !next.is_marked() && !version.is_tombstone() {
-                let start = self.bytes.len();
+                self.bytes.clear();
                 key::key_bytes(self.place.value(version.payload())?, &mut self.bytes);
-                self.entries.push(NewEntry { key: (start, self.bytes.len()), row, version: at });
+                self.entries.push(&self.bytes, row);
+                self.versions.push((row, at));
             }
             if committed.is_some_and(|begin| begin <= self.since) {
                 break;
@@ -118,25 +121,24 @@ impl<'g> Batch<'_, 'g> {
         Ok(())
     }
 
-    /// Adds them in their order, and looks at each again (K4).
+    /// Adds them, and looks at each again (K4).
     fn add(
         &mut self,
         linker: &mut Linker<'_>,
         table: &'g TableRoot,
         index: IndexRef<'g>,
     ) -> Result<(), TxnError> {
-        let Self { guard, place, bytes, entries, .. } = self;
-        let key = |entry: &NewEntry| &bytes[entry.key.0..entry.key.1];
-        entries.sort_unstable_by(|a, b| key(a).cmp(key(b)).then(a.row.cmp(&b.row)));
-        let tree = tree(index);
-        for entry in &*entries {
-            tree.insert(guard, linker, key(entry), entry.row)?;
-        }
+        let Self { guard, place, entries, versions, bytes, .. } = self;
+        tree(index).insert_all(guard, linker, entries)?;
         fence(Ordering::SeqCst);
-        for entry in &*entries {
-            let keys = RowKeys { guard, table, row: entry.row };
-            let value = place.value(VersionRef::resolve(guard, entry.version)?.payload())?;
-            keys.remove_unless_held(linker, index, *place, value, key(entry))?;
+        for (row, version) in versions {
+            let keys = RowKeys { guard, table, row: *row };
+            let value = place.value(VersionRef::resolve(guard, *version)?.payload())?;
+            if !keys.is_held(*place, value)? {
+                bytes.clear();
+                key::key_bytes(value, bytes);
+                keys.remove_unless_held(linker, index, *place, value, bytes)?;
+            }
         }
         Ok(())
     }
