@@ -17,13 +17,15 @@
 //! for ever. A model in which nothing can fail proves nothing, so each rule is also broken on purpose, and each break must be
 //! found.
 //!
-//! Two smaller models stand beside it: `queue`, of locks and turns, and `growth`, of the key index.
+//! Smaller models stand beside it: `queue`, of locks and turns, `growth`, of the key index, and `blocks`, of the ordered index.
 //!
 //! Left to other tests: reclamation before a record is used again (R5) and killing between a note in the slot's list and its
 //! CAS (R6), which concern memory rather than order; ranges; weak memory (here steps are sequentially consistent; loom tests the shipped
 //! atomics).
 #![forbid(unsafe_code)]
 
+mod blocks;
+mod blocks_tests;
 mod check;
 mod explore;
 mod growth;
