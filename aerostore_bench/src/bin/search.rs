@@ -169,13 +169,21 @@ fn shapes(side: &mut Aerostore, rounds: u32) -> Result<(), Failure> {
     };
     let one_way = |side: &mut Aerostore| side.search(Query::filtered(high().and(fast())));
     let other_way = |side: &mut Aerostore| side.search(Query::filtered(fast().and(high())));
-    let pairs: [(&str, [Shape<'_>; 2], u32); 2] = [
+    let (lowest, at_one) = (|| WideFlight::ALTITUDE.lt(50), || WideFlight::DEST.eq("KAAA"));
+    let either = |side: &mut Aerostore| side.count(Query::filtered(lowest().or(at_one())));
+    let both = |side: &mut Aerostore| {
+        let mut found = side.count(Query::filtered(lowest()))?;
+        found.rows += side.count(Query::filtered(at_one()))?.rows;
+        Ok(found)
+    };
+    let pairs: [(&str, [Shape<'_>; 2], u32); 3] = [
         (
             "sorted by a column without an index, limit 10, to a plain count of the same rows",
             [&sorted, &unsorted],
             1,
         ),
         ("two terms in one order to the same in the other", [&one_way, &other_way], 20),
+        ("one of two terms, each with an index, to one search for each", [&either, &both], 20),
     ];
     for (title, shapes, turn) in pairs {
         let mut times = [Times::default(), Times::default()];
