@@ -7,10 +7,10 @@ use super::garbage_tests::{Scene, fill, run};
 use super::verify::check;
 use crate::epoch::{Guard, LiveSnapshots};
 use crate::index::Blocks;
-use crate::mvcc::RowHeader;
+use crate::mvcc::{IndexRoots, IndexState, IndexWord, RowHeader};
 use crate::row::{Column, ColumnPlace, ColumnType, IndexSpec, Schema, Value};
 use crate::shm::{BlockKind, BlockRef, Heap, Reserve, tagged_slabs};
-use crate::sync::{interrupted_at, run_scheduled};
+use crate::sync::{Ordering, interrupted_at, run_scheduled};
 use crate::txn::{
     RowKeys, Session, TableRef, Transaction, TxnError, TxnOptions, Vacuum, create_index, drop_index,
     prune_between, reap_dead_processes,
@@ -295,4 +295,62 @@ fn of_two_that_make_an_index_at_once_no_more_than_one_does() {
         let found = found.iter().filter(|stats| stats.column == PLAIN).count();
         assert!(found <= 1, "seed {seed}: {found} indexes");
     }
+}
+
+/// O3: whether the new one is made before, after or in the midst of the end of the old one, writers keep it.
+#[test]
+fn an_index_that_is_made_while_an_older_one_on_the_column_goes_is_kept() {
+    for point in 1.. {
+        let (scene, peer, table) = scene("goes", point);
+        let (peer, dropped) = drop_index(put(peer, &table, &[(FIRST, 1)]), &table, FIRST, false);
+        dropped.unwrap();
+        let mut peer = peer.unwrap();
+        let other = Rc::new(RefCell::new(Some(scene.process())));
+        let (maker, place) = (Rc::clone(&other), table.clone());
+        let make = move || {
+            let maker_session = maker.take().unwrap();
+            let (session, made) = create_index(maker_session, &place, FIRST, IndexSpec::default(), false);
+            assert!(matches!(made, Ok(()) | Err(TxnError::IndexBusy { .. })), "point {point}: {made:?}");
+            maker.replace(session);
+        };
+        let (was_interrupted, mended) = interrupted_at(point, make, || peer.finish_indexes());
+        mended.unwrap();
+        if was_interrupted {
+            let mut session = put(other.take().unwrap(), &table, &[(FIRST, 2), (FIRST, 3)]);
+            assert_clean(&mut session, &format!("point {point}"));
+        } else {
+            assert!(point > 10);
+            assert_eq!(marks(&peer, &table) & 1 << FIRST, 0, "writers still look for it");
+            return;
+        }
+    }
+}
+
+/// The columns that writers take for indexed.
+fn marks(session: &Session, table: &TableRef) -> u64 {
+    let guard = session.participant().pin();
+    table.root(&guard).unwrap().indexed.load(Ordering::Relaxed)
+}
+
+/// One that stands still while its column is CLEARING holds the making of another up for a while only, and its death for no longer.
+#[test]
+fn an_index_is_refused_while_another_takes_the_mark_of_its_column_back() {
+    let (scene, peer, table) = scene("clearing", 0);
+    let (peer, dropped) = drop_index(put(peer, &table, &[(FIRST, 1)]), &table, FIRST, false);
+    dropped.unwrap();
+    let dead = scene.process();
+    {
+        let guard = dead.participant().pin();
+        let roots = IndexRoots::of(&guard, table.root(&guard).unwrap());
+        let root = roots.map(Result::unwrap).find(|index| index.root.word().state == IndexState::Dropping);
+        let clearing = IndexWord::owned(IndexState::Clearing, dead.participant().owner());
+        assert!(root.unwrap().root.change(IndexWord::of(IndexState::Dropping), clearing));
+    }
+    let (peer, made) = create_index(peer.unwrap(), &table, FIRST, IndexSpec::default(), false);
+    assert!(matches!(made, Err(TxnError::IndexBusy { .. })), "{made:?}");
+    dead.close().unwrap();
+    let mut peer = peer.unwrap();
+    peer.finish_indexes().unwrap();
+    assert_eq!(marks(&peer, &table) & 1 << FIRST, 0);
+    create_index(peer, &table, FIRST, IndexSpec::default(), false).1.unwrap();
 }

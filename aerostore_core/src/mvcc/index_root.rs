@@ -1,11 +1,13 @@
 //! Index roots: which secondary indexes a table has, on which columns, and how far each is made or unmade.
 //!
-//! States      FREE -> PREPARING -> BUILDING -> LEAVING <-> READY, LEAVING -> DROPPING -> FREE; from PREPARING and BUILDING also to
-//!             DROPPING. Writers keep an index that is BUILDING, READY or LEAVING; readers use one that is READY or LEAVING.
+//! States      FREE -> PREPARING -> BUILDING -> LEAVING <-> READY, LEAVING -> DROPPING -> CLEARING -> FREE; from PREPARING and
+//!             BUILDING also to DROPPING; from CLEARING back, when its owner has died. Writers keep an index that is BUILDING, READY or LEAVING; readers use one that is READY or LEAVING.
 //! Invariants  O1: a table's roots are a list that only grows at its end; one that is FREE serves the next index. O2: the state
 //!             moves by CAS on a word that names whose turn it is; columns, promises and tree change only while it is
 //!             PREPARING, or DROPPING and out of everybody's reach. O3: a column's bit in `TableRoot::indexed` is set
-//!             before its index is BUILDING, and stays: one that has had an index costs its writers a look at the list.
+//!             before its index is BUILDING. Who has an index CLEARING takes the bit back, unless there is another on the column;
+//!             who claims a root names its column, passes a fence, and gives way to one that is CLEARING: of two who do so at once
+//!             one sees the other.
 //!             O4: who links a version, and then passes a fence, keeps every index whose builder does not see that version.
 //!             O5: that a table has a unique index is said in the catalog and in `TableRoot::unique` before the index is BUILDING,
 //!             and stays said: whoever draws a commit timestamp after the builder has looked at the clock knows of it (U4).
@@ -37,6 +39,8 @@ pub enum IndexState {
     Leaving = 4,
     /// Out of use; its memory is being given back.
     Dropping = 5,
+    /// Its memory is given back; its column is about to count as one without an index, for writers.
+    Clearing = 6,
 }
 
 /// State and owner of an index root, at one moment.
@@ -84,6 +88,7 @@ impl IndexWord {
             3 => IndexState::Ready,
             4 => IndexState::Leaving,
             5 => IndexState::Dropping,
+            6 => IndexState::Clearing,
             _ => IndexState::Free,
         };
         Self { state, owner: (incarnation != 0).then_some(OwnerId { slot, incarnation }) }

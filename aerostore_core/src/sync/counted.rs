@@ -52,7 +52,7 @@ macro_rules! counted {
                 outcome
             }
 
-            counted!(@rmw $name, $word, swap fetch_add fetch_or fetch_max fetch_min);
+            counted!(@rmw $name, $word, swap fetch_add fetch_or fetch_and fetch_max fetch_min);
         }
     };
     (@rmw $name:ident, $word:ty, $($method:ident)*) => {

@@ -6,7 +6,7 @@
 //!             and READY. Snapshots older than that timestamp do without. So wherever the log ends, rows that come with the
 //!             definition of a unique index are unique.
 //! Dropping    READY to LEAVING, the end logged, DROPPING; when every operation is over that may have seen it before, its
-//!             blocks are given back, and the root is FREE.
+//!             blocks are given back, the column's mark is taken back (CLEARING, O3), and the root is FREE.
 //! Deaths      `mend_indexes` looks at roots whose turn was a dead session's: what was PREPARING or BUILDING is undone, and nothing
 //!             of it was logged; what was LEAVING stays. Whether the log has the definition or the end by then is as with any
 //!             statement whose process dies before it hears of the outcome.
@@ -33,9 +33,14 @@ use crate::txn::transaction::running;
 use crate::txn::{Session, TableRef, Transaction, TxnError, TxnOptions, redo};
 use std::mem::size_of;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Calls after which what is left is not this session's to finish.
 const FINISH_CALLS: u32 = 1000;
+/// How often, and after what pauses, one that is about to make an index looks whether an earlier one on the column is still
+/// CLEARING: that is a few stores, unless their process is stopped.
+const CLEARING_TRIES: u32 = 100;
+const CLEARING_PAUSE: Duration = Duration::from_millis(1);
 
 /// Makes an ordered index on a column, durably. Others may write meanwhile.
 ///
@@ -155,6 +160,24 @@ impl Session {
 
     /// Claims a root for an index on a column; its offset.
     fn claim_root(&mut self, table: &TableRef, column: usize, spec: IndexSpec) -> Result<u64, TxnError> {
+        for _ in 0..CLEARING_TRIES {
+            if let Some(index) = self.try_claim_root(table, column, spec)? {
+                return Ok(index);
+            }
+            std::thread::sleep(CLEARING_PAUSE);
+        }
+        let (table, column) =
+            (table.schema().name().to_owned(), table.schema().column(column).name().to_owned());
+        Err(TxnError::IndexBusy { table, column })
+    }
+
+    /// The same; `None` while an index that was on that column is CLEARING.
+    fn try_claim_root(
+        &mut self,
+        table: &TableRef,
+        column: usize,
+        spec: IndexSpec,
+    ) -> Result<Option<u64>, TxnError> {
         let preparing = IndexWord::owned(IndexState::Preparing, self.owner());
         let (guard, mut linker) = self.parts();
         let root = table.root(&guard)?;
@@ -177,11 +200,12 @@ impl Session {
         let others = indexes_on(&guard, root, column)?;
         let other = others.iter().find(|(other, _)| other.offset != mine.offset);
         let refused = refuse(table, column, other.map(|(_, word)| *word));
-        if refused.is_err() {
+        let gives_way = is_clearing(&guard, root, column)?; // O3
+        if refused.is_err() || gives_way {
             mine.root.set_place(None);
             mine.root.change(preparing, IndexWord::of(IndexState::Free));
         }
-        refused.map(|()| mine.offset)
+        refused.map(|()| (!gives_way).then_some(mine.offset))
     }
 
     /// Claims the index on a column to drop it; its root's offset, and what is promised of it.
@@ -330,10 +354,10 @@ impl Session {
                         IndexState::Leaving if is_dead => {
                             index.root.change(word, IndexWord::of(IndexState::Ready));
                         }
-                        IndexState::Dropping if is_dead => {
+                        IndexState::Dropping | IndexState::Clearing if is_dead => {
                             let mine = IndexWord::owned(IndexState::Dropping, self.owner());
                             if index.root.change(word, mine) {
-                                to_drop.push(index.offset);
+                                to_drop.push((table, index.offset));
                             }
                         }
                         _ => {}
@@ -344,8 +368,8 @@ impl Session {
         for (table, index) in to_count {
             self.count_index(table, index)?;
         }
-        for index in to_drop {
-            is_left |= !self.take_down(index)?;
+        for (table, index) in to_drop {
+            is_left |= !self.take_down(table, index)?;
         }
         Ok(is_left)
     }
@@ -364,7 +388,7 @@ impl Session {
 
     /// Gives the blocks of an index back that is DROPPING, which is this session's turn, if nobody can be at it; false when that
     /// has to wait.
-    fn take_down(&mut self, index: u64) -> Result<bool, TxnError> {
+    fn take_down(&mut self, table: u64, index: u64) -> Result<bool, TxnError> {
         let mine = IndexWord::owned(IndexState::Dropping, self.owner());
         let closed = {
             let root: &IndexRoot = self.participant.pin().resolve(index)?;
@@ -388,21 +412,47 @@ impl Session {
                         Err(error) if error.is_out_of_space() => false,
                         dismantled => dismantled?,
                     });
-            let next = if is_gone {
+            if is_gone {
+                let clearing = IndexWord::owned(IndexState::Clearing, participant.owner());
+                root.change(mine, clearing);
+                unmark_column(&guard, guard.resolve(table)?, root)?;
                 root.set_place(None);
                 root.closed_epoch.store(0, Ordering::Relaxed);
                 // Whoever took the last block may have died before he came to it.
                 root.below.store(0, Ordering::Relaxed);
-                IndexState::Free
+                root.change(clearing, IndexWord::of(IndexState::Free));
             } else {
-                IndexState::Dropping
-            };
-            root.change(mine, IndexWord::of(next));
+                root.change(mine, IndexWord::of(IndexState::Dropping));
+            }
             is_gone
         };
         limbo.collect(participant, heap)?;
         Ok(is_gone)
     }
+}
+
+/// Whether an index that was on the column is about to leave it without a mark (O3).
+fn is_clearing(guard: &Guard<'_>, table: &TableRoot, column: usize) -> Result<bool, TxnError> {
+    for index in IndexRoots::of(guard, table) {
+        let root = index?.root;
+        if root.word().state == IndexState::Clearing
+            && root.place().is_some_and(|place| place.column() == column)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Lets writers know that the column of `index`, which the caller has CLEARING, has none any more; unless it has another (O3).
+fn unmark_column(guard: &Guard<'_>, table: &TableRoot, index: &IndexRoot) -> Result<(), TxnError> {
+    fence(Ordering::SeqCst);
+    if let Some(place) = index.place()
+        && indexes_on(guard, table, place.column())?.is_empty()
+    {
+        table.indexed.fetch_and(!(1 << place.column()), Ordering::SeqCst);
+    }
+    Ok(())
 }
 
 /// Why there cannot be another index beside one that is `word`.
