@@ -105,21 +105,13 @@ impl RowSource for Rows {
         Ok(())
     }
 
-    fn scan(
-        &mut self,
-        _: Option<&Arc<Predicate>>,
-        visit: &mut VisitRows<'_>,
-    ) -> Result<(), QueryError> {
+    fn scan(&mut self, _: Option<&Arc<Predicate>>, visit: &mut VisitRows<'_>) -> Result<(), QueryError> {
         let rows: Vec<_> = (0..ROWS.len()).map(view).collect();
         let _ = rows.chunks(2).try_for_each(visit);
         Ok(())
     }
 
-    fn index_scan(
-        &mut self,
-        scan: &IndexScan<'_>,
-        visit: &mut VisitRows<'_>,
-    ) -> Result<(), QueryError> {
+    fn index_scan(&mut self, scan: &IndexScan<'_>, visit: &mut VisitRows<'_>) -> Result<(), QueryError> {
         let mut entries = self.entries(scan.column, scan.range);
         if scan.descending {
             entries.reverse();
