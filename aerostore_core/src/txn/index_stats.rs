@@ -70,34 +70,44 @@ impl Transaction {
         self.check_running()?;
         let snapshot = self.read_ts()?;
         let session = running(&mut self.session)?;
-        let mut to_count = Vec::new();
-        let mut usable = Vec::new();
-        {
-            let guard = session.participant.pin();
-            let root = table.root(&guard)?;
-            for index in IndexRoots::of(&guard, root) {
-                let index = index?;
-                if !index.root.word().is_complete()
-                    || index.root.valid_from.load(Ordering::Acquire) > snapshot
-                {
-                    continue;
-                }
-                usable.push(index.offset);
-                if is_to_be_counted(root, index.root) {
-                    to_count.push(index.offset);
-                }
-            }
-            if rows_of(root) > FEW_ROWS && !to_count.is_empty() {
-                session.store.garbage().want();
-                to_count.clear();
-            }
-        }
-        for index in to_count {
+        for index in session.indexes_to_count(table)? {
             session.count_index(table.root_offset(), index)?;
         }
+        // Looked for under the guard under which they are read: counting takes several, and indexes may go meanwhile.
         let guard = session.participant.pin();
         let root = table.root(&guard)?;
-        usable.into_iter().map(|offset| stats(&guard, root, offset, &has_ends)).collect()
+        let mut found = Vec::new();
+        for index in IndexRoots::of(&guard, root) {
+            let index = index?;
+            if index.root.word().is_complete()
+                && index.root.valid_from.load(Ordering::Acquire) <= snapshot
+                && let Some(place) = index.root.place()
+            {
+                found.push(stats(&guard, root, index, place.column(), &has_ends)?);
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Session {
+    /// The complete indexes of a small table that are to be counted before they are told about; those of a large one are left to the
+    /// vacuum.
+    fn indexes_to_count(&self, table: &TableRef) -> Result<Vec<u64>, TxnError> {
+        let guard = self.participant.pin();
+        let root = table.root(&guard)?;
+        let mut to_count = Vec::new();
+        for index in IndexRoots::of(&guard, root) {
+            let index = index?;
+            if is_to_be_counted(root, index.root) {
+                to_count.push(index.offset);
+            }
+        }
+        if rows_of(root) > FEW_ROWS && !to_count.is_empty() {
+            self.store.garbage().want();
+            to_count.clear();
+        }
+        Ok(to_count)
     }
 }
 
@@ -125,10 +135,11 @@ impl Transaction {
 fn stats(
     guard: &Guard<'_>,
     table: &TableRoot,
-    offset: u64,
+    index: IndexRef<'_>,
+    column: usize,
     has_ends: &impl Fn(usize) -> bool,
 ) -> Result<IndexStats, TxnError> {
-    let root: &IndexRoot = guard.resolve(offset)?;
+    let root = index.root;
     let rows = rows_of(table);
     let counted = root.counted_rows.load(Ordering::Relaxed);
     // Read one by one while somebody may count: a moment's mixture of two counts does no harm.
@@ -142,12 +153,10 @@ fn stats(
     let distinct = root.distinct.load(Ordering::Relaxed);
     // A column of few values keeps them when the table grows.
     let distinct = if distinct.saturating_mul(2) < counted { distinct } else { scaled(distinct) };
-    let column = root.place().map_or(0, |place| place.column());
     let end = |direction| -> Result<Option<Box<[u8]>>, TxnError> {
         if !has_ends(column) {
             return Ok(None);
         }
-        let index = IndexRef { offset, root };
         let mut cursor = tree(index).seek(guard, Bound::Unbounded, Bound::Excluded(&key::NULL), direction);
         while let Some(batch) = cursor.next_batch()? {
             if !batch.is_empty() {
