@@ -1,7 +1,7 @@
 //! Building an index while others write: what rows have that were there before.
 //!
 //! Rules       O4 of `mvcc::index_root`, K4 and "Builders" of `secondary`.
-//! Cost        one operation for each batch, so garbage is held back no longer than that, a second or so. A batch is added at once, each
+//! Cost        one operation for each batch, so garbage is held back no longer than that, some tens of milliseconds. A batch is added at once, each
 //!             block that covers some of its entries being replaced once; the looks at the rows afterwards go in the order in which the rows lie.
 
 #![forbid(unsafe_code)]
@@ -19,7 +19,7 @@ use crate::txn::{Session, TxnError};
 
 /// Entries that are added in one operation; they take 48 bytes each in private memory. Where many more entries are there already, each block
 /// gets few of a batch.
-const BATCH: usize = 1 << 20;
+const BATCH: usize = 1 << 16;
 
 /// The rest of the work on an index that is BUILDING.
 pub(crate) struct IndexBuild {
