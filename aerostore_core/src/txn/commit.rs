@@ -134,10 +134,11 @@ impl Transaction {
         let Session { store, participant, heap, limbo, intents, superseding, .. } = &mut *session;
         let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
         let count = intents.len();
-        let guard = participant.pin();
         for place in 0..count {
             // S2: an aborted transaction's newest first. A committed one has one version of each row (S3).
             let index = if committed.is_some() { place } else { count - 1 - place };
+            // Of its own: what a rollback replaces in indexes can be had back before it is over.
+            let guard = participant.pin();
             let entry = intents.entry(&guard, index)?;
             if entry.row() == 0 {
                 continue;
@@ -161,7 +162,6 @@ impl Transaction {
                 }
             }
         }
-        drop(guard);
         session.end_record(block, committed.is_some());
         // From here on the record is another transaction's.
         self.record = None;

@@ -105,8 +105,8 @@ pub(super) fn settle_committed(
 }
 
 /// Takes the intent of an aborted transaction back and lets its row go. Of several intents of one row the newest comes first:
-/// each is the head of its chain when its turn comes (S2), or not in it at all. False when there was no room to take it out of
-/// its chain, where it stays for the vacuum.
+/// each is the head of its chain when its turn comes (S2), or not in it at all, or below one that there was no room to take out.
+/// False when it could not be taken out of its chain, where it stays for the vacuum.
 pub(super) fn settle_aborted(
     guard: &Guard<'_>,
     linker: &mut Linker<'_>,
