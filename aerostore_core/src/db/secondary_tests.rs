@@ -354,3 +354,31 @@ fn an_index_is_refused_while_another_takes_the_mark_of_its_column_back() {
     assert_eq!(marks(&peer, &table) & 1 << FIRST, 0);
     create_index(peer, &table, FIRST, IndexSpec::default(), false).1.unwrap();
 }
+
+/// Whether its dead owner was about to make or to drop it: the log may have neither.
+#[test]
+fn an_index_that_was_left_to_the_log_is_logged_again() {
+    let (scene, peer, table) = scene("left", 0);
+    let mut peer = put(peer, &table, &[(FIRST, 1)]);
+    let dead = scene.process();
+    let state = |session: &Session| {
+        let guard = session.participant().pin();
+        let mut roots = IndexRoots::of(&guard, table.root(&guard).unwrap()).map(Result::unwrap);
+        roots.find(|index| index.root.place().unwrap().column() == FIRST).unwrap().root.word()
+    };
+    {
+        let guard = dead.participant().pin();
+        let mut roots = IndexRoots::of(&guard, table.root(&guard).unwrap()).map(Result::unwrap);
+        let index = roots.find(|index| index.root.place().unwrap().column() == FIRST).unwrap();
+        let leaving = IndexWord::owned(IndexState::Leaving, dead.participant().owner());
+        assert!(index.root.change(IndexWord::of(IndexState::Ready), leaving));
+    }
+    let before = peer.store().clock().now();
+    peer.finish_indexes().unwrap();
+    assert_eq!(state(&peer).state, IndexState::Leaving, "its owner lives");
+    dead.close().unwrap();
+    peer.finish_indexes().unwrap();
+    assert_eq!(state(&peer), IndexWord::of(IndexState::Ready));
+    assert_eq!(peer.store().clock().now(), before + 1, "nothing was logged");
+    assert_clean(&mut peer, "logged again");
+}

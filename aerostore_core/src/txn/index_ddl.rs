@@ -8,8 +8,7 @@
 //! Dropping    READY to LEAVING, the end logged, DROPPING; when every operation is over that may have seen it before, its
 //!             blocks are given back, the column's mark is taken back (CLEARING, O3), and the root is FREE.
 //! Deaths      `mend_indexes` looks at roots whose turn was a dead session's: what was PREPARING or BUILDING is undone, and nothing
-//!             of it was logged; what was LEAVING stays. Whether the log has the definition or the end by then is as with any
-//!             statement whose process dies before it hears of the outcome.
+//!             of it was logged; what was LEAVING stays, and is logged again, as the log may have it, or its end, or neither.
 //! One each    who claims a root says for which column, passes a fence, and looks at the others: of two for one column
 //!             at least one sees the other, and who sees one gives way. One that is PREPARING may have looked before, so where it
 //!             stands on the list says nothing; of two that meet, both may have to try again.
@@ -24,6 +23,7 @@ use crate::mvcc::{
 use crate::row::{ColumnPlace, IndexSpec};
 use crate::shm::{BlockKind, OwnerId, Reserve};
 use crate::sync::{Ordering, fence};
+use crate::txn::ddl::table_ref;
 use crate::txn::index_build::IndexBuild;
 use crate::txn::index_stats::is_to_be_counted;
 use crate::txn::link::Linker;
@@ -65,7 +65,13 @@ pub fn create_index(
         return (Some(session), given_up.and(Err(error)));
     }
     let change = IndexChange { table, column, spec, is_there: true };
-    change_logged(session, &change, index, synchronous)
+    let (mut session, made) = change_logged(session, &change, index, synchronous);
+    // After it is logged: a death between LEAVING and the log would leave an index that only the mapping knows.
+    let counted = match &mut session {
+        Some(session) if made.is_ok() => session.count_index(table.root_offset(), index),
+        _ => Ok(()),
+    };
+    (session, made.and(counted))
 }
 
 /// Drops the index on a column, durably. Its memory is given back when nobody can be at it any more.
@@ -261,7 +267,7 @@ impl Session {
             self.check_unique_index(table, index)?;
         }
         self.participant.pin().resolve::<IndexRoot>(index)?.change(building, to);
-        self.count_index(table, index)
+        Ok(())
     }
 
     /// An index that its maker gives up, in PREPARING or BUILDING, is taken down.
@@ -320,6 +326,7 @@ impl Session {
         };
         for index in indexes {
             self.fill_index(table, index, IndexWord::of(IndexState::Ready))?;
+            self.count_index(table.root_offset(), index)?;
         }
         Ok(())
     }
@@ -330,6 +337,7 @@ impl Session {
         let mut is_left = false;
         let mut to_drop = Vec::new();
         let mut to_count = Vec::new();
+        let mut to_log = Vec::new();
         {
             let guard = self.participant.pin();
             for (table, root) in self.store.catalog().tables(&guard)? {
@@ -351,9 +359,7 @@ impl Session {
                             index.root.change(word, IndexWord::of(IndexState::Dropping));
                             is_left = true;
                         }
-                        IndexState::Leaving if is_dead => {
-                            index.root.change(word, IndexWord::of(IndexState::Ready));
-                        }
+                        IndexState::Leaving if is_dead => to_log.push((table, index.offset, word)),
                         IndexState::Dropping | IndexState::Clearing if is_dead => {
                             let mine = IndexWord::owned(IndexState::Dropping, self.owner());
                             if index.root.change(word, mine) {
@@ -365,6 +371,9 @@ impl Session {
                 }
             }
         }
+        for (table, index, word) in to_log {
+            is_left |= self.log_again(table, index, word).is_err();
+        }
         for (table, index) in to_count {
             self.count_index(table, index)?;
         }
@@ -372,6 +381,33 @@ impl Session {
             is_left |= !self.take_down(table, index)?;
         }
         Ok(is_left)
+    }
+
+    /// Keeps an index that is LEAVING, whose maker or dropper has died: the log may have it or not, so it is logged again, by a session
+    /// made for that. Whatever fails, it stays as it is, for whoever mends next.
+    fn log_again(&self, table: u64, index: u64, dead: IndexWord) -> Result<(), TxnError> {
+        let session = Box::new(Session::new(Arc::clone(&self.store))?);
+        let guard = self.participant.pin();
+        let root: &IndexRoot = guard.resolve(index)?;
+        let mine = IndexWord::owned(IndexState::Leaving, session.owner());
+        let table = table_ref(&guard, table, guard.resolve(table)?)?;
+        let mut logged = Ok(());
+        let session = if let Some(place) = root.place()
+            && root.change(dead, mine)
+        {
+            let column = place.column();
+            let change = IndexChange { table: &table, column, spec: root.spec(), is_there: true };
+            let mut txn = Transaction::begin(session, TxnOptions::default());
+            logged = txn.log_index(&change).and_then(|()| txn.commit(false)).map(drop);
+            if logged.is_ok() {
+                root.change(mine, IndexWord::of(IndexState::Ready));
+            }
+            txn.into_session()
+        } else {
+            Some(session)
+        };
+        drop(guard);
+        session.map_or(Ok(()), |session| session.close()).and(logged)
     }
 
     /// Does all that [`Session::mend_indexes`] finds, while nobody else is at work.
