@@ -275,3 +275,42 @@ fn an_index_that_is_made_while_others_write_is_unique_or_not_made() {
 fn one_that_wrote_before_the_index_was_announced_is_looked_at_too() {
     make_beside("unique-before", true);
 }
+
+/// U6: the drop commits between the transaction's timestamp and its look, or before, or after.
+#[test]
+fn a_key_is_not_given_twice_before_the_end_of_an_index_that_is_dropped_meanwhile() {
+    let mut refused = 0;
+    for point in 1.. {
+        let (_scene, one, other, table) = scene("unique-dropped", point, true);
+        let (one, given) = give_alone(one, &table, TxnOptions::default(), (1, KEY));
+        given.unwrap();
+        let mut txn = Transaction::begin(one, TxnOptions::default());
+        give(&mut txn, &table, 2, KEY).unwrap();
+        let end = Rc::new(RefCell::new(None));
+        let (seen, place) = (Rc::clone(&end), table.clone());
+        let drop_it = move || {
+            let (session, dropped) = drop_index(other, &place, TAIL, false);
+            dropped.unwrap();
+            *seen.borrow_mut() = session.map(|session| (session.store().clock().now(), session));
+        };
+        let (was_interrupted, committed) = interrupted_at(point, drop_it, || txn.commit(false));
+        let dropped_at = end.borrow().as_ref().map(|(dropped_at, _)| *dropped_at);
+        match committed {
+            Ok(at) => {
+                assert!(
+                    dropped_at.is_some_and(|dropped_at| at > dropped_at),
+                    "point {point}: {dropped_at:?}"
+                );
+            }
+            Err(error) => {
+                refused += 1;
+                let is_refused = matches!(error, TxnError::UniqueViolation { .. });
+                assert!(is_refused || error.is_retryable(), "point {point}: {error:?}");
+            }
+        }
+        if !was_interrupted {
+            assert!(point > 20 && refused > 10, "{point} points, {refused} refused");
+            return;
+        }
+    }
+}

@@ -70,6 +70,7 @@ impl Transaction {
         if !session.gives_unique_keys(block)? {
             return Ok(self.snapshot.filter(|_| reads).map(|snapshot| Checked { snapshot, reads }));
         }
+        running(&mut self.session)?.note_unique_indexes(block)?;
         // U2
         Ok(Some(Checked { snapshot: self.read_ts()?, reads }))
     }

@@ -57,6 +57,8 @@ pub(super) struct Buffers {
     /// Rows gained or lost, by table.
     pub(super) row_deltas: Vec<(TableRef, i64)>,
     pub(super) image: Option<Box<RowImage>>,
+    /// Roots of unique indexes that a commit looks at (U6).
+    pub(super) unique_indexes: Vec<u64>,
     pub(super) key: Vec<u8>,
 }
 

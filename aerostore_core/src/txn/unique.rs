@@ -12,6 +12,9 @@
 //!             C looks. U5: a builder looks for keys of two rows at a timestamp taken after its last entry was added,
 //!             and the index is complete only if there are none. What commits later meets complete entries. So from then on each
 //!             commit leaves one row for each key. A row that is changed in other columns gives no key: it had it.
+//!             U6: a unique index that is kept before C is drawn, and not any more when keys have been looked at, fails the
+//!             transaction: whoever drops one commits that before it stops being kept, so the drop may have a later C, and the
+//!             look was due. The operation lasts from the one to the other, so the root serves no other index meanwhile.
 //! Deaths      nothing is written down: a transaction that dies while it looks is aborted like any that is not decided.
 //! Cost        a database without unique indexes: one look at the catalog for each commit. Else a look at each intent's table, and a
 //!             search of the index for each key given.
@@ -68,8 +71,9 @@ impl<'g> Given<'g> {
                 Ok(index) => index,
                 Err(error) => return Some(Err(error.into())),
             };
-            let place = index.root.place()?;
+            // In this order: while it is kept, its column stays.
             let is_asked = index.root.word().is_kept() && index.root.spec().is_unique;
+            let place = index.root.place()?;
             (is_asked && (is_new || self.changes(place.column()))).then_some(Ok((index, place)))
         })
     }
@@ -112,6 +116,10 @@ impl<'g> Key<'_, 'g> {
         }
         Ok(None)
     }
+}
+
+fn changed(reason: &'static str) -> TxnError {
+    TxnError::Serialization { reason, table: "a table with unique indexes".to_owned() }
 }
 
 fn violation(
@@ -188,11 +196,40 @@ impl Session {
         if self.gives_unique_keys(record)? { self.check_given(record, commit_ts, snapshot) } else { Ok(()) }
     }
 
+    /// Notes the unique indexes in which the transaction gives keys, before C is drawn (U6).
+    pub(super) fn note_unique_indexes(&mut self, record: BlockRef) -> Result<(), TxnError> {
+        let mut noted = std::mem::take(&mut self.buffers.unique_indexes);
+        noted.clear();
+        {
+            let guard = self.participant.pin();
+            for entry in 0..self.intents.len() {
+                let Some(given) = self.given(&guard, record, entry)? else { continue };
+                let is_new = given.version.next(&guard) == 0;
+                for index in given.indexes(&guard, is_new) {
+                    let offset = index?.0.offset;
+                    if !noted.contains(&offset) {
+                        noted.push(offset);
+                    }
+                }
+            }
+        }
+        self.buffers.unique_indexes = noted;
+        Ok(())
+    }
+
+    /// U6
+    fn check_noted_indexes(&self) -> Result<(), TxnError> {
+        let guard = self.participant.pin();
+        for offset in &self.buffers.unique_indexes {
+            if !guard.resolve::<IndexRoot>(*offset)?.word().is_kept() {
+                return Err(changed("a unique index was dropped while the transaction committed"));
+            }
+        }
+        Ok(())
+    }
+
     fn check_given(&self, record: BlockRef, commit_ts: u64, snapshot: Option<u64>) -> Result<(), TxnError> {
-        let made = || TxnError::Serialization {
-            reason: "a unique index was made while the transaction ran",
-            table: String::new(),
-        };
+        let made = || changed("a unique index was made while the transaction ran");
         let snapshot = snapshot.ok_or_else(made)?;
         fence(Ordering::SeqCst);
         let guard = self.participant.pin();
@@ -223,6 +260,7 @@ impl Session {
                 }
             }
         }
+        self.check_noted_indexes()?;
         still_has(&self.participant, snapshot)
     }
 
@@ -238,7 +276,8 @@ impl Session {
             let passed = self.check_entries(table, index, at, last.as_ref());
             let still = still_has(&self.participant, at);
             self.participant.end();
-            match passed.and_then(|passed| still.map(|()| passed))? {
+            // What was seen is nothing to go by without the snapshot.
+            match still.and(passed)? {
                 Some(passed) => last = Some(passed),
                 None => return Ok(()),
             }
