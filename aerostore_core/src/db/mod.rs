@@ -9,6 +9,7 @@ mod database;
 mod error;
 #[cfg(all(test, not(loom)))]
 mod fault_tests;
+mod growth;
 mod identity;
 pub mod ingest;
 mod lock;

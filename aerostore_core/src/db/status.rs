@@ -31,7 +31,7 @@ pub struct Status {
     pub used_bytes: u64,
     /// Bytes it may grow to.
     pub max_bytes: u64,
-    /// Bytes of the mapping's file.
+    /// Bytes of the mapping's file that may be in use; 2 MiB more may be there already while it grows.
     pub file_bytes: u64,
     /// Bytes of it whose memory has been given back to the operating system.
     pub given_back_bytes: u64,

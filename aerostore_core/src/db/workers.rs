@@ -1,5 +1,5 @@
 //! Background work: writing the log, reaping the dead, and what can wait. Every process runs one thread for each of log and
-//! reaping, signs of life, and idle sessions; the log has one writer at a time, and another process takes over when that one
+//! reaping, signs of life, idle sessions, and growth; the log has one writer at a time, and another process takes over when that one
 //! dies or stalls.
 
 #![forbid(unsafe_code)]
@@ -7,6 +7,7 @@
 use crate::db::Error;
 use crate::db::config::Config;
 use crate::db::database::Inner;
+use crate::db::growth::GrowAhead;
 use crate::db::pool::SessionPool;
 use crate::epoch::{BEAT_INTERVAL_NS, ProcessId, SILENCE_NS};
 use crate::sync::{AtomicBool, Ordering};
@@ -131,10 +132,12 @@ impl Worker {
         };
         let tend =
             Tend { pool: Arc::clone(&inner.pool), gate: Arc::clone(&inner.gate), stop: Arc::clone(&stop) };
+        let grow_ahead = GrowAhead { store: Arc::clone(&store), stop: Arc::clone(&stop) };
         let mut worker = Self { stop, store, threads: Vec::new() };
         let started = (|| {
             worker.threads.push(spawn("aerostore-beat", move || beat.run())?);
             worker.threads.push(spawn("aerostore-tend", move || tend.run())?);
+            worker.threads.push(spawn("aerostore-grow", move || grow_ahead.run())?);
             worker.threads.push(spawn("aerostore-work", move || {
                 work.run();
                 let Work { session, .. } = work;
@@ -158,6 +161,7 @@ impl Worker {
         self.store.log().notify_work(|word| {
             wake(word, 1);
         });
+        self.store.arena().end_growth_wait();
         for thread in self.threads {
             thread.thread().unpark();
             // A panic of the thread has nothing left to say here.

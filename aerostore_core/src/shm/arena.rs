@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::header::{ArenaHeader, CHECKED_BYTES, FORMAT_VERSION, FirstPage, Identity, MAGIC};
 use super::slab::{EXTENT_BYTES, MAX_BYTES_LIMIT, PAGE_BYTES, SLAB_BYTES, SLABS_PER_EXTENT, SlabOwner};
 use super::{RelPtr, Shared, ShmError, SlabRef};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::{
     Create, Mapping, RegularFile, SysError, anonymous_file, boot_id, prefetch, u64_of, unix_seconds, usize_of,
 };
@@ -59,6 +59,8 @@ struct Inner {
     mapping: Mapping,
     /// Bytes that exist for sure; this process's copy.
     end: AtomicU64,
+    /// How often this process has added an extent.
+    growths: AtomicU32,
     identity: Identity,
 }
 
@@ -114,7 +116,14 @@ impl Arena {
         // SAFETY: the mapping is at least one extent long, page-aligned and zero but for magic and version; the caller
         // keeps others away until the arena is ready.
         unsafe { ArenaHeader::initialise(mapping.base().cast(), identity, extents) };
-        Ok(Self { inner: Arc::new(Inner { mapping, end: AtomicU64::new(end), identity }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                mapping,
+                end: AtomicU64::new(end),
+                growths: AtomicU32::new(0),
+                identity,
+            }),
+        })
     }
 
     /// Maps the finished arena in `path`.
@@ -160,7 +169,14 @@ impl Arena {
             return Err(truncated(end, bytes));
         }
         let mapping = Mapping::new(Arc::clone(file), page.identity.max_bytes, path)?;
-        Ok(Self { inner: Arc::new(Inner { mapping, end: AtomicU64::new(end), identity: page.identity }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                mapping,
+                end: AtomicU64::new(end),
+                growths: AtomicU32::new(0),
+                identity: page.identity,
+            }),
+        })
     }
 
     /// The `T` at `pointer`, whose bytes are anybody's to change: see [`Shared`].
@@ -298,6 +314,11 @@ impl Arena {
     #[inline]
     pub fn prefetch(&self, offset: u64) {
         prefetch(self.inner.mapping.base().wrapping_add(usize_of(offset)));
+    }
+
+    /// How often this process has added an extent: what changes then, for those who wait for it.
+    pub(super) fn growths(&self) -> &AtomicU32 {
+        &self.inner.growths
     }
 
     #[inline]

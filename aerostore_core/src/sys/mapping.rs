@@ -192,7 +192,8 @@ impl Mapping {
     pub(crate) fn is_present(&self, offset: u64, bytes: u64) -> bool {
         // SAFETY: the descriptor is open as long as `self.file`; nobody uses its position.
         let hole = unsafe { libc::lseek64(self.file.as_raw_fd(), offset.cast_signed(), libc::SEEK_HOLE) };
-        hole < 0 || hole.cast_unsigned() >= offset + bytes
+        // None is found behind the end of the file.
+        u64::try_from(hole).is_ok_and(|hole| hole >= offset + bytes)
     }
 
     /// Turns the pages of one huge page into it, if possible: only a wish.
