@@ -245,6 +245,10 @@ fn upper_half(entries: u8) -> u8 {
 impl World for Blocks {
     type State = State;
 
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
     fn initial(&self) -> State {
         let mut actors = [Actor { step: Step::Done, met: [0; 2], is_done: false }; ACTORS.len()];
         for (number, actor) in actors.iter_mut().enumerate().filter(|(number, _)| self.actors[*number]) {

@@ -1,7 +1,7 @@
 //! Every interleaving of what is done to the ordered index. A build without optimization leaves out the largest scenario.
 
 use crate::blocks::{Blocks, Mutation};
-use crate::progress::search;
+use crate::progress::{every_mutation_is_caught, every_promise_holds};
 
 const fn scenario(name: &'static str, actors: [bool; 6], goes: u8, deaths: bool) -> Blocks {
     Blocks { name, actors, goes, deaths, mutation: None }
@@ -31,25 +31,14 @@ const MUTATIONS: [Mutation; 7] = [
 
 #[test]
 fn every_schedule_keeps_the_promises_of_the_ordered_index() {
-    let mut states = 0;
-    println!();
-    for scenario in SCENARIOS.into_iter().chain((!cfg!(debug_assertions)).then_some(LARGEST)) {
-        let outcome = search(&scenario);
-        println!("{:36} {:10} states {:11} steps", scenario.name, outcome.states, outcome.steps);
-        assert_eq!(outcome.violation, None, "{}", scenario.name);
-        states += outcome.states;
-    }
-    println!("model_commit: {states} states of the ordered index, 0 violations");
+    every_promise_holds(
+        "the ordered index",
+        SCENARIOS.into_iter().chain((!cfg!(debug_assertions)).then_some(LARGEST)),
+    );
 }
 
 #[test]
 fn every_mutation_is_caught_in_the_ordered_index() {
-    println!();
-    for mutation in MUTATIONS {
-        let broken = |scenario: Blocks| search(&Blocks { mutation: Some(mutation), ..scenario }).violation;
-        let (promise, way) = SCENARIOS.into_iter().find_map(broken).expect("to be caught");
-        let (name, steps) = (format!("{mutation:?}"), way.len());
-        println!("{name:24} {steps:3} steps: {promise}");
-    }
-    println!("model_commit: {0} of {0} mutations of the ordered index caught", MUTATIONS.len());
+    let with = |scenario: &Blocks, mutation| Blocks { mutation: Some(mutation), ..*scenario };
+    every_mutation_is_caught("the ordered index", &SCENARIOS, &MUTATIONS, with);
 }

@@ -166,6 +166,10 @@ impl Growth {
 impl World for Growth {
     type State = State;
 
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
     fn initial(&self) -> State {
         let mut steps = [Step::Done; ACTORS.len()];
         for mover in MOVERS {

@@ -1,7 +1,7 @@
 //! Every interleaving of the key index's growth with a removal and inserts.
 
 use crate::growth::{Growth, Mutation};
-use crate::progress::search;
+use crate::progress::{every_mutation_is_caught, every_promise_holds};
 
 const SCENARIOS: [Growth; 3] = [
     Growth { name: "a removal", actors: [true, true, true, false, false, true], mutation: None },
@@ -22,25 +22,11 @@ const MUTATIONS: [Mutation; 4] = [
 
 #[test]
 fn every_schedule_keeps_the_promises_of_growth() {
-    let mut states = 0;
-    println!();
-    for scenario in SCENARIOS {
-        let outcome = search(&scenario);
-        println!("{:36} {:10} states {:11} steps", scenario.name, outcome.states, outcome.steps);
-        assert_eq!(outcome.violation, None, "{}", scenario.name);
-        states += outcome.states;
-    }
-    println!("model_commit: {states} states of the key index that grows, 0 violations");
+    every_promise_holds("the key index that grows", SCENARIOS);
 }
 
 #[test]
 fn every_mutation_is_caught_in_growth() {
-    println!();
-    for mutation in MUTATIONS {
-        let broken = |scenario: Growth| search(&Growth { mutation: Some(mutation), ..scenario }).violation;
-        let (promise, way) = SCENARIOS.into_iter().find_map(broken).expect("to be caught");
-        let (name, steps) = (format!("{mutation:?}"), way.len());
-        println!("{name:24} {steps:3} steps: {promise}");
-    }
-    println!("model_commit: {0} of {0} mutations of growth caught", MUTATIONS.len());
+    let with = |scenario: &Growth, mutation| Growth { mutation: Some(mutation), ..*scenario };
+    every_mutation_is_caught("growth", &SCENARIOS, &MUTATIONS, with);
 }

@@ -5,6 +5,7 @@ use crate::explore::fingerprint;
 use foldhash::fast::FixedState;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
+use std::fmt::Debug;
 use std::hash::Hash;
 
 /// Who does what.
@@ -14,6 +15,8 @@ pub(crate) type Deed = (&'static str, u8, &'static str);
 pub(crate) trait World {
     type State: Copy + Eq + Hash;
 
+    /// What the scenario is called.
+    fn name(&self) -> &'static str;
     fn initial(&self) -> Self::State;
     /// Every state that one step leads to.
     fn successors(&self, state: &Self::State, into: &mut Vec<(Deed, Self::State)>);
@@ -69,6 +72,44 @@ pub(crate) fn search<W: World>(world: &W) -> Outcome {
     let violation = first_without_end(is_over, &mut edges)
         .map(|state| ("somebody waits for ever", way_to(&reached, state)));
     Outcome { states: reached.len(), steps: edges.len(), violation }
+}
+
+/// Searches a scenario and prints how much there was to see.
+pub(crate) fn searched<W: World>(world: &W) -> Outcome {
+    let outcome = search(world);
+    println!("{:40} {:10} states {:11} steps", world.name(), outcome.states, outcome.steps);
+    outcome
+}
+
+/// Searches scenarios of `what`, one after the other; all promises have to hold.
+pub(crate) fn every_promise_holds<W: World>(what: &str, scenarios: impl IntoIterator<Item = W>) {
+    println!();
+    let mut states = 0;
+    for scenario in scenarios {
+        let outcome = searched(&scenario);
+        assert_eq!(outcome.violation, None, "{}", scenario.name());
+        states += outcome.states;
+    }
+    println!("model_commit: {states} states of {what}, 0 violations");
+}
+
+/// Breaks `what` in every way; each has to be found in one of the scenarios.
+pub(crate) fn every_mutation_is_caught<W: World, M: Copy + Debug>(
+    what: &str,
+    scenarios: &[W],
+    mutations: &[M],
+    with: impl Fn(&W, M) -> W,
+) {
+    println!();
+    for mutation in mutations {
+        let broken = |scenario: &W| search(&with(scenario, *mutation)).violation;
+        let Some((promise, way)) = scenarios.iter().find_map(broken) else {
+            panic!("nothing is broken by {mutation:?}")
+        };
+        let (name, steps) = (format!("{mutation:?}"), way.len());
+        println!("{name:24} {steps:3} steps: {promise}");
+    }
+    println!("model_commit: {0} of {0} mutations of {what} caught", mutations.len());
 }
 
 fn number(index: usize) -> u32 {

@@ -1,6 +1,6 @@
 //! Every interleaving of three sessions that lock rows, wait for them and hand them over; with deaths, aborts and lack of patience.
 
-use crate::progress::{Outcome, search};
+use crate::progress::{Outcome, search, searched};
 use crate::queue::Operation::{self, LetGo, Lock};
 use crate::queue::{Mutation, Queue};
 use std::thread;
@@ -82,19 +82,13 @@ const MUTATIONS: [(Mutation, &str); 14] = [
     (Mutation::KeepsForEver, TURNS),
 ];
 
-fn searched(scenario: Queue) -> Outcome {
-    let outcome = search(&scenario);
-    println!("{:36} {:10} states {:11} steps", scenario.name, outcome.states, outcome.steps);
-    outcome
-}
-
 #[test]
 fn every_schedule_keeps_the_promises_of_locks_and_turns() {
     println!();
     let more = std::env::var("AEROSTORE_MODEL_MORE").is_ok().then_some(MORE);
     let scenarios: Vec<Queue> = SCENARIOS.into_iter().chain(more.into_iter().flatten()).collect();
     let outcomes: Vec<Outcome> = thread::scope(|scope| {
-        let running: Vec<_> = scenarios.iter().map(|scenario| scope.spawn(|| searched(*scenario))).collect();
+        let running: Vec<_> = scenarios.iter().map(|scenario| scope.spawn(|| searched(scenario))).collect();
         running.into_iter().map(|thread| thread.join().expect("a search does not panic")).collect()
     });
     for (scenario, outcome) in scenarios.iter().zip(&outcomes) {

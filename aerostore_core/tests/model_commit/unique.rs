@@ -310,6 +310,10 @@ impl State {
 impl World for Unique {
     type State = State;
 
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
     fn initial(&self) -> State {
         let build = match (self.is_made, self.is(Mutation::AnnouncesLast)) {
             (false, _) => Build::Never,

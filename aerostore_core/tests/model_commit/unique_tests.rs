@@ -1,6 +1,6 @@
 //! Every interleaving of transactions that give one key to several rows, and of one that makes the index.
 
-use crate::progress::search;
+use crate::progress::{every_mutation_is_caught, every_promise_holds};
 use crate::unique::{Mutation, Program, Unique};
 
 use Program::{Gives, Nothing, Takes};
@@ -32,25 +32,11 @@ const MUTATIONS: [Mutation; 6] = [
 
 #[test]
 fn every_schedule_keeps_a_unique_index_unique() {
-    let mut states = 0;
-    println!();
-    for scenario in SCENARIOS {
-        let outcome = search(&scenario);
-        println!("{:40} {:10} states {:11} steps", scenario.name, outcome.states, outcome.steps);
-        assert_eq!(outcome.violation, None, "{}", scenario.name);
-        states += outcome.states;
-    }
-    println!("model_commit: {states} states of unique indexes, 0 violations");
+    every_promise_holds("unique indexes", SCENARIOS);
 }
 
 #[test]
 fn every_mutation_is_caught_in_unique_indexes() {
-    println!();
-    for mutation in MUTATIONS {
-        let broken = |scenario: Unique| search(&Unique { mutation: Some(mutation), ..scenario }).violation;
-        let (promise, way) = SCENARIOS.into_iter().find_map(broken).expect("to be caught");
-        let (name, steps) = (format!("{mutation:?}"), way.len());
-        println!("{name:24} {steps:3} steps: {promise}");
-    }
-    println!("model_commit: {0} of {0} mutations of unique indexes caught", MUTATIONS.len());
+    let with = |scenario: &Unique, mutation| Unique { mutation: Some(mutation), ..*scenario };
+    every_mutation_is_caught("unique indexes", &SCENARIOS, &MUTATIONS, with);
 }

@@ -75,6 +75,10 @@ pub(crate) struct Queue {
 impl World for Queue {
     type State = State;
 
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
     fn initial(&self) -> State {
         let mut state = State {
             deaths_left: self.deaths,
