@@ -11,12 +11,7 @@ fuzz_target!(|data: &[u8]| {
     for op in RedoReader::new(data) {
         // Replay ends at the first error too.
         let Ok((_table, op)) = op else { return };
-        let (RedoOp::Insert(body)
-        | RedoOp::Update(body)
-        | RedoOp::Delete(body)
-        | RedoOp::Create(body)
-        | RedoOp::Index(body)
-        | RedoOp::NoIndex(body)) = op;
+        let body = op.body();
         bytes_seen += 9 + body.len();
         assert!(bytes_seen <= data.len());
         match op {

@@ -121,12 +121,7 @@ fn apply_row(
 ) -> Result<i64, TxnError> {
     let Target { table, image, .. } = target;
     let schema = std::sync::Arc::clone(table.schema());
-    let (RedoOp::Insert(body)
-    | RedoOp::Update(body)
-    | RedoOp::Delete(body)
-    | RedoOp::Create(body)
-    | RedoOp::Index(body)
-    | RedoOp::NoIndex(body)) = op;
+    let body = op.body();
     let key =
         delta::key(&schema, body)?.ok_or(TxnError::BadRedo { commit_ts, reason: "a row without its key" })?;
     session.load_row(table, key, commit_ts, image, |current, image| {

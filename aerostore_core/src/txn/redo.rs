@@ -34,6 +34,19 @@ pub enum RedoOp<'a> {
     NoIndex(&'a [u8]),
 }
 
+impl<'a> RedoOp<'a> {
+    /// What it carries.
+    pub fn body(self) -> &'a [u8] {
+        let (Self::Insert(body)
+        | Self::Update(body)
+        | Self::Delete(body)
+        | Self::Create(body)
+        | Self::Index(body)
+        | Self::NoIndex(body)) = self;
+        body
+    }
+}
+
 fn append(redo: &mut Vec<u8>, kind: u8, table: u32, body: impl FnOnce(&mut Vec<u8>)) -> Result<(), TxnError> {
     let start = redo.len();
     let [t0, t1, t2, t3] = table.to_le_bytes();
