@@ -66,7 +66,7 @@ pub fn create_index(
     }
     let change = IndexChange { table, column, spec, is_there: true };
     let (mut session, made) = change_logged(session, &change, index, synchronous);
-    // After it is logged: a death between LEAVING and the log would leave an index that only the mapping knows.
+    // After it is logged: counting takes as long as a walk over all of it, and a death meanwhile is nothing to anybody.
     let counted = match &mut session {
         Some(session) if made.is_ok() => session.count_index(table.root_offset(), index),
         _ => Ok(()),
@@ -108,10 +108,9 @@ fn change_logged(
     synchronous: bool,
 ) -> (Option<Box<Session>>, Result<(), TxnError>) {
     let leaving = IndexWord::owned(IndexState::Leaving, session.participant.owner());
-    let mut txn = Transaction::begin(session, TxnOptions::default());
     // Waited for later: whether it took effect decides what becomes of the index.
-    let logged = txn.log_index(change).and_then(|()| txn.commit(false));
-    let Some(session) = txn.into_session() else { return (None, logged.map(drop)) };
+    let (session, logged) = log_index(session, change);
+    let Some(session) = session else { return (None, logged.map(drop)) };
     let to = if logged.is_ok() == change.is_there { IndexState::Ready } else { IndexState::Dropping };
     let changed = {
         let guard = session.participant.pin();
@@ -130,6 +129,16 @@ fn change_logged(
             },
         );
     (Some(session), durable.and(changed))
+}
+
+/// Commits the record of a change, in a transaction of its own; the timestamp.
+fn log_index(
+    session: Box<Session>,
+    change: &IndexChange<'_>,
+) -> (Option<Box<Session>>, Result<u64, TxnError>) {
+    let mut txn = Transaction::begin(session, TxnOptions::default());
+    let logged = txn.log_index(change).and_then(|()| txn.commit(false));
+    (txn.into_session(), logged)
 }
 
 impl Transaction {
@@ -391,20 +400,18 @@ impl Session {
         let root: &IndexRoot = guard.resolve(index)?;
         let mine = IndexWord::owned(IndexState::Leaving, session.owner());
         let table = table_ref(&guard, table, guard.resolve(table)?)?;
-        let mut logged = Ok(());
-        let session = if let Some(place) = root.place()
+        let (session, logged) = if let Some(place) = root.place()
             && root.change(dead, mine)
         {
             let column = place.column();
             let change = IndexChange { table: &table, column, spec: root.spec(), is_there: true };
-            let mut txn = Transaction::begin(session, TxnOptions::default());
-            logged = txn.log_index(&change).and_then(|()| txn.commit(false)).map(drop);
+            let (session, logged) = log_index(session, &change);
             if logged.is_ok() {
                 root.change(mine, IndexWord::of(IndexState::Ready));
             }
-            txn.into_session()
+            (session, logged.map(drop))
         } else {
-            Some(session)
+            (Some(session), Ok(()))
         };
         drop(guard);
         session.map_or(Ok(()), |session| session.close()).and(logged)

@@ -27,8 +27,9 @@ fn last_but(place: u64) -> Vec<u8> {
     key((place * ENTRIES + 9) * 10)
 }
 
-/// Takes all of it apart; then there is nothing left.
-fn check_gone(root: Root, session: &mut Session, hint: &str) {
+/// Checks it, then takes all of it apart; there is nothing left of it.
+fn check_and_take_apart(root: Root, session: &mut Session, hint: &str) {
+    root.check(session, hint);
     let below = AtomicU64::new(0);
     while !root.with(session, |index, guard, blocks| index.dismantle(guard, blocks, &below)) {}
     session.tidy_now().unwrap();
@@ -66,8 +67,7 @@ fn a_hint_is_dropped_though_the_block_above_is_split_behind_it() {
         );
         assert!(removed);
         drop(other);
-        root.check(&mut session, &hint);
-        check_gone(root, &mut session, &hint);
+        check_and_take_apart(root, &mut session, &hint);
         if !was_interrupted {
             assert!(point > 50);
             return;
@@ -132,8 +132,7 @@ fn nobody_is_told_of_an_anchor_that_has_gone() {
         assert_eq!(added, Added::New);
         other.borrow_mut().tidy_now().unwrap();
         drop(other);
-        root.check(&mut session, &hint);
-        check_gone(root, &mut session, &hint);
+        check_and_take_apart(root, &mut session, &hint);
         if !was_interrupted {
             assert!(point > 50);
             return;
