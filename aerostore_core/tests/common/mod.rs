@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// A database's files, removed at the end.
+/// A database's files, removed at the end; those of a test that has failed stay, as evidence.
 pub(crate) struct Place {
     pub(crate) dir: PathBuf,
     pub(crate) shm: PathBuf,
@@ -34,12 +34,10 @@ impl Place {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let unique = format!("aerostore-test-{name}-{}-{number}", std::process::id());
-        let place = Self {
-            dir: std::env::temp_dir().join(&unique),
-            shm: Path::new("/dev/shm").join(format!("{unique}.mmap")),
-            owned: true,
-            _watchdog: Watchdog::new(seconds),
-        };
+        let dir = std::env::temp_dir().join(&unique);
+        let shm = Path::new("/dev/shm").join(format!("{unique}.mmap"));
+        let evidence = format!("; its files stay: {} and {}", shm.display(), dir.display());
+        let place = Self { dir, shm, owned: true, _watchdog: Watchdog::with_evidence(seconds, evidence) };
         place.remove();
         place
     }
@@ -61,7 +59,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.owned {
+        if self.owned && std::thread::panicking() {
+            eprintln!("the files of this test stay: {} and {}", self.shm.display(), self.dir.display());
+        } else if self.owned {
             self.remove();
         }
     }
@@ -98,10 +98,15 @@ pub(crate) struct Watchdog {
 
 impl Watchdog {
     pub(crate) fn new(seconds: u64) -> Self {
+        Self::with_evidence(seconds, String::new())
+    }
+
+    /// One that says besides where to look.
+    fn with_evidence(seconds: u64, evidence: String) -> Self {
         let (stop, stopped) = mpsc::channel();
         std::thread::spawn(move || {
             if stopped.recv_timeout(Duration::from_secs(seconds)) == Err(mpsc::RecvTimeoutError::Timeout) {
-                eprintln!("a test has not ended after {seconds} s");
+                eprintln!("a test has not ended after {seconds} s{evidence}");
                 std::process::abort();
             }
         });
