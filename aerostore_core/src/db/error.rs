@@ -209,7 +209,7 @@ fn txn_kind(error: &TxnError) -> ErrorKind {
         TxnError::ReadOnly | TxnError::LogReadOnly => ErrorKind::ReadOnly,
         TxnError::LogFault { errno } if *errno == libc::ENOSPC => ErrorKind::Space,
         TxnError::LogFault { .. } | TxnError::LogStuck => ErrorKind::Io,
-        TxnError::BadRedo { .. } => ErrorKind::Corrupt,
+        TxnError::BadRedo { .. } | TxnError::LogNotUnique { .. } => ErrorKind::Corrupt,
         TxnError::Ended => ErrorKind::Closed,
         TxnError::LockTimeout { .. } | TxnError::IndexBusy { .. } => ErrorKind::Busy,
         TxnError::NoSavepoint | TxnError::NoIndex { .. } => ErrorKind::NotFound,

@@ -42,6 +42,15 @@ pub enum TxnError {
         /// The value, as text.
         value: String,
     },
+    /// The log that was replayed has two rows with one value in a column with a unique index: it is not what was committed.
+    LogNotUnique {
+        /// Name of the table.
+        table: String,
+        /// Name of the column, which is that of its index.
+        column: String,
+        /// The value, as text.
+        value: String,
+    },
     /// There is a table of that name with another definition.
     TableExists {
         /// Name of the table.
@@ -169,6 +178,10 @@ impl fmt::Display for TxnError {
                 "the transaction's snapshot was revoked: it was too old, or held back too much when memory ran short",
             ),
             Self::Duplicate { table, key } => write!(f, "{table} already has a row with key \"{key}\""),
+            Self::LogNotUnique { table, column, value } => write!(
+                f,
+                "the log cannot be replayed: it has two rows with \"{value}\" in column {column} of {table}, which has a unique index"
+            ),
             Self::UniqueViolation { table, column, value } => {
                 write!(f, "the unique index on column {column} of {table} has a row with \"{value}\" already")
             }
@@ -267,6 +280,7 @@ mod tests {
         let others = [
             TxnError::Duplicate { table: table(), key: String::new() },
             TxnError::UniqueViolation { table: table(), column: table(), value: String::new() },
+            TxnError::LogNotUnique { table: table(), column: table(), value: String::new() },
             TxnError::TableExists { table: table() },
             TxnError::KeyChanged { table: table() },
             TxnError::IndexExists { table: table(), column: table() },

@@ -323,7 +323,7 @@ impl Session {
     /// For recovery, after the last row, with the clock where the log ended: fills the table's indexes.
     ///
     /// # Errors
-    /// `OutOfSpace`; `UniqueViolation` when the log is not what was committed.
+    /// `OutOfSpace`; `LogNotUnique` when the log is not what was committed.
     pub fn load_indexes(&mut self, table: &TableRef) -> Result<(), TxnError> {
         let building = IndexWord::owned(IndexState::Building, self.owner());
         let indexes = {
@@ -334,7 +334,12 @@ impl Session {
             claimed.map(|index| index.offset).collect::<Vec<_>>()
         };
         for index in indexes {
-            self.fill_index(table, index, IndexWord::of(IndexState::Ready))?;
+            self.fill_index(table, index, IndexWord::of(IndexState::Ready)).map_err(|error| match error {
+                TxnError::UniqueViolation { table, column, value } => {
+                    TxnError::LogNotUnique { table, column, value }
+                }
+                other => other,
+            })?;
             self.count_index(table.root_offset(), index)?;
         }
         Ok(())
