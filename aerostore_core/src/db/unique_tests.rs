@@ -6,11 +6,15 @@
 use super::garbage_tests::Scene;
 use super::secondary_tests::vacuum;
 use super::verify::check;
-use crate::mvcc::{Clock, NEVER, StallPolicy, newest_committed};
-use crate::row::{Column, ColumnType, IndexSpec, Schema, Value};
+use crate::db::{Error, ErrorKind};
+use crate::mvcc::{Clock, IndexRoots, IndexState, NEVER, StallPolicy, newest_committed};
+use crate::row::{Column, ColumnType, IndexSpec, RowImage, RowView, Schema, Value};
 use crate::shm::tagged_slabs;
-use crate::sync::{interrupted_at, run_scheduled};
-use crate::txn::{Isolation, Session, TableRef, Transaction, TxnError, TxnOptions, create_index, drop_index};
+use crate::sync::{interrupted_at, run_scheduled, survives};
+use crate::txn::{
+    Change, Isolation, Session, TableRef, Transaction, TxnError, TxnOptions, create_index, drop_index,
+    reap_dead_processes,
+};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -22,8 +26,12 @@ const CHECK_EVERY: u64 = 37;
 const SEEDS: u64 = 24;
 
 fn schema(is_unique: bool) -> Schema {
+    schema_named("Plane", is_unique)
+}
+
+fn schema_named(name: &str, is_unique: bool) -> Schema {
     let tail = Column::new("tail", ColumnType::I64).nullable();
-    Schema::builder("Plane")
+    Schema::builder(name)
         .column(Column::new("name", ColumnType::I64))
         .column(if is_unique { tail.unique() } else { tail })
         .key("name")
@@ -274,6 +282,153 @@ fn an_index_that_is_made_while_others_write_is_unique_or_not_made() {
 #[test]
 fn one_that_wrote_before_the_index_was_announced_is_looked_at_too() {
     make_beside("unique-before", true);
+}
+
+/// What a log says that was not written by this engine, or is damaged though its checksums are right.
+#[test]
+fn a_log_that_is_not_unique_is_said_to_be_damaged() {
+    let (_scene, mut one, _, table) = scene("unique-log", 0, true);
+    for name in 1..=2 {
+        let mut image = RowImage::new(table.schema());
+        let build = |_: Option<RowView<'_>>, image: &mut RowImage| {
+            image.set(table.schema(), 0, Value::I64(name))?;
+            image.set(table.schema(), TAIL, Value::I64(KEY))?;
+            Ok(Change::Put)
+        };
+        one.load_row(&table, Value::I64(name), 1, &mut image, build).unwrap();
+    }
+    let loaded = one.load_indexes(&table);
+    assert!(matches!(loaded, Err(TxnError::LogNotUnique { .. })), "{loaded:?}");
+    let error = Error::from(loaded.unwrap_err());
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("the log"), "{error}");
+}
+
+/// Whoever makes a unique index dies at every point of that, and nobody has been there for him when others give two rows one key, or
+/// make an index on that column.
+#[test]
+fn nobody_is_refused_for_the_sake_of_a_dead_maker() {
+    let (mut given_up, mut complete) = (0, 0);
+    for point in 1.. {
+        let (scene, one, mut other, table) = scene("unique-dead", point, false);
+        let (one, given) = give_alone(one, &table, TxnOptions::default(), (1, KEY));
+        given.unwrap();
+        let mut dead = scene.process();
+        let survived = survives(point, || dead.make_unlogged(&table, TAIL, IndexSpec::UNIQUE));
+        drop(dead);
+        let is_complete = states(&one, &table).contains(&IndexState::Leaving);
+        if point % 3 == 0 {
+            // One that is reaped is in nobody's way at all.
+            reap_dead_processes(&mut other).unwrap();
+            assert_eq!(states(&one, &table).contains(&IndexState::Building), false, "point {point}");
+        }
+        if point % 2 == 0 && !is_complete {
+            let (back, made) = create_index(other, &table, TAIL, IndexSpec::UNIQUE, false);
+            assert!(made.is_ok(), "point {point}: {made:?}");
+            other = back.unwrap();
+        } else {
+            let mut second;
+            (other, second) = give_alone(other, &table, TxnOptions::default(), (2, KEY));
+            if second.as_ref().is_err_and(TxnError::is_retryable) {
+                (other, second) = give_alone(other, &table, TxnOptions::default(), (2, KEY));
+            }
+            assert_eq!(is_refused(&second), is_complete, "point {point}: {second:?}");
+            assert_eq!(second.is_ok(), !is_complete, "point {point}: {second:?}");
+        }
+        *if is_complete { &mut complete } else { &mut given_up } += 1;
+        reap_dead_processes(&mut other).unwrap();
+        other.finish_indexes().unwrap();
+        assert_clean(&mut other, &format!("point {point}"));
+        if survived {
+            break;
+        }
+    }
+    assert!(given_up > 20 && complete > 0, "{given_up} given up, {complete} complete");
+}
+
+/// How far the indexes of a table are.
+fn states(session: &Session, table: &TableRef) -> Vec<IndexState> {
+    let guard = session.participant().pin();
+    let roots = IndexRoots::of(&guard, table.root(&guard).unwrap());
+    roots.map(|index| index.unwrap().root.word().state).collect()
+}
+
+/// The marks of a table's columns and of the catalog are there while there is a unique index, and no longer; one that is made, or
+/// comes with a new table, while they are taken back is looked at by all who commit.
+#[test]
+fn the_marks_of_unique_indexes_go_with_the_last_one() {
+    for point in 1_u64.. {
+        let (_scene, one, other, table) = scene("unique-marks", point, true);
+        let (back, dropped) = drop_index(one, &table, TAIL, false);
+        let mut one = back.unwrap();
+        dropped.unwrap();
+        assert!(one.store().catalog().has_unique());
+        let made = Rc::new(RefCell::new(None));
+        let (seen, place) = (Rc::clone(&made), table.clone());
+        let make = move || {
+            let (back, created) = if point % 2 == 0 {
+                create_index(other, &place, TAIL, IndexSpec::UNIQUE, false)
+            } else {
+                let mut other = other;
+                let linked = other.link_table(2, &schema_named("Kite", true));
+                (Some(other), linked.map(drop))
+            };
+            *seen.borrow_mut() = Some((back.unwrap(), created));
+        };
+        let (was_interrupted, mended) = interrupted_at(point, make, || one.finish_indexes());
+        mended.unwrap();
+        if !was_interrupted {
+            assert!(point > 10);
+            assert!(!one.store().catalog().has_unique());
+            assert!(table.root(&one.participant().pin()).unwrap().unique().is_empty());
+            return;
+        }
+        let Some((mut other, created)) = made.take() else { continue };
+        let is_made = match created {
+            Ok(()) => true,
+            Err(error) => {
+                assert!(matches!(error, TxnError::IndexBusy { .. }), "point {point}: {error:?}");
+                false
+            }
+        };
+        assert_eq!(one.store().catalog().has_unique(), is_made, "point {point}");
+        let table =
+            if point % 2 == 0 { table } else { other.link_table(2, &schema_named("Kite", true)).unwrap() };
+        let (other, first) = give_alone(other, &table, TxnOptions::default(), (1, KEY));
+        first.unwrap();
+        let (_other, second) = give_alone(other, &table, TxnOptions::default(), (2, KEY));
+        assert_eq!(is_refused(&second), is_made, "point {point}: {second:?}");
+    }
+}
+
+/// The marks are looked after at every point of the making of a table with a unique index.
+#[test]
+fn a_table_that_is_made_while_marks_are_taken_back_has_its_own() {
+    for point in 1.. {
+        let (_scene, one, mut other, table) = scene("unique-marks-linked", point, true);
+        let (back, dropped) = drop_index(one, &table, TAIL, false);
+        let mut one = back.unwrap();
+        dropped.unwrap();
+        one.finish_indexes().unwrap();
+        assert!(!one.store().catalog().has_unique());
+        // Somebody has said it, and does not come to what follows.
+        one.store().catalog().note_unique(table.root(&one.participant().pin()).unwrap(), TAIL);
+        table.root(&one.participant().pin()).unwrap().forget_unique(TAIL);
+        let (was_interrupted, kite) = interrupted_at(
+            point,
+            move || one.finish_indexes().unwrap(),
+            || other.link_table(2, &schema_named("Kite", true)).unwrap(),
+        );
+        assert!(other.store().catalog().has_unique(), "point {point}");
+        let (other, first) = give_alone(other, &kite, TxnOptions::default(), (1, KEY));
+        first.unwrap();
+        let (_other, second) = give_alone(other, &kite, TxnOptions::default(), (2, KEY));
+        assert!(is_refused(&second), "point {point}: {second:?}");
+        if !was_interrupted {
+            assert!(point > 10);
+            return;
+        }
+    }
 }
 
 /// U6: the drop commits between the transaction's timestamp and its look, or before, or after.

@@ -9,8 +9,11 @@
 //!             who claims a root names its column, passes a fence, and gives way to one that is CLEARING: of two who do so at once
 //!             one sees the other.
 //!             O4: who links a version, and then passes a fence, keeps every index whose builder does not see that version.
-//!             O5: that a table has a unique index is said in the catalog and in `TableRoot::unique` before the index is BUILDING,
-//!             and stays said: whoever draws a commit timestamp after the builder has looked at the clock knows of it (U4).
+//!             O5: that a table has a unique index is said in `TableRoot::unique` and then in the catalog before the index is BUILDING
+//!             or its table is linked, in the same operation: whoever draws a commit timestamp after the builder has looked at the clock
+//!             knows of it (U4). The column's mark is taken back as in O3; the catalog's, by a CAS from what it was, when the operations
+//!             are over that ran when it was looked at, and no table has a mark then: who had said it before has linked his table by then,
+//!             or never will; who says it later changes the word.
 //! Ordering    the state is moved by `SeqCst` CAS, and a fence follows (O4); `txn::secondary` has the other side.
 
 use crate::epoch::Guard;

@@ -40,7 +40,7 @@ pub struct TableRoot {
     pub indexes: AtomicU64,
     /// Rows that are not deleted; maintained after commits, so a death in between leaves it off by that commit.
     pub row_count: AtomicU64,
-    /// Bit *i* is set once column *i* has, or has had, a unique index (O5).
+    /// Bit *i* is set while column *i* has a unique index, and for a while after that (O5).
     unique: AtomicU64,
     _reserved: [u64; 6],
 }
@@ -56,11 +56,16 @@ impl TableRoot {
         if self.state.load(Ordering::Acquire) == 0 { TableState::Live } else { TableState::Dropped }
     }
 
-    /// The columns that have, or have had, a unique index.
+    /// The columns that have, or have had a while ago, a unique index.
     #[inline]
     pub fn unique(&self) -> DirtyMask {
         // SeqCst: O5.
         DirtyMask(self.unique.load(Ordering::SeqCst))
+    }
+
+    /// Takes the mark of column `column` back: nobody is at a unique index on it any more, nor about to make one (O5).
+    pub fn forget_unique(&self, column: usize) {
+        self.unique.fetch_and(!(1 << column), Ordering::SeqCst);
     }
 
     /// Offsets of the blocks that a table is made with: its schema, its first key hash table, and its secondary indexes.
@@ -102,7 +107,8 @@ impl TableRoot {
 pub struct Catalog {
     head: AtomicU64,
     next_id: AtomicU32,
-    /// Not 0 once any table has, or has had, a unique index (O5).
+    /// Odd while any table has a unique index, and for a while after that (O5). Its other bits count how often that was said, so that no
+    /// value comes back.
     has_unique: AtomicU32,
     _reserved: [u64; 6],
 }
@@ -113,17 +119,32 @@ const _: () = assert!(size_of::<Catalog>() == 64);
 unsafe impl Shared for Catalog {}
 
 impl Catalog {
-    /// Has any table a unique index, or has one had any?
+    /// Has any table a unique index, or has one had any a while ago?
     #[inline]
     pub fn has_unique(&self) -> bool {
+        self.unique_mark() & 1 != 0
+    }
+
+    /// The word that says so.
+    #[inline]
+    pub fn unique_mark(&self) -> u32 {
         // SeqCst: O5.
-        self.has_unique.load(Ordering::SeqCst) != 0
+        self.has_unique.load(Ordering::SeqCst)
     }
 
     /// Says that column `column` of a table is to have a unique index (O5).
     pub fn note_unique(&self, root: &TableRoot, column: usize) {
+        // In this order: who finds the mark of the catalog as it was has not missed this column's.
         root.unique.fetch_or(1 << column, Ordering::SeqCst);
-        self.has_unique.store(1, Ordering::SeqCst);
+        // Of these two as well: nobody takes back what is said here for what was seen before.
+        self.has_unique.fetch_add(2, Ordering::SeqCst);
+        self.has_unique.fetch_or(1, Ordering::SeqCst);
+    }
+
+    /// Takes the mark of the catalog back, which was `seen` before no table was found to have one; true if nobody has set it again
+    /// since.
+    pub fn forget_unique(&self, seen: u32) -> bool {
+        self.has_unique.compare_exchange(seen, seen & !1, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     /// A table number nobody has.

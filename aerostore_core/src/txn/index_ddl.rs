@@ -8,7 +8,10 @@
 //! Dropping    READY to LEAVING, the end logged, DROPPING; when every operation is over that may have seen it before, its
 //!             blocks are given back, the column's mark is taken back (CLEARING, O3), and the root is FREE.
 //! Deaths      `mend_indexes` looks at roots whose turn was a dead session's: what was PREPARING or BUILDING is undone, and nothing
-//!             of it was logged; what was LEAVING stays, and is logged again, as the log may have it, or its end, or neither.
+//!             of it was logged; what was LEAVING stays, and is logged again, as the log may have it, or its end, or neither. Nobody
+//!             is refused for the sake of the dead until then: the reaper, who makes or drops an index on the column, and who is refused a
+//!             key make DROPPING of what was PREPARING, BUILDING or CLEARING (that is taken down once more, and finds nothing); who
+//!             makes or drops one logs what was LEAVING again.
 //! One each    who claims a root says for which column, passes a fence, and looks at the others: of two for one column
 //!             at least one sees the other, and who sees one gives way. One that is PREPARING may have looked before, so where it
 //!             stands on the list says nothing; of two that meet, both may have to try again.
@@ -176,6 +179,7 @@ impl Session {
     /// Claims a root for an index on a column; its offset.
     fn claim_root(&mut self, table: &TableRef, column: usize, spec: IndexSpec) -> Result<u64, TxnError> {
         for _ in 0..CLEARING_TRIES {
+            self.relieve_dead(table, column)?;
             if let Some(index) = self.try_claim_root(table, column, spec)? {
                 return Ok(index);
             }
@@ -223,8 +227,60 @@ impl Session {
         refused.map(|()| (!gives_way).then_some(mine.offset))
     }
 
+    /// Does for dead sessions that had a turn at an index on the column what others would be refused for.
+    fn relieve_dead(&self, table: &TableRef, column: usize) -> Result<(), TxnError> {
+        let guard = self.participant.pin();
+        for index in IndexRoots::of(&guard, table.root(&guard)?) {
+            let index = index?;
+            let word = index.root.word();
+            if index.root.place().is_none_or(|place| place.column() != column) {
+                continue;
+            }
+            if word.state == IndexState::Leaving && self.is_dead_turn(word)? {
+                self.log_again(table.root_offset(), index.offset, word)?;
+            } else {
+                self.give_up_for_dead(index.root)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Was it a session's turn that is dead?
+    fn is_dead_turn(&self, word: IndexWord) -> Result<bool, TxnError> {
+        match word.owner {
+            Some(owner) => Ok(self.store.registry().is_dead_owner(owner)?),
+            None => Ok(false),
+        }
+    }
+
+    /// Makes DROPPING of a root that a dead session had PREPARING, BUILDING or CLEARING; true if this call did so.
+    pub(super) fn give_up_for_dead(&self, root: &IndexRoot) -> Result<bool, TxnError> {
+        let word = root.word();
+        let is_in_the_way =
+            matches!(word.state, IndexState::Preparing | IndexState::Building | IndexState::Clearing);
+        let given_up = is_in_the_way
+            && self.is_dead_turn(word)?
+            && root.change(word, IndexWord::of(IndexState::Dropping));
+        if given_up {
+            self.store.garbage().want();
+        }
+        Ok(given_up)
+    }
+
+    /// The same for all roots; for the reaper, before it frees a dead session's slot.
+    pub(super) fn give_up_all_for_dead(&self) -> Result<(), TxnError> {
+        let guard = self.participant.pin();
+        for (_, root) in self.store.catalog().tables(&guard)? {
+            for index in IndexRoots::of(&guard, root) {
+                self.give_up_for_dead(index?.root)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Claims the index on a column to drop it; its root's offset, and what is promised of it.
     fn claim_drop(&self, table: &TableRef, column: usize) -> Result<(u64, IndexSpec), TxnError> {
+        self.relieve_dead(table, column)?;
         let guard = self.participant.pin();
         let found = indexes_on(&guard, table.root(&guard)?, column)?;
         let leaving = IndexWord::owned(IndexState::Leaving, self.owner());
@@ -277,6 +333,13 @@ impl Session {
         }
         self.participant.pin().resolve::<IndexRoot>(index)?.change(building, to);
         Ok(())
+    }
+
+    /// As [`create_index`], up to where it would be logged.
+    #[cfg(test)]
+    pub(crate) fn make_unlogged(&mut self, table: &TableRef, column: usize, spec: IndexSpec) {
+        let index = self.claim_root(table, column, spec).unwrap();
+        self.make_index(table, index).unwrap();
     }
 
     /// An index that its maker gives up, in PREPARING or BUILDING, is taken down.
@@ -360,21 +423,16 @@ impl Session {
                 }
                 for index in IndexRoots::of(&guard, root) {
                     let index = index?;
-                    let word = index.root.word();
                     if is_to_be_counted(root, index.root) {
                         to_count.push((table, index.offset));
                     }
-                    let is_dead = match word.owner {
-                        Some(owner) => self.store.registry().is_dead_owner(owner)?,
-                        None => true,
-                    };
+                    self.give_up_for_dead(index.root)?;
+                    let word = index.root.word();
                     match word.state {
-                        IndexState::Preparing | IndexState::Building if is_dead => {
-                            index.root.change(word, IndexWord::of(IndexState::Dropping));
-                            is_left = true;
+                        IndexState::Leaving if self.is_dead_turn(word)? => {
+                            to_log.push((table, index.offset, word));
                         }
-                        IndexState::Leaving if is_dead => to_log.push((table, index.offset, word)),
-                        IndexState::Dropping | IndexState::Clearing if is_dead => {
+                        IndexState::Dropping if word.owner.is_none() || self.is_dead_turn(word)? => {
                             let mine = IndexWord::owned(IndexState::Dropping, self.owner());
                             if index.root.change(word, mine) {
                                 to_drop.push((table, index.offset));
@@ -394,7 +452,32 @@ impl Session {
         for (table, index) in to_drop {
             is_left |= !self.take_down(table, index)?;
         }
-        Ok(is_left)
+        Ok(is_left | !self.forget_unique()?)
+    }
+
+    /// Takes the catalog's mark of unique indexes back when there are none any more (O5); false when that has to wait.
+    fn forget_unique(&mut self) -> Result<bool, TxnError> {
+        let store = Arc::clone(&self.store);
+        let mark = store.catalog().unique_mark();
+        let closed = self.unique_closed.take().filter(|(seen, _)| *seen == mark).map(|(_, closed)| closed);
+        let is_over = match closed {
+            Some(closed) => self.participant.is_over(closed)?,
+            None => false,
+        };
+        let has_unique = {
+            let guard = self.participant.pin();
+            let tables = store.catalog().tables(&guard)?;
+            tables.iter().any(|(_, root)| !root.unique().is_empty())
+        };
+        if mark & 1 == 0 || has_unique {
+            return Ok(true);
+        }
+        if is_over {
+            store.catalog().forget_unique(mark);
+        } else {
+            self.unique_closed = Some((mark, closed.unwrap_or_else(|| self.participant.close_epoch())));
+        }
+        Ok(is_over)
     }
 
     /// Keeps an index that is LEAVING, whose maker or dropper has died: the log may have it or not, so it is logged again, by a session
@@ -492,13 +575,17 @@ fn is_clearing(guard: &Guard<'_>, table: &TableRoot, column: usize) -> Result<bo
     Ok(false)
 }
 
-/// Lets writers know that the column of `index`, which the caller has CLEARING, has none any more; unless it has another (O3).
+/// Lets writers know that the column of `index`, which the caller has CLEARING, has none any more, or no unique one; unless it has
+/// another (O3, O5).
 fn unmark_column(guard: &Guard<'_>, table: &TableRoot, index: &IndexRoot) -> Result<(), TxnError> {
     fence(Ordering::SeqCst);
-    if let Some(place) = index.place()
-        && indexes_on(guard, table, place.column())?.is_empty()
-    {
+    let Some(place) = index.place() else { return Ok(()) };
+    let others = indexes_on(guard, table, place.column())?;
+    if others.is_empty() {
         table.indexed.fetch_and(!(1 << place.column()), Ordering::SeqCst);
+    }
+    if others.iter().all(|(other, _)| !other.root.spec().is_unique) {
+        table.forget_unique(place.column());
     }
     Ok(())
 }

@@ -59,6 +59,7 @@ impl Session {
         if !is_removed {
             return Ok(());
         }
+        self.give_up_all_for_dead()?;
         // What its session remembered is garbage that nobody remembers now.
         store.garbage().want();
         store.registry().release_slot(dead)?;

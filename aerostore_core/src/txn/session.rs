@@ -46,6 +46,8 @@ pub struct Session {
     tidied_at: (u64, u64),
     /// Until when a write that finds no room does not wait for the vacuum.
     pub(super) no_room_until_ns: u64,
+    /// The catalog's mark of unique indexes when no table had one, and the epoch that was closed then (O5 of `mvcc::index_root`).
+    pub(super) unique_closed: Option<(u32, u64)>,
 }
 
 /// What a transaction keeps in this process; its memory serves the session's next one.
@@ -164,6 +166,7 @@ impl Session {
             tidied_at: (0, 0),
             hot: HotRows::default(),
             no_room_until_ns: 0,
+            unique_closed: None,
         })
     }
 

@@ -15,8 +15,9 @@
 //!             U6: a unique index that is kept before C is drawn, and not any more when keys have been looked at, fails the
 //!             transaction: whoever drops one commits that before it stops being kept, so the drop may have a later C, and the
 //!             look was due. The operation lasts from the one to the other, so the root serves no other index meanwhile.
-//! Deaths      nothing is written down: a transaction that dies while it looks is aborted like any that is not decided.
-//! Cost        a database without unique indexes: one look at the catalog for each commit. Else a look at each intent's table, and a
+//! Deaths      nothing is written down: a transaction that dies while it looks is aborted like any that is not decided. Who would be refused
+//!             for the sake of an index whose maker has died gives that up, and is to be tried again.
+//! Cost        a database without unique indexes, any more or yet: one look at the catalog for each commit. Else a look at each intent's table, and a
 //!             search of the index for each key given.
 
 #![forbid(unsafe_code)]
@@ -100,7 +101,12 @@ impl<'g> Key<'_, 'g> {
         let tree = tree(index);
         let mut cursor = tree.seek(guard, Bound::Included(bytes), Bound::Excluded(&high), Direction::Forward);
         let mut held = Vec::new();
+        let mut is_first = true;
         while let Some(batch) = cursor.next_batch()? {
+            if !std::mem::take(&mut is_first) && own != 0 {
+                // Rows that had the key may be many, as long as somebody sees that.
+                guard.resolve::<TxnRecord>(own)?.touch(coarse_ns());
+            }
             for row in (0..batch.len()).map(|entry| batch.row(entry)).filter(|row| *row != except) {
                 let header: &RowHeader = guard.resolve(row)?;
                 let seen = visible_at(guard, store.clock(), header, at, own, store.stall)?;
@@ -249,6 +255,9 @@ impl Session {
                 let (guard, store, own) = (&guard, &*self.store, record.offset);
                 let key = Key { guard, store, index, place, bytes: &bytes, at: commit_ts, own };
                 if key.holder(given.row)?.is_some() {
+                    if self.give_up_for_dead(index.root)? {
+                        return Err(changed("the maker of a unique index died"));
+                    }
                     still_has(&self.participant, snapshot)?;
                     // What was seen is nothing to go by once another owner may have changed the rows.
                     self.given(guard, record, entry)?;
