@@ -65,6 +65,7 @@ enum Operation {
     PruneBetween,
     CreateTable,
     MakeIndex,
+    MakeUnique,
     DropIndex,
     IndexGrowth,
     Attach,
@@ -72,7 +73,7 @@ enum Operation {
 }
 
 impl Operation {
-    fn all() -> [Self; 18] {
+    fn all() -> [Self; 19] {
         use Operation::*;
         [
             Insert,
@@ -89,6 +90,7 @@ impl Operation {
             PruneBetween,
             CreateTable,
             MakeIndex,
+            MakeUnique,
             DropIndex,
             IndexGrowth,
             Attach,
@@ -153,6 +155,13 @@ fn transfer(db: &Database, table: &Table, from: u64, to: u64) -> Result<(), Erro
         }
         put(txn, table, &from, left - 1)?;
         put(txn, table, &to, right + 1)
+    })
+}
+
+/// Gives one row a value in the column whose index is made and dropped.
+fn give_spare(db: &Database, table: &Table, name: &str, spare: i64) -> Result<(), Error> {
+    db.transaction(TxnOptions::default(), |txn| {
+        txn.set(table, Value::Str(name), &[(SPARE, Value::I64(spare))]).map(drop)
     })
 }
 
@@ -268,6 +277,7 @@ killed_at_every_point! {
     killed_while_pruning_between_snapshots: PruneBetween,
     killed_while_making_a_table: CreateTable,
     killed_while_making_an_index: MakeIndex,
+    killed_while_making_a_unique_index: MakeUnique,
     killed_while_dropping_an_index: DropIndex,
     killed_while_the_index_grows: IndexGrowth,
     killed_while_attaching_and_closing: Attach,

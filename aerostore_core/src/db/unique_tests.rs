@@ -131,16 +131,19 @@ fn of_two_that_give_one_key_to_two_rows_one_commits() {
 
 /// U2: the row that has the key lets go of it, and is looked after for garbage, at every access of a commit. Who gives it to another
 /// row then has the later timestamp, or is refused.
-#[test]
-fn what_has_a_key_at_the_timestamp_is_seen_whatever_is_taken_out() {
-    let (_scene, mut one, mut other, table) = scene("unique-taken-out", 0, true);
+fn let_go_beside(name: &str, has_looked: bool) {
+    let (_scene, mut one, mut other, table) = scene(name, 0, true);
     let (mut early, mut late) = (0, 0);
     for point in 1_u64.. {
         let key = point.cast_signed();
+        let mut txn = Transaction::begin(one, TxnOptions::default());
+        if has_looked {
+            // Its snapshot is older than the key.
+            assert!(txn.get(&table, Value::I64(9), |_| ()).unwrap().is_none());
+        }
         let had;
         (other, had) = give_alone(other, &table, TxnOptions::default(), (2, key));
         had.unwrap();
-        let mut txn = Transaction::begin(one, TxnOptions::default());
         give(&mut txn, &table, 1, key).unwrap();
         let second = Rc::new(RefCell::new(None));
         let (outcome, place) = (Rc::clone(&second), table.clone());
@@ -177,6 +180,17 @@ fn what_has_a_key_at_the_timestamp_is_seen_whatever_is_taken_out() {
             assert_clean(&mut one, &format!("point {point}"));
         }
     }
+}
+
+#[test]
+fn what_has_a_key_at_the_timestamp_is_seen_whatever_is_taken_out() {
+    let_go_beside("unique-taken-out", false);
+}
+
+/// What counts at the timestamp, and not at the snapshot, is kept because the look is announced.
+#[test]
+fn what_has_a_key_since_the_snapshot_is_seen_whatever_is_taken_out() {
+    let_go_beside("unique-announced", true);
 }
 
 /// The same by threads of random schedules: three rows, two keys, and somebody whose row lets go of one.
@@ -320,7 +334,7 @@ fn nobody_is_refused_for_the_sake_of_a_dead_maker() {
         if point % 3 == 0 {
             // One that is reaped is in nobody's way at all.
             reap_dead_processes(&mut other).unwrap();
-            assert_eq!(states(&one, &table).contains(&IndexState::Building), false, "point {point}");
+            assert!(!states(&one, &table).contains(&IndexState::Building), "point {point}");
         }
         if point % 2 == 0 && !is_complete {
             let (back, made) = create_index(other, &table, TAIL, IndexSpec::UNIQUE, false);
@@ -363,8 +377,8 @@ fn the_marks_of_unique_indexes_go_with_the_last_one() {
         let mut one = back.unwrap();
         dropped.unwrap();
         assert!(one.store().catalog().has_unique());
-        let made = Rc::new(RefCell::new(None));
-        let (seen, place) = (Rc::clone(&made), table.clone());
+        let ended = Rc::new(RefCell::new(None));
+        let (seen, place) = (Rc::clone(&ended), table.clone());
         let make = move || {
             let (back, created) = if point % 2 == 0 {
                 create_index(other, &place, TAIL, IndexSpec::UNIQUE, false)
@@ -383,7 +397,7 @@ fn the_marks_of_unique_indexes_go_with_the_last_one() {
             assert!(table.root(&one.participant().pin()).unwrap().unique().is_empty());
             return;
         }
-        let Some((mut other, created)) = made.take() else { continue };
+        let Some((mut other, created)) = ended.take() else { continue };
         let is_made = match created {
             Ok(()) => true,
             Err(error) => {

@@ -115,6 +115,9 @@ fn act(operation: Operation, at: At, dir: &Path, shm: &Path) -> (u64, Result<(),
         Operation::MakeIndex => {
             victim.run(|| ended(victim.db.create_index(&victim.table, SPARE, IndexSpec::default())))
         }
+        Operation::MakeUnique => {
+            victim.run(|| ended(victim.db.create_index(&victim.table, SPARE, IndexSpec::UNIQUE)))
+        }
         Operation::DropIndex => {
             // An earlier one may have come as far as that, and more.
             ended(victim.db.create_index(&victim.table, SPARE, IndexSpec::default())).unwrap();

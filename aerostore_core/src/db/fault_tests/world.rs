@@ -3,11 +3,12 @@
 use super::victim::{At, victim};
 use super::{
     ACCOUNTS, BALANCE, BIG_ROWS, LOCK_ROUNDS, OVERWRITTEN, Operation, PAUSE, ROWS_AFTER, ROWS_BEFORE_GROWTH,
-    SPARE, count_under_lock, open, put_all, schema, transfer,
+    SPARE, count_under_lock, give_spare, open, put_all, schema, transfer,
 };
-use crate::db::{Database, ErrorKind, Table, TxnOptions};
+use crate::db::{Database, Error, ErrorKind, Table, TxnOptions};
 use crate::row::{IndexSpec, Value};
 use crate::sync::{AtomicU64, Ordering};
+use crate::txn::TxnError;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::os::unix::process::ExitStatusExt;
@@ -119,6 +120,14 @@ impl World {
                 } else {
                     transfer(&db, &table, (at >> 33) % ACCOUNTS, (at >> 40) % ACCOUNTS)
                 };
+                let outcome = outcome.and_then(|()| {
+                    if operation != Operation::MakeUnique {
+                        return Ok(());
+                    }
+                    // Never what another row has or had, so nobody ever refuses it.
+                    let spare = 2 * counter.load(Ordering::Relaxed) + seed;
+                    give_spare(&db, &table, &format!("A{}", (at >> 50) % ACCOUNTS), spare.cast_signed())
+                });
                 match outcome {
                     Ok(()) => drop(counter.fetch_add(1, Ordering::Relaxed)),
                     Err(error) => assert!(error.is_retryable(), "{error}"),
@@ -235,6 +244,7 @@ impl World {
             | Operation::Prune
             | Operation::PruneBetween
             | Operation::MakeIndex
+            | Operation::MakeUnique
             | Operation::DropIndex
             | Operation::Attach
             | Operation::Reap => overwrite(&self.table, &named(&both)),
@@ -261,6 +271,9 @@ impl World {
     fn check(&mut self, at: &str, point: u64, fate: Fate) {
         let still = self.gate.write().unwrap();
         let db = self.db.as_ref().unwrap();
+        if self.operation == Operation::MakeUnique {
+            self.check_unique(at);
+        }
         // A first look, while what the dead one left still lies about.
         let first = rows(db, &self.table);
         db.flush().unwrap();
@@ -392,9 +405,36 @@ impl World {
                     db.drop_index(&self.table, SPARE).unwrap();
                 }
             }
-            Operation::Reap => {}
+            Operation::MakeUnique | Operation::Reap => {}
         }
         drop(still);
+    }
+}
+
+impl World {
+    /// The victim's index is complete, and no two rows get one value; or nobody is refused for its sake. Before anybody has looked after
+    /// the dead one.
+    fn check_unique(&self, at: &str) {
+        let (db, table) = (self.db.as_ref().unwrap(), &self.table);
+        give_spare(db, table, "V0", -1).unwrap();
+        let second = give_spare(db, table, "V1", -1);
+        let is_there = second.is_err();
+        if let Err(error) = second {
+            assert_eq!(error.kind(), ErrorKind::Duplicate, "{at}: {error}");
+        }
+        give_spare(db, table, "V1", -2).unwrap();
+        match db.create_index(table, SPARE, IndexSpec::UNIQUE) {
+            Ok(()) => assert!(!is_there, "{at}: an index that is not there refuses a value"),
+            Err(Error::Txn(TxnError::IndexExists { .. })) => {
+                assert!(is_there, "{at}: an index refuses nothing")
+            }
+            Err(error) => panic!("{at}: {error}"),
+        }
+        give_spare(db, table, "V1", -1).unwrap_err();
+        let report = db.verify().unwrap();
+        assert!(report.is_clean(), "{at}: {report:#?}");
+        assert!(report.entries >= 2 * report.rows, "{at}: {report:#?}");
+        db.drop_index(table, SPARE).unwrap();
     }
 }
 
