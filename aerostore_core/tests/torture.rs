@@ -4,13 +4,16 @@
 //! whose fate follows from n, and moves one unit between two of the accounts that all writers share. So the counter alone says
 //! what every row must be, and the accounts' sum never changes. Before a commit the writer says `try n` on its pipe, after it
 //! `done n`. Four more columns follow from the value, and every one of the five has an ordered index: of keys that all differ, of few,
-//! of long texts, of nulls, in the other direction. The index of a sixth is made and dropped all the time. `AEROSTORE_TORTURE_SECONDS` says how long each form goes on.
+//! of long texts, of nulls, in the other direction. The index of a sixth is made and dropped all the time. Two more are unique: of `tag`, for
+//! some of whose values all writers fight, so that transactions are refused; and of `mark`, where no two rows ever have one value, so
+//! that nobody is refused, and whose unique index is made and dropped all the time. `AEROSTORE_TORTURE_SECONDS` says how long each form goes on.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 mod common;
 
-use aerostore_core::db::{Change, Database, ErrorKind, OpenMode, Table, TxnOptions};
+use aerostore_core::db::{Change, Database, Error, ErrorKind, OpenMode, Table, TxnOptions};
 use aerostore_core::row::{Column, ColumnType, IndexSpec, Schema, Value};
+use aerostore_core::txn::TxnError;
 use common::Place;
 use common::fleet::{Fleet, Random, Role, say, seconds};
 use std::collections::BTreeMap;
@@ -32,6 +35,11 @@ const BALANCE: i64 = 1000;
 const CHURNED: usize = 6;
 const CHURNERS: u64 = 3;
 const CHURN: u64 = 20;
+/// The columns that are unique, always and from time to time.
+const TAG: usize = 7;
+const MARK: usize = 8;
+/// Tags that all writers want for their counters. Those of their own rows lie above.
+const CONTESTED: u64 = 12;
 
 fn schema() -> Schema {
     Schema::builder("Cell")
@@ -42,6 +50,8 @@ fn schema() -> Schema {
         .column(Column::new("part", ColumnType::F64).nullable().ordered())
         .column(Column::new("below", ColumnType::I64).ordered())
         .column(Column::new("hundreds", ColumnType::I64))
+        .column(Column::new("tag", ColumnType::I64).nullable().unique())
+        .column(Column::new("mark", ColumnType::I64).nullable())
         .key("name")
         .build()
         .unwrap()
@@ -79,8 +89,13 @@ fn put(
     table: &Table,
     name: &str,
     value: i64,
-) -> Result<(), aerostore_core::db::Error> {
+) -> Result<(), Error> {
     txn.set(table, Value::Str(name), &columns(value, &text(value))).map(|_| ())
+}
+
+/// What a writer's own row has in its unique columns at transaction `n`: nobody else ever has it.
+fn own_tag(writer: u64, n: u64) -> Value<'static> {
+    Value::I64((CONTESTED + n * WRITERS + writer).cast_signed())
 }
 
 fn add(
@@ -88,7 +103,7 @@ fn add(
     table: &Table,
     name: &str,
     delta: i64,
-) -> Result<(), aerostore_core::db::Error> {
+) -> Result<(), Error> {
     let schema = Arc::clone(table.schema());
     txn.modify(table, Value::Str(name), |row, image| {
         let row = row.expect("accounts are never deleted");
@@ -108,16 +123,22 @@ fn fate(n: u64) -> Option<i64> {
 }
 
 /// Makes an index, or drops it, while others do the same, or have died over it.
-fn churn(db: &Database, table: &Table, drops: bool) {
+fn churn(db: &Database, table: &Table, column: usize, drops: bool) {
     let done = if drops {
-        db.drop_index(table, CHURNED)
+        db.drop_index(table, column)
     } else {
-        db.create_index(table, CHURNED, IndexSpec::default())
+        let spec = if column == MARK { IndexSpec::UNIQUE } else { IndexSpec::default() };
+        db.create_index(table, column, spec)
     };
     if let Err(error) = done {
+        assert!(!is_refused(&error), "no two rows have one mark: {error}");
         let expected = [ErrorKind::Busy, if drops { ErrorKind::NotFound } else { ErrorKind::Duplicate }];
         assert!(error.is_retryable() || expected.contains(&error.kind()), "{error}");
     }
+}
+
+fn is_refused(error: &Error) -> bool {
+    matches!(error, Error::Txn(TxnError::UniqueViolation { .. }))
 }
 
 fn write_forever(role: &Role) {
@@ -130,14 +151,22 @@ fn write_forever(role: &Role) {
     let mut n =
         txn.get(&table, Value::Str(&counter), |row| number(row.get(1))).unwrap().unwrap().cast_unsigned();
     drop(txn);
+    let mut wants_tag = true;
     loop {
         n += 1;
         say(&format!("try {n}"));
+        // One that was refused is tried again without.
+        let tag = if wants_tag { Value::I64(random.below(CONTESTED).cast_signed()) } else { Value::Null };
         let done = db.transaction(TxnOptions::default(), |txn| {
             put(txn, &table, &counter, n.cast_signed())?;
+            txn.set(&table, Value::Str(&counter), &[(TAG, tag)])?;
             let own = format!("R{writer}.{}", n % ROWS_PER_WRITER);
             match fate(n) {
-                Some(value) => put(txn, &table, &own, value)?,
+                Some(value) => {
+                    put(txn, &table, &own, value)?;
+                    let tag = own_tag(writer, n);
+                    txn.set(&table, Value::Str(&own), &[(TAG, tag), (MARK, tag)])?;
+                }
                 None => {
                     txn.delete(&table, Value::Str(&own))?;
                 }
@@ -149,9 +178,16 @@ fn write_forever(role: &Role) {
         match done {
             Ok(()) => {
                 say(&format!("done {n}"));
+                wants_tag = true;
                 if writer < CHURNERS && n.is_multiple_of(CHURN) {
-                    churn(&db, &table, random.below(2) == 0);
+                    let column = if random.below(2) == 0 { CHURNED } else { MARK };
+                    churn(&db, &table, column, random.below(2) == 0);
                 }
+            }
+            Err(error) if wants_tag && is_refused(&error) && error.to_string().contains("tag") => {
+                say("refused");
+                wants_tag = false;
+                n -= 1;
             }
             // The retry limit, on this hot a set of accounts, is no failure: the next round tries the same number.
             Err(error) if error.is_retryable() => n -= 1,
@@ -165,6 +201,7 @@ fn write_forever(role: &Role) {
 struct Heard {
     tried: u64,
     done: u64,
+    refused: u64,
 }
 
 impl Heard {
@@ -173,19 +210,32 @@ impl Heard {
             self.tried = n.parse().unwrap();
         } else if let Some(n) = line.strip_prefix("done ") {
             self.done = n.parse().unwrap();
+        } else if line == "refused" {
+            self.refused += 1;
         }
     }
 }
 
 fn contents(db: &Database) -> BTreeMap<String, i64> {
     let table = db.table("Cell").unwrap().unwrap();
-    let mut rows = BTreeMap::new();
+    let (mut rows, mut tags) = (BTreeMap::new(), BTreeMap::new());
     let mut txn = db.begin(TxnOptions { read_only: true, ..TxnOptions::default() }).unwrap();
     txn.scan(&table, &mut |row| {
         let Value::Str(name) = row.get(0) else { panic!("{row:?}") };
         let value = number(row.get(1));
         for (column, wanted) in columns(value, &text(value)) {
             assert_eq!(row.get(column), wanted, "{name}");
+        }
+        let (tag, mark) = (row.get(TAG), row.get(MARK));
+        if let Some((writer, _)) = name.strip_prefix('R').and_then(|own| own.split_once('.')) {
+            let own = own_tag(writer.parse().unwrap(), value.cast_unsigned());
+            assert_eq!((tag, mark), (own, own), "{name}");
+        } else {
+            assert_eq!(mark, Value::Null, "{name}");
+        }
+        if let Value::I64(tag) = tag {
+            let other = tags.insert(tag, name.to_owned());
+            assert!(other.is_none(), "{name} and {other:?} have the tag {tag}");
         }
         assert!(rows.insert(name.to_owned(), value).is_none(), "{name} was seen twice");
         ControlFlow::Continue(())
@@ -294,10 +344,12 @@ fn torture(name: &str, stops: bool) {
     }
     let heard = heard.lock().unwrap();
     let done: u64 = heard.iter().map(|heard| heard.done).sum();
+    let refused: u64 = heard.iter().map(|heard| heard.refused).sum();
+    assert!(refused > 0, "nobody wanted what another had");
     let Totals { rounds, kills, stops, looks, rows } = totals;
     println!(
         "torture, {name}: {rounds} rounds, {kills} kills, {stops} stops, {done} transactions acknowledged, \
-         {looks} looks at all accounts, {rows} rows checked"
+         {refused} refused for a tag, {looks} looks at all accounts, {rows} rows checked"
     );
     // Nothing is left but what was committed: warm, and from the log alone.
     reader.close().unwrap();

@@ -426,7 +426,7 @@ impl World {
         match db.create_index(table, SPARE, IndexSpec::UNIQUE) {
             Ok(()) => assert!(!is_there, "{at}: an index that is not there refuses a value"),
             Err(Error::Txn(TxnError::IndexExists { .. })) => {
-                assert!(is_there, "{at}: an index refuses nothing")
+                assert!(is_there, "{at}: an index refuses nothing");
             }
             Err(error) => panic!("{at}: {error}"),
         }
