@@ -84,3 +84,22 @@ fn a_rollback_leaves_nothing() {
     let report = db.verify().unwrap();
     assert!(report.is_clean(), "{report:?}");
 }
+
+#[test]
+fn sessions_that_follow_each_other_in_a_slot_share_what_their_transactions_need() {
+    let place = Place::new("intents");
+    let mut found = Vec::new();
+    for round in 0..4 {
+        let db = place.open();
+        let table = db.create_table(&flight_schema()).unwrap();
+        let mut txn = db.begin(TxnOptions::default()).unwrap();
+        for number in 0..100 {
+            txn.upsert(&table, &flight(&table, &format!("F{number}"), round)).unwrap();
+        }
+        txn.commit().unwrap();
+        let report = db.verify().unwrap();
+        assert!(report.is_clean(), "{report:?}");
+        found.push(report.sweep);
+    }
+    assert_eq!(found[1].marked, found[3].marked, "{found:?}");
+}

@@ -126,12 +126,8 @@ impl IntentList {
         self.count
     }
 
-    /// Finds the blocks that earlier sessions of this slot have left.
-    pub(super) fn attach(guard: &Guard<'_>, slot: &Slot) -> Result<Self, ShmError> {
-        Ok(Self { blocks: blocks_of(guard, slot)?, count: 0 })
-    }
-
-    /// Adds an entry for `row` and counts it (N1). Returns its number.
+    /// Adds an entry for `row` and counts it (N1). Returns its number. Blocks that earlier sessions of the slot have left are found
+    /// when they are needed, not when the session begins.
     pub(super) fn push(
         &mut self,
         guard: &Guard<'_>,
@@ -143,15 +139,19 @@ impl IntentList {
     ) -> Result<usize, ShmError> {
         let index = self.count;
         while self.blocks.len() <= index / ENTRIES {
-            let block = blocks.alloc_zeroed(size_of::<IntentBlock>(), BlockKind::INTENTS)?;
             let (word, offset) = match self.blocks.last() {
                 None => (&slot.intents, slot_intents_offset),
                 Some(&last) => {
                     (&guard.resolve::<IntentBlock>(last)?.next, last + offset_of!(IntentBlock, next) as u64)
                 }
             };
-            blocks.link(word, offset, block)?;
-            self.blocks.push(block.offset);
+            let mut next = word.load(Ordering::Acquire);
+            if next == 0 {
+                let block = blocks.alloc_zeroed(size_of::<IntentBlock>(), BlockKind::INTENTS)?;
+                blocks.link(word, offset, block)?;
+                next = block.offset;
+            }
+            self.blocks.push(next);
         }
         let entry = self.entry(guard, index)?;
         entry.version.store(0, Ordering::Relaxed);

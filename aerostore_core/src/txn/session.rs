@@ -145,16 +145,12 @@ impl Session {
     pub fn new(store: Arc<Store>) -> Result<Self, TxnError> {
         let participant = Participant::new(store.arena().clone(), Arc::clone(store.registry()))?;
         let heap = Heap::new(store.arena().clone(), participant.owner());
-        let intents = {
-            let guard = participant.pin();
-            IntentList::attach(&guard, participant.slot())?
-        };
         Ok(Self {
             store,
             participant,
             heap,
             limbo: Limbo::default(),
-            intents,
+            intents: IntentList::default(),
             ring: None,
             out_of_line: OutOfLine::default(),
             logged: None,
