@@ -227,7 +227,10 @@ impl Database {
     /// # Errors
     /// As [`Database::tables`].
     pub fn table(&self, name: &str) -> Result<Option<Table>, Error> {
-        Ok(self.tables()?.into_iter().find(|table| table.name() == name))
+        let session = self.0.session()?;
+        let table = txn::table(&session, name);
+        self.0.pool().put(session);
+        Ok(table?.map(Table))
     }
 
     /// Makes a table, durably; the same definition again finds the one there is.

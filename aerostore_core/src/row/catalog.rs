@@ -41,18 +41,15 @@ fn options() -> impl Options {
 
 /// Serializing into memory fails only above the size limit, which a checked definition cannot reach.
 #[expect(clippy::expect_used, reason = "see above")]
-fn body_of(value: &impl Serialize) -> Vec<u8> {
-    options().serialize(value).expect("a definition is small")
+fn write_body(to: &mut Vec<u8>, value: &impl Serialize) {
+    options().serialize_into(to, value).expect("a definition is small");
 }
 
 pub(super) fn encode(schema: &Schema) -> Vec<u8> {
     let key = u16::try_from(schema.key_index()).unwrap_or(u16::MAX);
-    let body = body_of(&Definition {
-        name: schema.name(),
-        columns: schema.columns(),
-        key,
-        nulls: schema.null_rule(),
-    });
+    let (name, columns, nulls) = (schema.name(), schema.columns(), schema.null_rule());
+    let mut body = Vec::new();
+    write_body(&mut body, &Definition { name, columns, key, nulls });
     let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
     let mut bytes = Vec::with_capacity(HEAD_BYTES + body.len());
     bytes.extend(MAGIC);
@@ -65,6 +62,30 @@ pub(super) fn encode(schema: &Schema) -> Vec<u8> {
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Schema, RowError> {
+    let (body, crc) = open(bytes)?;
+    if crc32c::crc32c(body) != crc {
+        return Err(RowError::Corrupt { what: "schema", offset: 12, reason: "checksum mismatch" });
+    }
+    let stored: StoredDefinition = options().deserialize(body).map_err(|_| not_a_definition())?;
+    let key = stored.columns.get(usize::from(stored.key)).map(|column| column.name().to_owned());
+    let builder = SchemaBuilder::new(&stored.name).nulls(stored.nulls).columns(stored.columns);
+    match key {
+        Some(name) => builder.key(&name).build(),
+        None => builder.build(),
+    }
+}
+
+/// See [`Schema::name_in`].
+pub(super) fn name(bytes: &[u8]) -> Result<&str, RowError> {
+    options().allow_trailing_bytes().deserialize(open(bytes)?.0).map_err(|_| not_a_definition())
+}
+
+fn not_a_definition() -> RowError {
+    RowError::Corrupt { what: "schema", offset: HEAD_BYTES as u64, reason: "not a definition" }
+}
+
+/// The body and its checksum.
+fn open(bytes: &[u8]) -> Result<(&[u8], u32), RowError> {
     let mut reader = Reader::new("schema", bytes);
     if reader.array()? != MAGIC {
         return Err(RowError::Corrupt { what: "schema", offset: 0, reason: "not a schema" });
@@ -78,28 +99,13 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Schema, RowError> {
     if reader.at() != bytes.len() {
         return Err(reader.corrupt("bytes behind the definition"));
     }
-    if crc32c::crc32c(body) != crc {
-        return Err(RowError::Corrupt { what: "schema", offset: 12, reason: "checksum mismatch" });
-    }
-    let stored: StoredDefinition = options().deserialize(body).map_err(|_| RowError::Corrupt {
-        what: "schema",
-        offset: HEAD_BYTES as u64,
-        reason: "not a definition",
-    })?;
-    let key = stored.columns.get(usize::from(stored.key)).map(|column| column.name().to_owned());
-    let mut builder = SchemaBuilder::new(&stored.name).nulls(stored.nulls);
-    for column in stored.columns {
-        builder = builder.column(column);
-    }
-    match key {
-        Some(name) => builder.key(&name).build(),
-        None => builder.build(),
-    }
+    Ok((body, crc))
 }
 
 /// See [`Schema::layout_hash`].
 pub(super) fn layout_hash(columns: &[Column]) -> u64 {
-    let parts: Vec<(&str, ColumnType, bool)> =
-        columns.iter().map(|column| (column.name(), column.column_type(), column.is_nullable())).collect();
-    xxhash_rust::xxh3::xxh3_64(&body_of(&parts))
+    let parts = columns.iter().map(|column| (column.name(), column.column_type(), column.is_nullable()));
+    let mut bytes = Vec::with_capacity(32 * columns.len());
+    parts.for_each(|part: (&str, ColumnType, bool)| write_body(&mut bytes, &part));
+    xxhash_rust::xxh3::xxh3_64(&bytes)
 }

@@ -132,6 +132,20 @@ impl Column {
     }
 }
 
+/// Where a name stands: a column's own, or one of its aliases.
+#[derive(Debug, Clone, Copy)]
+struct NamePlace {
+    column: usize,
+    alias: Option<usize>,
+}
+
+impl NamePlace {
+    fn name_in(self, columns: &[Column]) -> &str {
+        let column = &columns[self.column];
+        self.alias.map_or(&column.name, |alias| &column.aliases[alias])
+    }
+}
+
 /// What reading a value needs, apart from the names: four to a cache line instead of one to several lines.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Slot {
@@ -160,7 +174,7 @@ pub struct Schema {
     columns: Box<[Column]>,
     slots: Box<[Slot]>,
     /// Names and aliases, sorted, with their columns.
-    names: Box<[(Box<str>, usize)]>,
+    names: Box<[NamePlace]>,
     key: usize,
     nulls: NullRule,
     fixed_bytes: u32,
@@ -226,8 +240,8 @@ impl Schema {
 
     /// The column with this name or alias.
     pub fn find(&self, name: &str) -> Option<usize> {
-        let place = self.names.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?;
-        Some(self.names[place].1)
+        let place = self.names.binary_search_by(|known| known.name_in(&self.columns).cmp(name)).ok()?;
+        Some(self.names[place].column)
     }
 
     /// The column with this name or alias.
@@ -288,6 +302,14 @@ impl Schema {
     /// [`SchemaBuilder::build`] reports for a definition that no table can have.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, RowError> {
         catalog::decode(bytes)
+    }
+
+    /// The table's name in `bytes`, read without the rest and without its checksum.
+    ///
+    /// # Errors
+    /// As [`from_bytes`](Self::from_bytes).
+    pub fn name_in(bytes: &[u8]) -> Result<&str, RowError> {
+        catalog::name(bytes)
     }
 
     /// [`coerce`](Self::coerce) for a value that is to be stored: the key must not be empty either.
@@ -380,6 +402,13 @@ impl SchemaBuilder {
         self
     }
 
+    /// Appends columns.
+    #[must_use]
+    pub fn columns(mut self, columns: impl IntoIterator<Item = Column>) -> Self {
+        self.columns.extend(columns);
+        self
+    }
+
     /// Makes the column of this name the key.
     #[must_use]
     pub fn key(mut self, name: &str) -> Self {
@@ -436,7 +465,7 @@ impl SchemaBuilder {
 fn lay_out(
     name: String,
     columns: Vec<Column>,
-    names: Vec<(Box<str>, usize)>,
+    names: Vec<NamePlace>,
     key: usize,
     nulls: NullRule,
 ) -> Result<Schema, RowError> {
@@ -509,17 +538,20 @@ fn check_name(name: &str, also: impl Fn(u8) -> bool) -> Result<(), RowError> {
     Err(RowError::Name { name: name.to_owned(), reason })
 }
 
-fn collect_names(columns: &[Column]) -> Result<Vec<(Box<str>, usize)>, RowError> {
-    let mut names: Vec<(Box<str>, usize)> = Vec::new();
+fn collect_names(columns: &[Column]) -> Result<Vec<NamePlace>, RowError> {
+    let mut names = Vec::with_capacity(columns.iter().map(|column| 1 + column.aliases.len()).sum());
     for (index, column) in columns.iter().enumerate() {
-        for name in std::iter::once(column.name()).chain(column.aliases()) {
-            check_name(name, |_| false)?;
-            names.push((name.into(), index));
+        let aliases = (0..column.aliases.len()).map(Some);
+        for alias in std::iter::once(None).chain(aliases) {
+            let place = NamePlace { column: index, alias };
+            check_name(place.name_in(columns), |_| false)?;
+            names.push(place);
         }
     }
-    names.sort();
-    match names.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        Some(pair) => Err(RowError::DuplicateName { name: pair[0].0.to_string() }),
+    names.sort_unstable_by_key(|place| place.name_in(columns));
+    let mut pairs = names.windows(2).map(|pair| [pair[0].name_in(columns), pair[1].name_in(columns)]);
+    match pairs.find(|[one, other]| one == other) {
+        Some([name, _]) => Err(RowError::DuplicateName { name: name.to_owned() }),
         None => Ok(names),
     }
 }

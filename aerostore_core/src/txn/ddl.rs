@@ -27,12 +27,31 @@ pub fn tables(session: &Session) -> Result<Vec<TableRef>, TxnError> {
     Ok(tables)
 }
 
+/// The table of that name, if there is one. The definitions of others are not read.
+///
+/// # Errors
+/// When the mapping is damaged.
+pub fn table(session: &Session, name: &str) -> Result<Option<TableRef>, TxnError> {
+    let guard = session.participant.pin();
+    for (offset, root) in session.store.catalog().tables(&guard)? {
+        if root.state() == TableState::Live && Schema::name_in(definition(&guard, root)?)? == name {
+            return table_ref(&guard, offset, root).map(Some);
+        }
+    }
+    Ok(None)
+}
+
 pub(super) fn table_ref(guard: &Guard<'_>, offset: u64, root: &TableRoot) -> Result<TableRef, TxnError> {
+    let schema = Arc::new(Schema::from_bytes(definition(guard, root)?)?);
+    Ok(TableRef::new(offset, root.id.load(Ordering::Relaxed), schema))
+}
+
+/// The definition of a table, as bytes.
+fn definition<'g>(guard: &'g Guard<'_>, root: &TableRoot) -> Result<&'g [u8], TxnError> {
     let length = root.schema_bytes.load(Ordering::Relaxed);
     let bytes = guard.arena().bytes(root.schema.load(Ordering::Relaxed), length)?;
     // SAFETY: `bytes` checked the range; C2: a linked definition never changes.
-    let bytes = unsafe { std::slice::from_raw_parts(bytes, usize::try_from(length).unwrap_or(0)) };
-    Ok(TableRef::new(offset, root.id.load(Ordering::Relaxed), Arc::new(Schema::from_bytes(bytes)?)))
+    Ok(unsafe { std::slice::from_raw_parts(bytes, usize::try_from(length).unwrap_or(0)) })
 }
 
 /// Makes a table, durably; one of the same name and definition is found instead.
@@ -75,7 +94,7 @@ fn check_kinds(schema: &Schema) -> Result<(), TxnError> {
 }
 
 fn existing(session: &Session, schema: &Schema) -> Result<Option<TableRef>, TxnError> {
-    match tables(session)?.into_iter().find(|table| table.schema().name() == schema.name()) {
+    match table(session, schema.name())? {
         None => Ok(None),
         Some(table) if **table.schema() == *schema => Ok(Some(table)),
         Some(_) => Err(TxnError::TableExists { table: schema.name().to_owned() }),

@@ -40,7 +40,7 @@ mod validate;
 mod version_link;
 mod write;
 
-pub use ddl::{create_table, tables};
+pub use ddl::{create_table, table, tables};
 pub use error::TxnError;
 pub use giveback::GiveBack;
 pub use index_ddl::{create_index, drop_index};

@@ -97,6 +97,7 @@ fn stored_definitions_come_back() {
     let back = Schema::from_bytes(&bytes).unwrap();
     assert_eq!(back, schema);
     assert_eq!((back.layout_hash(), back.find("ident")), (schema.layout_hash(), Some(0)));
+    assert_eq!(Schema::name_in(&bytes), Ok(schema.name()));
     for at in 0..bytes.len() {
         let mut damaged = bytes.clone();
         damaged[at] ^= 0x10;
@@ -124,6 +125,7 @@ proptest! {
     fn hostile_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = Schema::from_bytes(&bytes);
         let _ = Schema::from_bytes(&sealed(&bytes));
+        let _ = Schema::name_in(&sealed(&bytes));
     }
 
     #[test]
