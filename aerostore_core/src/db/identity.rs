@@ -69,8 +69,10 @@ impl DataDir {
             }
         };
         let byte = take_bytes(&lock, path)?;
+        // D1: as long as it was when it was opened; one byte too many is enough to refuse it.
         let mut text = [0; IDENTITY_BYTES + 1];
-        let length = lock.read_start(&mut text)?;
+        let wanted = text.len().min(usize::try_from(lock.bytes_at_open()).unwrap_or(usize::MAX));
+        let length = lock.read_start(&mut text[..wanted])?;
         let (uuid, instance) = parse(&text[..length])
             .map_err(|reason| Error::BadFile { path: identity_path.clone(), reason: reason.to_owned() })?;
         let current = (instance != NO_INSTANCE).then_some(instance);

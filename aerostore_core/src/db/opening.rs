@@ -28,6 +28,9 @@ const BEAT: Duration = Duration::from_millis(500);
 /// # Errors
 /// `Busy` when the process that has it stands still.
 pub(super) fn lock(lock: &LockFile, shm: &Path) -> Result<(), Error> {
+    if lock.try_lock(INIT_LOCK_BYTE).map_err(ShmError::from)? {
+        return Ok(());
+    }
     let mut last = changed_at(shm);
     while !lock.lock_wait(INIT_LOCK_BYTE, SILENCE).map_err(ShmError::from)? {
         let now = changed_at(shm);

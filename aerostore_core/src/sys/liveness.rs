@@ -32,6 +32,7 @@ pub struct LockFile {
     descriptor: ParentOnly,
     path: PathBuf,
     id: FileId,
+    bytes: u64,
 }
 
 impl LockFile {
@@ -52,11 +53,11 @@ impl LockFile {
     }
 
     fn open_with(path: &Path, create: Create) -> Result<Self, SysError> {
-        let (descriptor, id) = ParentOnly::open(|| {
-            let (file, id, _) = open_regular(path, create)?;
-            Ok((file.into_raw_fd(), id))
+        let (descriptor, (id, bytes)) = ParentOnly::open(|| {
+            let (file, id, bytes) = open_regular(path, create)?;
+            Ok((file.into_raw_fd(), (id, bytes)))
         })?;
-        Ok(Self { descriptor, path: path.to_path_buf(), id })
+        Ok(Self { descriptor, path: path.to_path_buf(), id, bytes })
     }
 
     /// Locks `byte` unless another description holds it; true when it is ours now.
@@ -109,6 +110,11 @@ impl LockFile {
     pub fn unlock(&self, byte: u64) -> Result<(), SysError> {
         let mut request = lock_request(libc::F_UNLCK, byte..byte + 1);
         control(self.descriptor.number()?, libc::F_OFD_SETLK, &mut request, &self.path)
+    }
+
+    /// Bytes the file had when it was opened.
+    pub fn bytes_at_open(&self) -> u64 {
+        self.bytes
     }
 
     /// Whether `file` is the file that is open here, rather than one that took its name.
