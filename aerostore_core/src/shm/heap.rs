@@ -14,6 +14,7 @@ use foldhash::fast::RandomState;
 use super::block::BLOCK_HEADER_BYTES;
 use super::class::{CLASS_COUNT, block_bytes, class_for};
 use super::header::REMOTE_COUNT;
+use super::reap::{is_held, release_slabs};
 use super::slab::{EXTENT_BYTES, NO_TAG, SlabHeader, SlabOwner, SlabUse, slab_of};
 use super::{Arena, BlockKind, BlockRef, OwnerId, Reserve, ShmError};
 use crate::sync::{AtomicU64, Ordering};
@@ -285,7 +286,10 @@ impl Heap {
 
     /// Gives all slabs up: what is live stays, what is free may be used by others. Blocks still reserved are freed.
     pub fn close(self) {
-        super::release_slabs_of(&self.arena, self.owner);
+        let Self { arena, owner, .. } = &self;
+        let slabs = self.pools.iter().flat_map(|pool| &pool.slabs).chain(&self.runs);
+        release_slabs(arena, *owner, slabs.filter_map(|&slab| arena.slab_ref(slab)));
+        debug_assert!(!arena.slabs().any(|slab| is_held(arena, slab, *owner)), "a slab was in no pool");
     }
 
     /// Returns slabs without a block in use to the arena, so that other sizes and sessions can use them; tells how many.

@@ -11,10 +11,15 @@ use super::trim::release;
 use super::{Arena, BlockRef, BlockState, OwnerId};
 use crate::sync::Ordering;
 
-/// Frees the blocks that `owner` had reserved and gives its slabs up; tells how many slabs. `owner` is dead, or calls itself.
+/// Frees the blocks that `owner`, which is dead, had reserved and gives its slabs up; tells how many slabs.
 pub fn release_slabs_of(arena: &Arena, owner: OwnerId) -> usize {
+    release_slabs(arena, owner, arena.slabs())
+}
+
+/// The same of those of `slabs` that are the owner's.
+pub(super) fn release_slabs(arena: &Arena, owner: OwnerId, slabs: impl Iterator<Item = SlabRef>) -> usize {
     let mut released = 0;
-    for slab in arena.slabs().filter(|slab| slab.word().is_owned_by(owner)) {
+    for slab in slabs.filter(|slab| slab.word().is_owned_by(owner)) {
         match slab.word().usage() {
             SlabUse::Tail if covering_head(arena, slab.index()) => continue,
             SlabUse::Tail | SlabUse::Forming => release(arena, slab.index(), slab.word()),
@@ -72,6 +77,12 @@ pub fn adopt_retired(arena: &Arena, dead: u16, to: u16) -> Vec<BlockRef> {
         }
     }
     adopted
+}
+
+/// Whether a slab that says it is `owner`'s is of use to it: not so the tail of a run whose head was given up, which goes with that.
+pub(super) fn is_held(arena: &Arena, slab: SlabRef, owner: OwnerId) -> bool {
+    slab.word().is_owned_by(owner)
+        && !(slab.word().usage() == SlabUse::Tail && covering_head(arena, slab.index()))
 }
 
 /// The slabs that `owner` holds.
