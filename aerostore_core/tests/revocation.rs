@@ -131,6 +131,26 @@ fn a_revoked_snapshot_shows_an_error_and_never_a_wrong_row() {
 }
 
 #[test]
+fn a_scan_that_is_broken_off_may_have_passed_over_rows_too() {
+    let place = Place::new("revoke-broken");
+    let (db, table) = open(&place, 64 << 20, "50");
+    put(&db, &table, 7);
+    let mut reader = db.begin(READ).unwrap();
+    let before = revoked(&db);
+    let mut round = 0;
+    let scanned = reader.scan(&table, &mut |row| {
+        assert_eq!(row.get(3).as_i64(), Some(7), "a row of another moment");
+        while revoked(&db) == before {
+            churn(&db, &table, round);
+            round += 1;
+        }
+        ControlFlow::Break(())
+    });
+    assert!(is_revoked(&scanned), "{scanned:?}");
+    db.close().unwrap();
+}
+
+#[test]
 fn a_transaction_that_is_repeated_gets_over_it() {
     let place = Place::new("revoke-repeat");
     let (db, table) = open(&place, 64 << 20, "50");

@@ -3,7 +3,7 @@
 //! Rules       a row's newest version is what the snapshot sees if it is stamped, and no later than that: nothing above it was
 //!             taken out, so it needs no second look, whether or not the snapshot has been revoked (G5). Of any other the chain is
 //!             walked, and the snapshot asked for afterwards. Rows that were removed after a revocation have been passed
-//!             over, so a scan that comes to its end asks once more.
+//!             over, so a scan asks once more when it ends, with the last row or before it.
 //! Cost        rows lie side by side in their slabs, and versions nearly so: a batch of heads is loaded, and their versions
 //!             fetched, while the rows of the batch before it are shown. A transaction is pinned for one slab at a time.
 
@@ -72,7 +72,7 @@ impl Scan<'_> {
         };
         for slab in slabs {
             if self.slab(slab, f)?.is_break() {
-                return Ok(());
+                break;
             }
         }
         still_has(participant, self.snapshot)
