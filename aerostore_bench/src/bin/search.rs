@@ -164,6 +164,7 @@ fn shapes(side: &mut Aerostore, rounds: u32) -> Result<(), Failure> {
     let high = || WideFlight::ALTITUDE.between(20_000, 22_000);
     let fast = || WideFlight::GS.between(100, 105);
     let unsorted = |side: &mut Aerostore| side.count(Query::filtered(eastbound()));
+    let by_two = |side: &mut Aerostore| side.count(Query::filtered(eastbound()).threads(2));
     let sorted = |side: &mut Aerostore| {
         side.search(Query::filtered(eastbound()).sort_by(SortKey::ascending("squawk")).limit(10))
     };
@@ -176,7 +177,8 @@ fn shapes(side: &mut Aerostore, rounds: u32) -> Result<(), Failure> {
         found.rows += side.count(Query::filtered(at_one()))?.rows;
         Ok(found)
     };
-    let pairs: [(&str, [Shape<'_>; 2], u32); 3] = [
+    let pairs: [(&str, [Shape<'_>; 2], u32); 4] = [
+        ("a count by a column without an index by two threads, to the same by one", [&by_two, &unsorted], 1),
         (
             "sorted by a column without an index, limit 10, to a plain count of the same rows",
             [&sorted, &unsorted],

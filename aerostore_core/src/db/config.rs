@@ -46,7 +46,7 @@ impl ConfigKey {
 }
 
 /// Every setting.
-pub const CONFIG_KEYS: [ConfigKey; 6] = [
+pub const CONFIG_KEYS: [ConfigKey; 7] = [
     ConfigKey { name: "synchronous_commit", kind: Kind::OnOff { default: true } },
     ConfigKey { name: "wal_writer_delay_ms", kind: Kind::Number { default: 10, min: 1, max: 10_000 } },
     ConfigKey { name: "retry_limit", kind: Kind::Number { default: 100, min: 0, max: 1_000_000 } },
@@ -56,6 +56,7 @@ pub const CONFIG_KEYS: [ConfigKey; 6] = [
         kind: Kind::Number { default: 0, min: 0, max: 86_400_000 },
     },
     ConfigKey { name: "max_snapshot_age", kind: Kind::Number { default: 60_000, min: 0, max: 86_400_000 } },
+    ConfigKey { name: "search_threads", kind: Kind::Number { default: 1, min: 1, max: 1_000 } },
 ];
 
 const SYNCHRONOUS_COMMIT: usize = 0;
@@ -67,6 +68,8 @@ const LOCK_TIMEOUT: usize = 3;
 const IDLE_TIMEOUT: usize = 4;
 /// Milliseconds that a snapshot may hold garbage back; 0 for any time.
 const MAX_SNAPSHOT_AGE: usize = 5;
+/// Threads that may go through a table together for a search that does not say how many.
+const SEARCH_THREADS: usize = 6;
 
 /// The settings of a process.
 pub(super) struct Config {
@@ -114,6 +117,10 @@ impl Config {
 
     pub(super) fn max_snapshot_age_ns(&self) -> Option<u64> {
         Some(self.value(MAX_SNAPSHOT_AGE) * 1_000_000).filter(|age| *age != 0)
+    }
+
+    pub(super) fn search_threads(&self) -> u32 {
+        u32::try_from(self.value(SEARCH_THREADS)).unwrap_or(u32::MAX)
     }
 
     fn index(name: &str) -> Result<usize, Error> {

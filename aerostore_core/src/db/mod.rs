@@ -10,6 +10,7 @@ mod error;
 #[cfg(all(test, not(loom)))]
 mod fault_tests;
 mod growth;
+mod helpers;
 mod identity;
 pub mod ingest;
 mod lock;

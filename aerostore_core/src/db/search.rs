@@ -4,7 +4,8 @@
 
 use crate::db::{Error, Table, Transaction};
 use crate::query::{
-    Explain, IndexScan, IndexStatistics, KeyRange, Outcome, Plan, Predicate, RowSource, TableStatistics,
+    Explain, Helper, IndexScan, IndexStatistics, KeyRange, Lead, Outcome, Plan, Predicate, RowSource,
+    TableStatistics,
 };
 use crate::row::{IndexKind, RowView, Value, VisitRows};
 use crate::txn::{KeySpan, RangeScan, RowPredicate};
@@ -32,7 +33,8 @@ impl RowSource for TableRows<'_> {
             max: stats.max,
         });
         let indexes = indexes.collect();
-        Ok(TableStatistics { rows: self.txn.estimated_rows(self.table)?, indexes })
+        let threads = self.txn.search_threads();
+        Ok(TableStatistics { rows: self.txn.estimated_rows(self.table)?, indexes, threads })
     }
 
     fn point(&mut self, key: Value<'_>, visit: &mut dyn FnMut(RowView<'_>)) -> Result<(), Error> {
@@ -41,6 +43,15 @@ impl RowSource for TableRows<'_> {
 
     fn scan(&mut self, filter: Option<&Arc<Predicate>>, visit: &mut VisitRows<'_>) -> Result<(), Error> {
         self.txn.scan_rows(self.table, filter.map(noted), visit)
+    }
+
+    fn scan_shared(
+        &mut self,
+        filter: Option<&Arc<Predicate>>,
+        helpers: Vec<Helper<'_, Error>>,
+        lead: &mut Lead<'_, Error>,
+    ) -> Result<(), Error> {
+        self.txn.scan_shared(self.table, filter.map(noted), helpers, lead)
     }
 
     fn index_scan(&mut self, scan: &IndexScan<'_>, visit: &mut VisitRows<'_>) -> Result<(), Error> {

@@ -3,7 +3,8 @@
 #![forbid(unsafe_code)]
 
 use crate::db::database::Inner;
-use crate::db::{Error, RowLock, Table};
+use crate::db::{Error, RowLock, Table, helpers};
+use crate::query::{Helper, Lead};
 use crate::row::{RowImage, RowView, Value, VisitRows, each_row};
 use crate::sys::monotonic_ns;
 use crate::txn::{
@@ -221,6 +222,24 @@ impl Transaction {
         f: &mut VisitRows<'_>,
     ) -> Result<(), Error> {
         Ok(self.open()?.scan(&table.0, predicate, f)?)
+    }
+
+    /// As `scan_rows`, by several threads; see `db::helpers`.
+    pub(super) fn scan_shared(
+        &mut self,
+        table: &Table,
+        predicate: Option<RowPredicate>,
+        helped: Vec<Helper<'_, Error>>,
+        lead: &mut Lead<'_, Error>,
+    ) -> Result<(), Error> {
+        let database = Arc::clone(&self.database);
+        let mut txn = self.open()?;
+        helpers::scan(&database, &mut txn, table, predicate, helped, lead)
+    }
+
+    /// How many threads a scan may take where the query does not say.
+    pub(super) fn search_threads(&self) -> u32 {
+        self.database.config.search_threads()
     }
 
     /// Rows of the table that this transaction sees.

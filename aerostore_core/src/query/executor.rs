@@ -17,7 +17,8 @@ use super::places::Places;
 use super::plan::Plan;
 use super::predicate::Predicate;
 use super::route::{AccessPath, IndexPath, Route};
-use super::sort::{SortOrder, Sorter, TopRows};
+use super::shared_scan;
+use super::sort::{Kept, SortOrder};
 use super::source::{IndexScan, RowSet, RowSource, TableStatistics};
 use crate::row::{RowView, Schema};
 
@@ -32,6 +33,14 @@ pub struct Outcome {
     pub rows_returned: u64,
 }
 
+/// Where the rows of a result go.
+pub(super) enum Sink<'v> {
+    /// They are counted, so nobody asks for their order.
+    Count,
+    /// To a visitor, until it breaks.
+    Visit(&'v mut dyn FnMut(RowView<'_>) -> ControlFlow<()>),
+}
+
 /// What a run did at each step of its path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
@@ -42,6 +51,8 @@ pub(super) struct Tally {
     pub(super) matched: Vec<u64>,
     /// Entries read of each index that only names rows.
     pub(super) entries: Vec<u64>,
+    /// Threads that went through the rows together, where there were several.
+    pub(super) threads: u32,
 }
 
 impl Plan {
@@ -57,7 +68,7 @@ impl Plan {
         visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
     ) -> Result<Outcome, S::Error> {
         let route = self.route(&self.statistics(source)?)?;
-        Ok(self.run_by(&route, source, visit)?.outcome)
+        Ok(self.run_by(&route, source, Sink::Visit(visit))?.outcome)
     }
 
     /// Counts the rows of the result, without copying or sorting any.
@@ -67,7 +78,7 @@ impl Plan {
     /// As for [`run`](Self::run).
     pub fn count<S: RowSource>(&self, source: &mut S) -> Result<Outcome, S::Error> {
         let route = self.route_to_count(&self.statistics(source)?)?;
-        Ok(self.run_by(&route, source, &mut |_| ControlFlow::Continue(()))?.outcome)
+        Ok(self.run_by(&route, source, Sink::Count)?.outcome)
     }
 
     /// A single primary key needs none.
@@ -79,13 +90,22 @@ impl Plan {
         &self,
         route: &Route,
         source: &mut S,
-        visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
+        sink: Sink<'_>,
     ) -> Result<Tally, S::Error> {
         let mut tally = Tally::default();
         let mut window = Window { skip: self.offset, left: self.limit.unwrap_or(u64::MAX), passed: 0 };
         if window.left == 0 {
             return Ok(tally);
         }
+        if route.threads > 1 {
+            shared_scan::run(self, route, source, sink, &mut window, &mut tally)?;
+            tally.outcome.rows_returned = window.passed;
+            return Ok(tally);
+        }
+        let visit = match sink {
+            Sink::Visit(visit) => visit,
+            Sink::Count => &mut |_: RowView<'_>| ControlFlow::Continue(()),
+        };
         if route.sort.is_empty() {
             walk(route, source, &mut tally, &mut |row| window.pass(row, visit))?;
         } else if let Some(field) = route.group_field() {
@@ -93,7 +113,7 @@ impl Plan {
             walk(route, source, &mut tally, &mut |row| groups.take(row, &mut window, visit))?;
             let _ = groups.flush(&mut window, visit);
         } else {
-            let mut kept = Kept::new(self, route);
+            let mut kept = self.kept(route);
             walk(route, source, &mut tally, &mut |row| {
                 kept.push(row);
                 ControlFlow::Continue(())
@@ -102,6 +122,63 @@ impl Plan {
         }
         tally.outcome.rows_returned = window.passed;
         Ok(tally)
+    }
+
+    /// Rows to be sorted as `route` says, none yet.
+    pub(super) fn kept<'p>(&'p self, route: &'p Route) -> Kept<'p> {
+        let most = self.kept_rows().and_then(|rows| usize::try_from(rows).ok());
+        Kept::new(SortOrder::new(&route.sort, &self.schema), most)
+    }
+}
+
+/// What rows are asked besides, and how many were.
+pub(super) struct Filter<'p> {
+    pub(super) residual: Option<&'p Arc<Predicate>>,
+    pub(super) examined: u64,
+    pub(super) matched: u64,
+    /// Whether one has broken.
+    pub(super) flow: ControlFlow<()>,
+}
+
+impl<'p> Filter<'p> {
+    pub(super) fn new(residual: Option<&'p Arc<Predicate>>) -> Self {
+        Self { residual, examined: 0, matched: 0, flow: ControlFlow::Continue(()) }
+    }
+
+    /// Calls `take` with each of the rows that passes, until it breaks: then says at which.
+    #[inline]
+    pub(super) fn pass(
+        &mut self,
+        rows: &[RowView<'_>],
+        mut take: impl FnMut(RowView<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<usize> {
+        for (number, rows) in rows.chunks(Places::MAX).enumerate() {
+            for place in self.passing(rows).iter() {
+                self.matched += 1;
+                self.flow = take(rows[place]);
+                if self.flow.is_break() {
+                    self.examined += place as u64 + 1;
+                    return ControlFlow::Break(number * Places::MAX + place);
+                }
+            }
+            self.examined += rows.len() as u64;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Counts those that pass, and takes them no further.
+    #[inline]
+    pub(super) fn count(&mut self, rows: &[RowView<'_>]) {
+        for rows in rows.chunks(Places::MAX) {
+            self.matched += self.passing(rows).len();
+        }
+        self.examined += rows.len() as u64;
+    }
+
+    /// Those of at most [`Places::MAX`] rows that pass.
+    #[inline]
+    fn passing(&self, rows: &[RowView<'_>]) -> Places {
+        self.residual.map_or(Places::first(rows.len()), |residual| residual.select(rows))
     }
 }
 
@@ -147,22 +224,8 @@ fn reach<S: RowSource>(
     take: &mut impl FnMut(RowView<'_>) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>, S::Error> {
     let Tally { outcome, entries, .. } = tally;
-    let mut flow = ControlFlow::Continue(());
-    let mut filter = |rows: &[RowView<'_>]| {
-        for (number, rows) in rows.chunks(Places::MAX).enumerate() {
-            let passing = residual.map_or(Places::first(rows.len()), |residual| residual.select(rows));
-            for place in passing.iter() {
-                outcome.rows_matched += 1;
-                flow = take(rows[place]);
-                if flow.is_break() {
-                    outcome.rows_examined += place as u64 + 1;
-                    return ControlFlow::Break(number * Places::MAX + place);
-                }
-            }
-            outcome.rows_examined += rows.len() as u64;
-        }
-        ControlFlow::Continue(())
-    };
+    let mut asked = Filter::new(residual);
+    let mut filter = |rows: &[RowView<'_>]| asked.pass(rows, &mut *take);
     match path {
         AccessPath::Nothing | AccessPath::Union(_) => {}
         AccessPath::Scan => source.scan(residual, &mut filter)?,
@@ -205,7 +268,9 @@ fn reach<S: RowSource>(
             }
         }
     }
-    Ok(flow)
+    outcome.rows_examined += asked.examined;
+    outcome.rows_matched += asked.matched;
+    Ok(asked.flow)
 }
 
 /// The rows that every other index names, if there are such indexes.
@@ -232,38 +297,6 @@ fn among<S: RowSource>(
     Ok(common)
 }
 
-/// Matching rows that are to be sorted: all of them, or those that can still come out.
-enum Kept<'p> {
-    All(Sorter<'p>),
-    Top(TopRows<'p>),
-}
-
-impl<'p> Kept<'p> {
-    fn new(plan: &'p Plan, route: &'p Route) -> Self {
-        let order = SortOrder::new(&route.sort, &plan.schema);
-        match plan.kept_rows().and_then(|rows| usize::try_from(rows).ok()) {
-            Some(rows) => Self::Top(TopRows::new(order, rows)),
-            None => Self::All(Sorter::new(order)),
-        }
-    }
-
-    #[inline]
-    fn push(&mut self, row: RowView<'_>) {
-        match self {
-            Self::All(rows) => rows.push(row),
-            Self::Top(rows) => rows.offer(row),
-        }
-    }
-
-    /// Gives out the rows in order, until `visit` breaks, and is empty then.
-    fn finish(&mut self, visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
-        match self {
-            Self::All(rows) => rows.finish(visit),
-            Self::Top(rows) => rows.finish(visit),
-        }
-    }
-}
-
 /// Rows that come in the order of one column, sorted by others within its groups.
 struct Groups<'p> {
     field: Field,
@@ -275,7 +308,7 @@ struct Groups<'p> {
 
 impl<'p> Groups<'p> {
     fn new(plan: &'p Plan, route: &'p Route, field: Field) -> Self {
-        Self { field, schema: &plan.schema, kept: Kept::new(plan, route), sample: Vec::new() }
+        Self { field, schema: &plan.schema, kept: plan.kept(route), sample: Vec::new() }
     }
 
     fn take(
@@ -308,15 +341,26 @@ impl<'p> Groups<'p> {
 }
 
 /// Offset and limit, applied to rows that come in their final order.
-struct Window {
+pub(super) struct Window {
     skip: u64,
     left: u64,
     passed: u64,
 }
 
 impl Window {
+    /// How many rows have to come until no more are wanted.
+    pub(super) fn wanted(&self) -> u64 {
+        self.left.saturating_add(self.skip)
+    }
+
+    /// So many rows go by, without a look at them.
+    pub(super) fn count(&mut self, rows: u64) {
+        let rows = rows - rows.min(self.skip);
+        self.passed += rows.min(self.left);
+    }
+
     #[inline]
-    fn pass(
+    pub(super) fn pass(
         &mut self,
         row: RowView<'_>,
         visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,

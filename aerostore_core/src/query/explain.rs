@@ -5,7 +5,7 @@
 use std::fmt;
 use std::ops::ControlFlow;
 
-use super::executor::{Outcome, Tally};
+use super::executor::{Outcome, Sink, Tally};
 use super::plan::{Plan, SortColumn};
 use super::predicate::Predicate;
 use super::ranges::RangeSet;
@@ -104,12 +104,14 @@ impl Plan {
     pub fn explain_run<S: RowSource>(&self, source: &mut S, counting: bool) -> Result<Explain, S::Error> {
         let statistics = source.statistics(&self.route_columns)?;
         let route = if counting { self.route_to_count(&statistics)? } else { self.route(&statistics)? };
-        let tally = self.run_by(&route, source, &mut |_: RowView<'_>| ControlFlow::Continue(()))?;
+        let visit = &mut |_: RowView<'_>| ControlFlow::Continue(());
+        let sink = if counting { Sink::Count } else { Sink::Visit(visit) };
+        let tally = self.run_by(&route, source, sink)?;
         Ok(self.explained(&route, Some(&tally)))
     }
 
     fn explained(&self, route: &Route, tally: Option<&Tally>) -> Explain {
-        let mut steps = Told { plan: self, steps: Vec::new(), depth: 0 };
+        let mut steps = Told { plan: self, steps: Vec::new(), depth: 0, threads: 1 };
         let outcome = tally.map(|tally| tally.outcome);
         let returned = outcome.map(|outcome| outcome.rows_returned);
         let matched = outcome.map(|outcome| outcome.rows_matched);
@@ -141,6 +143,7 @@ impl Plan {
             steps.add(StepKind::Union, detail, &[], route.examined, examined);
             steps.branches(branches, tally);
         } else {
+            steps.threads = tally.map_or(route.threads, |tally| tally.threads);
             steps.path(&route.path, route.examined, examined, entries);
         }
         Explain { steps: steps.steps, outcome }
@@ -156,6 +159,8 @@ struct Told<'p> {
     plan: &'p Plan,
     steps: Vec<Step>,
     depth: usize,
+    /// How many threads scan.
+    threads: u32,
 }
 
 impl Told<'_> {
@@ -190,7 +195,9 @@ impl Told<'_> {
                 self.add(StepKind::Points, detail, &key_column, estimated, actual);
             }
             AccessPath::Scan | AccessPath::Union(_) => {
-                self.add(StepKind::Scan, format!("of {table}"), &[], estimated, actual);
+                let by =
+                    if self.threads > 1 { format!(" by {} threads", self.threads) } else { String::new() };
+                self.add(StepKind::Scan, format!("of {table}{by}"), &[], estimated, actual);
             }
             AccessPath::Index(path) => {
                 let backwards = if path.descending { ", backwards" } else { "" };

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use super::executor::Sink;
 use super::{
-    IndexScan, IndexStatistics, KeyRange, Outcome, Plan, Predicate, Query, QueryError, Route, RowSource,
-    TableStatistics, compare,
+    AccessPath, Helper, IndexScan, IndexStatistics, KeyRange, Lead, Outcome, Plan, Predicate, Query,
+    QueryError, Route, RowSource, TableStatistics, compare,
 };
 use crate::index::key::key_bytes;
+use crate::query;
 use crate::row::{Column, ColumnType, IndexKind, OwnedValue, RowImage, RowView, Schema, Value, VisitRows};
 
 /// Keys with the places of their rows.
@@ -128,7 +130,31 @@ impl Table {
         let outcome = plan.run(self, visit).expect("a sound plan");
         let counted = plan.count(self).expect("a sound plan");
         assert_eq!(counted.rows_returned, outcome.rows_returned, "count of {plan:?}");
+        assert_eq!(self.run_by_threads(&plan), keys, "by several threads: {plan:?}");
         (keys, outcome)
+    }
+
+    /// The keys that a scan by three threads yields, for a count as well, where `plan` takes one at all.
+    fn run_by_threads(&mut self, plan: &Plan) -> Vec<String> {
+        let statistics = self.statistics(&plan.route_columns).expect("statistics");
+        let [mut route, mut counting] =
+            [plan.route(&statistics), plan.route_to_count(&statistics)].map(|route| route.expect("a route"));
+        let is_scan = |route: &Route| matches!(route.path, AccessPath::Scan);
+        if is_scan(&route) {
+            route.threads = 3;
+        }
+        if is_scan(&counting) {
+            counting.threads = 3;
+        }
+        let mut keys = Vec::new();
+        let visit = &mut |row: RowView<'_>| {
+            keys.push(row.key().to_string());
+            ControlFlow::Continue(())
+        };
+        plan.run_by(&route, self, Sink::Visit(visit)).expect("a sound route");
+        let counted = plan.run_by(&counting, self, Sink::Count).expect("a sound route");
+        assert_eq!(counted.outcome.rows_returned, keys.len() as u64, "count by several threads: {plan:?}");
+        keys
     }
 
     /// The route that `query` takes.
@@ -143,6 +169,40 @@ impl Table {
         let terms: Vec<Vec<&str>> = terms.iter().map(|term| term.split(' ').collect()).collect();
         let filter = compare::all(&self.schema, &terms).expect("sound terms");
         self.run(Query::filtered(filter)).0.join(" ")
+    }
+}
+
+/// Rows of a part of a shared scan.
+const PART_ROWS: usize = 7;
+
+/// One thread's place in a shared scan.
+struct Share<'t> {
+    table: &'t Table,
+    /// Who has claimed each.
+    parts: &'t [(&'t [RowImage], Mutex<Option<usize>>)],
+    who: usize,
+}
+
+impl query::Share for Share<'_> {
+    type Error = QueryError;
+
+    fn parts(&self) -> usize {
+        self.parts.len()
+    }
+
+    fn claim(&self, part: usize) -> Option<usize> {
+        Some(*self.parts[part].1.lock().expect("nobody panics").get_or_insert(self.who))
+    }
+
+    fn show(&self, part: usize, visit: &mut VisitRows<'_>) -> Result<ControlFlow<()>, QueryError> {
+        assert_eq!(self.claim(part), Some(self.who), "somebody else's part");
+        let images = self.parts[part].0.iter();
+        let rows: Vec<RowView<'_>> =
+            images.map(|image| image.view(&self.table.schema).expect("a finished image")).collect();
+        Ok(match rows.chunks(3).try_for_each(visit) {
+            ControlFlow::Break(_) => ControlFlow::Break(()),
+            ControlFlow::Continue(()) => ControlFlow::Continue(()),
+        })
     }
 }
 
@@ -166,7 +226,7 @@ impl RowSource for Table {
             }
         };
         let indexes = self.indexes.iter().map(statistics).collect();
-        Ok(TableStatistics { rows: self.images.len() as u64 * self.exaggeration.0, indexes })
+        Ok(TableStatistics { rows: self.images.len() as u64 * self.exaggeration.0, indexes, threads: 1 })
     }
 
     fn point(&mut self, key: Value<'_>, visit: &mut dyn FnMut(RowView<'_>)) -> Result<(), QueryError> {
@@ -185,6 +245,27 @@ impl RowSource for Table {
         let rows: Vec<RowView<'_>> = (0..self.images.len()).map(|place| self.row(place)).collect();
         let _ = rows.chunks(self.rows_at_a_time()).try_for_each(visit);
         Ok(())
+    }
+
+    fn scan_shared(
+        &mut self,
+        _filter: Option<&Arc<Predicate>>,
+        helpers: Vec<Helper<'_, QueryError>>,
+        lead: &mut Lead<'_, QueryError>,
+    ) -> Result<(), QueryError> {
+        let table: &Self = self;
+        let parts: Vec<_> = table.images.chunks(PART_ROWS).map(|images| (images, Mutex::new(None))).collect();
+        let share = |who| Share { table, parts: &parts, who };
+        std::thread::scope(|scope| {
+            let mut threads = Vec::new();
+            for (at, helper) in helpers.into_iter().enumerate() {
+                let share = share(at + 1);
+                threads.push(scope.spawn(move || helper(&share).map(drop)));
+            }
+            let first = lead(&share(0)).map(drop);
+            let joined = threads.into_iter().map(|thread| thread.join().expect("a helper panicked"));
+            joined.fold(first, Result::and)
+        })
     }
 
     fn index_scan(&mut self, scan: &IndexScan<'_>, visit: &mut VisitRows<'_>) -> Result<(), QueryError> {

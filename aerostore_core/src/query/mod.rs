@@ -24,6 +24,7 @@ mod predicate;
 mod probe;
 mod ranges;
 mod route;
+mod shared_scan;
 mod sort;
 mod source;
 mod stats;
@@ -39,7 +40,9 @@ pub use operator::Operator;
 pub use plan::Plan;
 pub use predicate::Predicate;
 pub use route::{AccessPath, Among, Branch, IndexPath, Route};
-pub use source::{IndexScan, IndexStatistics, KeyRange, RowSet, RowSource, TableStatistics};
+pub use source::{
+    Helper, IndexScan, IndexStatistics, KeyRange, Lead, RowSet, RowSource, Share, TableStatistics,
+};
 pub use syntax::{Compare, Expr, Literal, Query, SortKey};
 
 #[cfg(test)]

@@ -55,6 +55,12 @@ impl Places {
         self.0 == 0
     }
 
+    /// How many there are.
+    #[inline]
+    pub(super) fn len(self) -> u64 {
+        u64::from(self.0.count_ones())
+    }
+
     /// The places, the first one first.
     #[inline]
     pub(super) fn iter(self) -> impl Iterator<Item = usize> {

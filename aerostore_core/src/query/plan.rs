@@ -10,7 +10,7 @@ use super::bind::find_column;
 use super::error::QueryError;
 use super::field::Field;
 use super::keys::KeySet;
-use super::planner;
+use super::planner::{self, Wanted};
 use super::predicate::{Node, Predicate};
 use super::ranges::RangeSet;
 use super::route::Route;
@@ -84,6 +84,8 @@ pub struct Plan {
     pub(super) forced: Option<usize>,
     /// The columns that a route may go by.
     pub(super) route_columns: Vec<usize>,
+    /// The most threads for a scan, where the query says.
+    pub(super) threads: Option<u32>,
 }
 
 impl Plan {
@@ -117,6 +119,7 @@ impl Plan {
             columns,
             forced,
             route_columns,
+            threads: query.threads,
         })
     }
 
@@ -126,7 +129,7 @@ impl Plan {
     ///
     /// [`QueryError::NoIndex`] or [`QueryError::HashIndex`] when the query names an index that cannot be used.
     pub fn route(&self, statistics: &TableStatistics) -> Result<Route, QueryError> {
-        planner::route(self, statistics, &self.sort)
+        planner::route(self, statistics, Wanted::Rows)
     }
 
     /// The same when rows are only to be counted, so that their order does not matter.
@@ -135,7 +138,7 @@ impl Plan {
     ///
     /// As for [`route`](Self::route).
     pub fn route_to_count(&self, statistics: &TableStatistics) -> Result<Route, QueryError> {
-        planner::route(self, statistics, &[])
+        planner::route(self, statistics, Wanted::Count)
     }
 
     /// The schema of the rows.

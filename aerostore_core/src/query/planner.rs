@@ -7,6 +7,8 @@
 //!             value need no sorting, nor do those behind the primary key. P5: where rows come in order, a limit ends the
 //!             walk, so it costs what the limit needs. P6: the least estimated cost wins, then the lower column, so the
 //!             order of terms and of indexes decides nothing.
+//!             P7: a scan takes another thread as long as that makes it shorter: each costs its start, and rows that go out as they come
+//!             have to be handed over by those who do not run the plan.
 //! Costs       nanoseconds as measured on rows of 108 bytes that lie in memory, not in caches. Only their ratios matter.
 
 #![forbid(unsafe_code)]
@@ -28,6 +30,10 @@ use crate::row::{IndexKind, OwnedValue, Schema};
 const SCAN: f64 = 2000.0;
 /// A row in a scan.
 const SCAN_ROW: f64 = 25.0;
+/// Another thread for a scan: its start, and what the others wait for it in the end.
+const THREAD: f64 = 100_000.0;
+/// Handing a row over to the thread that runs the plan.
+const HAND_OVER: f64 = 30.0;
 /// A row that an index leads to.
 const FETCH_ROW: f64 = 90.0;
 /// A row that its key leads to.
@@ -47,19 +53,24 @@ const SORT_ROW: f64 = 120.0;
 /// Sorting it among twice as many.
 const SORT_STEP: f64 = 10.0;
 
-/// The cheapest route of `plan`, its rows sorted by `sort`.
-pub(super) fn route(
-    plan: &Plan,
-    statistics: &TableStatistics,
-    sort: &[SortColumn],
-) -> Result<Route, QueryError> {
+/// What is wanted of the rows.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Wanted {
+    /// Their number.
+    Count,
+    /// The rows, in order.
+    Rows,
+}
+
+/// The cheapest route of `plan`.
+pub(super) fn route(plan: &Plan, statistics: &TableStatistics, wanted: Wanted) -> Result<Route, QueryError> {
     let scope = &plan.scope;
     let never = |node: &Node| matches!(node, Node::Any(nodes) if nodes.is_empty());
     if scope.columns.iter().any(|keys| keys.ranges.is_empty()) || scope.conjuncts.iter().any(never) {
         return Ok(nothing());
     }
-    let sort = needed_sort(plan, sort);
-    let mut planner = Planner { plan, statistics, sort, matched: 0.0 };
+    let sort = if wanted == Wanted::Count { Vec::new() } else { needed_sort(plan) };
+    let mut planner = Planner { plan, statistics, wanted, sort, matched: 0.0 };
     planner.matched = planner.matched_in(scope);
     let ways = match plan.forced {
         Some(column) => vec![planner.forced(column)?],
@@ -76,15 +87,16 @@ fn nothing() -> Route {
         sort: Vec::new(),
         grouped: None,
         stops_early: false,
+        threads: 1,
         examined: 0,
         matched: 0,
     }
 }
 
 /// The sort columns that decide anything (P4).
-fn needed_sort(plan: &Plan, sort: &[SortColumn]) -> Vec<SortColumn> {
-    let mut needed: Vec<SortColumn> = Vec::with_capacity(sort.len());
-    for column in sort {
+fn needed_sort(plan: &Plan) -> Vec<SortColumn> {
+    let mut needed: Vec<SortColumn> = Vec::with_capacity(plan.sort.len());
+    for column in &plan.sort {
         let index = column.field.index();
         let is_constant = plan
             .scope
@@ -108,6 +120,7 @@ struct Way<'p> {
     /// Rows looked at.
     examined: f64,
     cost: f64,
+    threads: u32,
 }
 
 enum WayKind<'p> {
@@ -131,6 +144,7 @@ enum Order {
 struct Planner<'p> {
     plan: &'p Plan,
     statistics: &'p TableStatistics,
+    wanted: Wanted,
     sort: Vec<SortColumn>,
     /// How many rows of the table the whole condition lets through.
     matched: f64,
@@ -196,7 +210,26 @@ impl<'p> Planner<'p> {
 
     fn scan(&self) -> Way<'p> {
         let order = if self.sort.is_empty() { Order::Sorted } else { Order::Any };
-        self.priced(WayKind::Scan, order, count(self.statistics.rows), SCAN_ROW, SCAN)
+        self.shared(self.priced(WayKind::Scan, order, count(self.statistics.rows), SCAN_ROW, SCAN))
+    }
+
+    /// A scan by as many threads as pay (P7).
+    fn shared(&self, mut way: Way<'p>) -> Way<'p> {
+        let most = self.plan.threads.unwrap_or(self.statistics.threads).max(1);
+        let alone = way.examined * SCAN_ROW;
+        // The last of them saves what `alone` is more among one less than among all.
+        let pays = |threads: u32| alone / (f64::from(threads) * f64::from(threads - 1)) > THREAD;
+        let threads = (2..=most).take_while(|threads| pays(*threads)).last().unwrap_or(1);
+        let handed_over = match self.wanted {
+            Wanted::Rows if self.sort.is_empty() => self.matched.min(way.examined) * HAND_OVER,
+            _ => 0.0,
+        };
+        let saved = alone - alone / f64::from(threads) - THREAD * f64::from(threads - 1) - handed_over;
+        if threads > 1 && saved > 0.0 {
+            way.threads = threads;
+            way.cost -= saved;
+        }
+        way
     }
 
     /// By the ranges of an index that the condition names.
@@ -323,7 +356,7 @@ impl<'p> Planner<'p> {
             (Order::Any, Some(wanted)) => passing * OFFER + passing.min(wanted) * SORT_ROW,
             _ => passing * (SORT_ROW + SORT_STEP * passing.max(1.0).log2()),
         };
-        Way { kind, order, examined, cost: start + examined * per_row + sorting }
+        Way { kind, order, examined, cost: start + examined * per_row + sorting, threads: 1 }
     }
 
     /// How many rows of the table a condition lets through.
@@ -350,7 +383,7 @@ impl<'p> Planner<'p> {
     }
 
     fn build(&self, way: Way<'p>) -> Route {
-        let Way { kind, order, examined, .. } = way;
+        let Way { kind, order, examined, threads, .. } = way;
         let scope = &self.plan.scope;
         let descending = order != Order::Any && self.sort.first().is_some_and(|first| first.descending);
         let column = kind.column(&self.plan.schema);
@@ -373,7 +406,7 @@ impl<'p> Planner<'p> {
         };
         let stops_early = self.plan.limit.is_some() && order != Order::Any;
         let (examined, matched) = (rounded(examined), rounded(self.matched));
-        Route { path, residual, sort, grouped, stops_early, examined, matched }
+        Route { path, residual, sort, grouped, stops_early, threads, examined, matched }
     }
 
     fn branches(&self, parts: Vec<(Scope, Way<'p>)>, others: &[Node]) -> Vec<Branch> {

@@ -76,6 +76,8 @@ pub struct Route {
     pub(super) grouped: Option<SortColumn>,
     /// Whether a limit ends the walk.
     pub(super) stops_early: bool,
+    /// How many threads a scan takes.
+    pub(super) threads: u32,
     pub(super) examined: u64,
     pub(super) matched: u64,
 }
@@ -99,6 +101,11 @@ impl Route {
     /// The column by whose groups the rows come already sorted, when only rows within a group are left to sort.
     pub fn grouped_by(&self) -> Option<usize> {
         self.grouped.map(|column| column.field.index())
+    }
+
+    /// How many threads go through the rows together; one but for a large scan.
+    pub fn threads(&self) -> u32 {
+        self.threads
     }
 
     /// How many rows should be looked at.

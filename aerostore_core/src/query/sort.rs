@@ -1,8 +1,9 @@
-//! Sorting: copies of row images, by several columns, stable.
+//! Sorting: copies of row images, by several columns, stable; kept by one thread, or by several and then merged.
 //!
 //! Shape       each kept row has a *rank*: the first 64 bits of its first sort column in an order that integers compare by,
 //!             which decides nearly always; only ties look at the images. `TopRows` is a heap with the worst row at its
-//!             root, so that most rows of a long input are turned away by one comparison of ranks.
+//!             root, so that most rows of a long input are turned away by one comparison of ranks. Each row has an *ordinal* too,
+//!             the order in which the source has it, which settles ties: so it does not show who kept which row.
 
 #![forbid(unsafe_code)]
 
@@ -74,46 +75,147 @@ impl<'p> SortOrder<'p> {
     }
 }
 
+/// Matching rows that are to be sorted: all of them, or those that can still come out.
+pub(super) enum Kept<'p> {
+    /// All.
+    All(Sorter<'p>),
+    /// The first so many.
+    Top(TopRows<'p>),
+}
+
+impl<'p> Kept<'p> {
+    /// None yet: of all rows, or of the first `most`.
+    pub(super) fn new(order: SortOrder<'p>, most: Option<usize>) -> Self {
+        match most {
+            Some(rows) => Self::Top(TopRows::new(order, rows)),
+            None => Self::All(Sorter::new(order)),
+        }
+    }
+
+    /// The rows that follow are of this part of the source, which is later than the ones before. A part has less than 2^32 rows.
+    pub(super) fn begin_part(&mut self, part: usize) {
+        let first = (part as u64) << 32;
+        match self {
+            Self::All(rows) => rows.next_ordinal = first,
+            Self::Top(rows) => rows.next_ordinal = first,
+        }
+    }
+
+    /// Keeps a copy of `row`, if it can still come out.
+    #[inline]
+    pub(super) fn push(&mut self, row: RowView<'_>) {
+        match self {
+            Self::All(rows) => rows.push(row),
+            Self::Top(rows) => rows.offer(row),
+        }
+    }
+
+    /// Puts the rows in order.
+    pub(super) fn sort(&mut self) {
+        match self {
+            Self::All(rows) => rows.sort(),
+            Self::Top(rows) => rows.sort(),
+        }
+    }
+
+    /// Gives out the rows in order, until `visit` breaks, and is empty then.
+    pub(super) fn finish(
+        &mut self,
+        visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        self.sort();
+        match self {
+            Self::All(rows) => rows.finish(visit),
+            Self::Top(rows) => rows.finish(visit),
+        }
+    }
+
+    /// Gives out the rows that several have kept of one source, each of which has put its own in order, until `visit` breaks.
+    pub(super) fn finish_all(
+        all: Vec<Self>,
+        visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let (mut sorters, mut tops) = (Vec::new(), Vec::new());
+        for kept in all {
+            match kept {
+                Self::All(rows) => sorters.push(rows),
+                Self::Top(rows) => tops.push(rows),
+            }
+        }
+        TopRows::finish_all(tops, visit)?;
+        Sorter::finish_all(&sorters, visit)
+    }
+}
+
 /// Keeps all rows, one image behind the other.
 pub(super) struct Sorter<'p> {
     order: SortOrder<'p>,
+    /// Each with its length before it.
     images: Vec<u8>,
     places: Vec<Place>,
+    next_ordinal: u64,
 }
 
 #[derive(Clone, Copy)]
 struct Place {
     rank: u128,
+    ordinal: u64,
     start: usize,
-    end: usize,
 }
 
+const LENGTH_BYTES: usize = size_of::<usize>();
+
 impl<'p> Sorter<'p> {
-    pub(super) fn new(order: SortOrder<'p>) -> Self {
-        Self { order, images: Vec::new(), places: Vec::new() }
+    fn new(order: SortOrder<'p>) -> Self {
+        Self { order, images: Vec::new(), places: Vec::new(), next_ordinal: 0 }
     }
 
-    pub(super) fn push(&mut self, row: RowView<'_>) {
+    fn push(&mut self, row: RowView<'_>) {
         let start = self.images.len();
+        self.images.extend_from_slice(&row.bytes().len().to_ne_bytes());
         self.images.extend_from_slice(row.bytes());
-        self.places.push(Place { rank: self.order.rank(row), start, end: self.images.len() });
+        self.places.push(Place { rank: self.order.rank(row), ordinal: self.next_ordinal, start });
+        self.next_ordinal += 1;
     }
 
-    /// Gives out the rows in order, until `visit` breaks, and forgets them.
-    pub(super) fn finish(
-        &mut self,
-        visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        let image = |place: &Place| &self.images[place.start..place.end];
-        self.places.sort_unstable_by(|a, b| {
-            let by_columns = || self.order.compare_images(image(a), image(b));
-            // Images lie in the order in which they came, which settles ties.
-            a.rank.cmp(&b.rank).then_with(by_columns).then(a.start.cmp(&b.start))
-        });
-        let flow = self.places.iter().filter_map(|place| self.order.view(image(place))).try_for_each(visit);
+    fn image(&self, place: &Place) -> &[u8] {
+        let Some((length, rest)) = self.images[place.start..].split_first_chunk::<LENGTH_BYTES>() else {
+            return &[];
+        };
+        &rest[..usize::from_ne_bytes(*length)]
+    }
+
+    fn compare(&self, place: &Place, other: &Self, others: &Place) -> Ordering {
+        let by_columns = || self.order.compare_images(self.image(place), other.image(others));
+        place.rank.cmp(&others.rank).then_with(by_columns).then(place.ordinal.cmp(&others.ordinal))
+    }
+
+    fn sort(&mut self) {
+        let mut places = std::mem::take(&mut self.places);
+        places.sort_unstable_by(|a, b| self.compare(a, self, b));
+        self.places = places;
+    }
+
+    fn finish(&mut self, visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
+        let flow =
+            self.places.iter().filter_map(|place| self.order.view(self.image(place))).try_for_each(visit);
         self.places.clear();
         self.images.clear();
         flow
+    }
+
+    fn finish_all(all: &[Self], visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
+        let mut left: Vec<(&Self, &[Place])> = all.iter().map(|rows| (rows, &rows.places[..])).collect();
+        loop {
+            left.retain(|(_, places)| !places.is_empty());
+            let first =
+                left.iter_mut().min_by(|(a, places), (b, others)| a.compare(&places[0], b, &others[0]));
+            let Some((rows, places)) = first else { return ControlFlow::Continue(()) };
+            if let Some(row) = rows.order.view(rows.image(&places[0])) {
+                visit(row)?;
+            }
+            *places = &places[1..];
+        }
     }
 }
 
@@ -121,29 +223,28 @@ impl<'p> Sorter<'p> {
 pub(super) struct TopRows<'p> {
     order: SortOrder<'p>,
     capacity: usize,
-    offered: u64,
+    next_ordinal: u64,
     /// A heap: no row comes after its parent, which is at `(index - 1) / 2`; so the root is the last of all.
-    heap: Vec<Kept>,
+    heap: Vec<TopRow>,
 }
 
-struct Kept {
+struct TopRow {
     rank: u128,
-    /// How many rows were offered before.
     ordinal: u64,
     image: Vec<u8>,
 }
 
 impl<'p> TopRows<'p> {
-    pub(super) fn new(order: SortOrder<'p>, capacity: usize) -> Self {
-        Self { order, capacity, offered: 0, heap: Vec::new() }
+    fn new(order: SortOrder<'p>, capacity: usize) -> Self {
+        Self { order, capacity, next_ordinal: 0, heap: Vec::new() }
     }
 
     /// Keeps a copy of `row` if it is among the first so far.
-    pub(super) fn offer(&mut self, row: RowView<'_>) {
-        let (rank, ordinal) = (self.order.rank(row), self.offered);
-        self.offered += 1;
+    fn offer(&mut self, row: RowView<'_>) {
+        let (rank, ordinal) = (self.order.rank(row), self.next_ordinal);
+        self.next_ordinal += 1;
         if self.heap.len() < self.capacity {
-            self.heap.push(Kept { rank, ordinal, image: row.bytes().to_vec() });
+            self.heap.push(TopRow { rank, ordinal, image: row.bytes().to_vec() });
             self.sift_up(self.heap.len() - 1);
             return;
         }
@@ -159,16 +260,27 @@ impl<'p> TopRows<'p> {
         }
     }
 
-    /// Gives out the rows in order, until `visit` breaks, and forgets them.
-    pub(super) fn finish(
-        &mut self,
-        visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
+    fn sort(&mut self) {
         let order = self.order;
         self.heap.sort_unstable_by(|a, b| compare_kept(order, a, b));
+    }
+
+    fn finish(&mut self, visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
+        let order = self.order;
         let flow = self.heap.iter().filter_map(|kept| order.view(&kept.image)).try_for_each(visit);
         self.heap.clear();
         flow
+    }
+
+    fn finish_all(all: Vec<Self>, visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
+        let together = all.into_iter().reduce(|mut together, rows| {
+            together.heap.extend(rows.heap);
+            together
+        });
+        let Some(mut together) = together else { return ControlFlow::Continue(()) };
+        together.sort();
+        together.heap.truncate(together.capacity);
+        together.finish(visit)
     }
 
     fn sift_up(&mut self, mut at: usize) {
@@ -183,7 +295,7 @@ impl<'p> TopRows<'p> {
     }
 
     fn sift_down(&mut self) {
-        let after = |heap: &[Kept], a: usize, b: usize| {
+        let after = |heap: &[TopRow], a: usize, b: usize| {
             compare_kept(self.order, &heap[a], &heap[b]) == Ordering::Greater
         };
         let mut at = 0;
@@ -204,7 +316,7 @@ impl<'p> TopRows<'p> {
     }
 }
 
-fn compare_kept(order: SortOrder<'_>, a: &Kept, b: &Kept) -> Ordering {
+fn compare_kept(order: SortOrder<'_>, a: &TopRow, b: &TopRow) -> Ordering {
     let by_columns = || order.compare_images(&a.image, &b.image);
     a.rank.cmp(&b.rank).then_with(by_columns).then(a.ordinal.cmp(&b.ordinal))
 }

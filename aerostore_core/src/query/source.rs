@@ -7,12 +7,13 @@
 //!             caller to take no note of rows that do not satisfy it; a source gives those all the same. So a
 //!             transaction that writes has to defend only range *and* filter. S5: the rows that `index_rows` names include all that
 //!             `index_scan` would give for that range; nothing needs to be defended for it, since the scan that it
-//!             thins out carries the whole condition as its filter.
+//!             thins out carries the whole condition as its filter. S6: the parts of a shared scan hold together what `scan` would
+//!             give, as of the same moment, and one thread shows each.
 
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use super::error::QueryError;
@@ -48,6 +49,23 @@ pub trait RowSource {
     fn scan(&mut self, filter: Option<&Arc<Predicate>>, visit: &mut VisitRows<'_>)
     -> Result<(), Self::Error>;
 
+    /// Goes through all rows by several threads: calls `lead` here, and each helper, as far as there are threads to be had, in
+    /// one of its own. What one of them does not claim is the others' to show. All have come back when this does.
+    ///
+    /// # Errors
+    ///
+    /// When rows cannot be read, in whatever thread; or what `lead` or a helper says. Nothing that was shown counts then.
+    ///
+    /// # Panics
+    ///
+    /// When `lead` or a helper does, after all have come back.
+    fn scan_shared(
+        &mut self,
+        filter: Option<&Arc<Predicate>>,
+        helpers: Vec<Helper<'_, Self::Error>>,
+        lead: &mut Lead<'_, Self::Error>,
+    ) -> Result<(), Self::Error>;
+
     /// Calls `visit` with the rows whose key in an index lies in a range, in the order of the index, until it breaks.
     ///
     /// # Errors
@@ -67,6 +85,32 @@ pub trait RowSource {
         range: &KeyRange,
         visit: &mut dyn FnMut(u64),
     ) -> Result<(), Self::Error>;
+}
+
+/// What one thread does in a [shared scan](RowSource::scan_shared). When it breaks, or fails, no part can be claimed any more.
+pub type Lead<'a, E> = dyn FnMut(&dyn Share<Error = E>) -> Result<ControlFlow<()>, E> + 'a;
+
+/// The same in a thread of its own.
+pub type Helper<'a, E> = Box<dyn FnOnce(&dyn Share<Error = E>) -> Result<ControlFlow<()>, E> + Send + 'a>;
+
+/// One thread's place in a shared scan (S6): the rows lie in parts, in the order in which [`RowSource::scan`] gives them.
+pub trait Share {
+    /// What can go wrong while reading.
+    type Error;
+
+    /// How many parts there are.
+    fn parts(&self) -> usize;
+
+    /// Claims a part, unless somebody has done so. Says whose it is: 0 is who leads, 1 the first helper. `None` when the scan is to
+    /// end.
+    fn claim(&self, part: usize) -> Option<usize>;
+
+    /// Calls `visit` with the rows of a part that this thread has claimed, until it breaks.
+    ///
+    /// # Errors
+    ///
+    /// When rows cannot be read.
+    fn show(&self, part: usize, visit: &mut VisitRows<'_>) -> Result<ControlFlow<()>, Self::Error>;
 }
 
 /// A walk over a range of one index.
@@ -163,6 +207,8 @@ pub struct TableStatistics {
     pub rows: u64,
     /// Indexes that can be read, besides the one of keys that every table has.
     pub indexes: Vec<IndexStatistics>,
+    /// How many threads a scan may take where the query does not say; none is as good as one.
+    pub threads: u32,
 }
 
 /// What is known of one index.

@@ -21,6 +21,7 @@ pub struct Query {
     pub(super) columns: Option<Vec<String>>,
     pub(super) null_rule: Option<crate::row::NullRule>,
     pub(super) index: Option<String>,
+    pub(super) threads: Option<u32>,
 }
 
 /// A condition on one row.
@@ -81,7 +82,16 @@ impl Query {
 
     /// The rows for which `filter` holds.
     pub fn filtered(filter: Expr) -> Self {
-        Self { filter, sort: Vec::new(), limit: None, offset: 0, columns: None, null_rule: None, index: None }
+        Self {
+            filter,
+            sort: Vec::new(),
+            limit: None,
+            offset: 0,
+            columns: None,
+            null_rule: None,
+            index: None,
+            threads: None,
+        }
     }
 
     /// Adds a condition that must hold too.
@@ -130,6 +140,14 @@ impl Query {
     #[must_use]
     pub fn by_index(mut self, column: impl Into<String>) -> Self {
         self.index = Some(column.into());
+        self
+    }
+
+    /// Lets at most so many threads go through a table together where all of it has to be read: as many of them as pay, the caller's
+    /// among them. The result is the same. Without this it is as the row source says; 0 is as good as 1.
+    #[must_use]
+    pub fn threads(mut self, most: u32) -> Self {
+        self.threads = Some(most);
         self
     }
 }

@@ -8,7 +8,7 @@
 //! term    = column operator { value }        altitude > 10000     gs between 300 450     lat notnull
 //!         | column ("in" | "notin") "(" [ value { "," value } ] ")"
 //! clause  = "sort" ["-"] column { "," ["-"] column }     | "columns" column { "," column }
-//!         | "limit" number | "offset" number | "index" column
+//!         | "limit" number | "offset" number | "index" column | "threads" number
 //! ```
 //!
 //! Operators are those of compare lists, with as many values as each takes. Columns and values are words, which end at a space, a parenthesis, a
@@ -61,9 +61,9 @@ pub fn parse(schema: &Schema, text: &str) -> Result<Query, QueryError> {
     }
     match reader.next {
         Token::End => Ok(query),
-        _ => {
-            Err(reader.expected("\"and\", \"or\", \"sort\", \"limit\", \"offset\", \"columns\" or \"index\""))
-        }
+        _ => Err(reader.expected(
+            "\"and\", \"or\", \"sort\", \"limit\", \"offset\", \"columns\", \"index\" or \"threads\"",
+        )),
     }
 }
 
@@ -74,6 +74,7 @@ enum Clause {
     Limit,
     Offset,
     Index,
+    Threads,
 }
 
 impl Clause {
@@ -85,6 +86,7 @@ impl Clause {
             "limit" => Self::Limit,
             "offset" => Self::Offset,
             "index" => Self::Index,
+            "threads" => Self::Threads,
             _ => return None,
         })
     }
@@ -192,6 +194,7 @@ impl<'t> Reader<'t> {
             Clause::Limit => Ok(query.limit(self.number()?)),
             Clause::Offset => Ok(query.offset(self.number()?)),
             Clause::Index => Ok(query.by_index(self.word("a column")?)),
+            Clause::Threads => Ok(query.threads(u32::try_from(self.number()?).unwrap_or(u32::MAX))),
             Clause::Columns => Ok(query.columns(self.names()?)),
             Clause::Sort => {
                 for name in self.names()? {

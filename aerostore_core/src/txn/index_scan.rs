@@ -386,6 +386,7 @@ impl RangeWalk<'_> {
 
     #[cold]
     fn look_below<'g>(&self, guard: &Guard<'g>, row: u64) -> Result<Option<VersionRef<'g>>, TxnError> {
-        look_below(self.session, guard, guard.resolve(row)?, self.snapshot, self.own)
+        let reader = self.session.participant.slot();
+        look_below(self.session, guard, reader, guard.resolve(row)?, self.snapshot, self.own)
     }
 }

@@ -57,6 +57,7 @@ pub use redo::{RedoOp, RedoReader};
 pub use retry::RetryBackoff;
 pub use revoke::SnapshotWatch;
 pub use savepoint::Savepoint;
+pub use scan::Pass;
 #[cfg(test)]
 pub(crate) use secondary::RowKeys;
 pub(crate) use secondary::tree as ordered_index;

@@ -1,20 +1,30 @@
-//! Reading all rows of a table, in the order in which they lie.
+//! Reading all rows of a table, in the order in which they lie: by the session that asks, or by several.
 //!
 //! Rules       a row's newest version is what the snapshot sees if it is stamped, and no later than that: nothing above it was
 //!             taken out, so it needs no second look, whether or not the snapshot has been revoked (G5). Of any other the chain is
 //!             walked, and the snapshot asked for afterwards. Rows that were removed after a revocation have been passed
-//!             over, so a scan asks once more when it ends, with the last row or before it.
+//!             over, so a pass asks once more when it ends, with the last row or before it.
+//! Helpers     P1: all sessions of a pass look at the snapshot and the record of the reader, whose transaction is borrowed until the
+//!             pass is over; so its slot keeps all that anybody of the pass may see (G4), and helpers publish no snapshot. P2: what a
+//!             session holds a pointer to is kept by its own reservation (I2); it holds one for a slab at a time. P3: G5 is asked of
+//!             the reader's slot, by whoever has looked below a head: the CAS comes before what it has seen, in whatever thread.
+//!             P4: a part is shown by the one session whose CAS claims it. If that one fails, so does the pass: what was
+//!             claimed and not shown to its end is never taken for shown. P5: helpers write nothing but what any reader
+//!             may at any time: stamps, and the decisions of others. So a death leaves a slot without a record behind, and a process
+//!             that stops holds back what a scan of its own would. P6: the reader notes the scan before the first row is shown, whoever
+//!             shows it, and validates it alone; so a transaction that writes commits by the same check, however many helped.
 //! Cost        rows lie side by side in their slabs, and versions nearly so: a batch of heads is loaded, and their versions
 //!             fetched, while the rows of the batch before it are shown. A transaction is pinned for one slab at a time.
 
 #![forbid(unsafe_code)]
 
-use crate::epoch::{Guard, LIVE_BATCH, LiveBatch};
+use crate::epoch::{Guard, LIVE_BATCH, LiveBatch, Slot};
 use crate::mvcc::{RowHeader, VersionRef, visible_at, visible_head};
 use crate::row::{RowView, Schema, VisitRows};
 use crate::shm::{SlabRef, tagged_slabs};
+use crate::sync::{AtomicBool, AtomicU32, Ordering};
 use crate::txn::read_set::{RowPredicate, ScanRead};
-use crate::txn::transaction::{running, still_has};
+use crate::txn::transaction::{running, slot_still_has};
 use crate::txn::{Session, TableRef, Transaction, TxnError};
 use std::ops::ControlFlow;
 
@@ -32,13 +42,40 @@ impl Transaction {
         predicate: Option<RowPredicate>,
         f: &mut VisitRows<'_>,
     ) -> Result<(), TxnError> {
+        let (pass, session) = self.pass(table, predicate)?;
+        for part in 0..pass.parts() {
+            if pass.show(session, part, f)?.is_break() {
+                break;
+            }
+        }
+        pass.end()
+    }
+
+    /// Begins to read all rows, and gives the session to do so with. Others may help, each with a session of its own; the rows
+    /// that were shown count when [`Pass::end`] says so. As to `predicate`, see [`Transaction::scan`].
+    ///
+    /// # Errors
+    /// `Ended`.
+    pub fn pass<'a>(
+        &'a mut self,
+        table: &'a TableRef,
+        predicate: Option<RowPredicate>,
+    ) -> Result<(Pass<'a>, &'a Session), TxnError> {
         let (snapshot, own, remembers) = self.begin_walk()?;
         let session = running(&mut self.session)?;
         if remembers {
-            // Before the first row is shown: the walk, or `f`, may fail after that.
+            // Before the first row is shown: the walk, or whoever looks at its rows, may fail after that.
             session.buffers.reads.scans.push(ScanRead { table: table.clone(), predicate });
         }
-        Scan { session, table, snapshot, own }.run(f)
+        let session = &*session;
+        let participant = &session.participant;
+        let slabs = {
+            let guard = participant.pin();
+            tagged_slabs(participant.arena(), &table.root(&guard)?.rows)?
+        };
+        let parts = slabs.into_iter().map(|slab| Part { slab, owner: AtomicU32::new(0) }).collect();
+        let stopped = AtomicBool::new(false);
+        Ok((Pass { table, parts, stopped, snapshot, own, reader: participant.slot() }, session))
     }
 
     /// Rows of the table that this transaction sees.
@@ -55,38 +92,64 @@ impl Transaction {
     }
 }
 
-/// One pass over a table, in address order.
-struct Scan<'a> {
-    session: &'a Session,
+/// One pass over a table, in parts that lie in address order; for any number of sessions.
+pub struct Pass<'a> {
     table: &'a TableRef,
+    parts: Vec<Part>,
+    stopped: AtomicBool,
     snapshot: u64,
     own: u64,
+    reader: &'a Slot,
 }
 
-impl Scan<'_> {
-    fn run(&self, f: &mut VisitRows<'_>) -> Result<(), TxnError> {
-        let participant = &self.session.participant;
-        let slabs = {
-            let guard = participant.pin();
-            tagged_slabs(participant.arena(), &self.table.root(&guard)?.rows)?
-        };
-        for slab in slabs {
-            if self.slab(slab, f)?.is_break() {
-                break;
-            }
-        }
-        still_has(participant, self.snapshot)
+struct Part {
+    slab: SlabRef,
+    /// Who has claimed it, plus one; 0 while nobody has.
+    owner: AtomicU32,
+}
+
+impl Pass<'_> {
+    /// How many parts there are.
+    pub fn parts(&self) -> usize {
+        self.parts.len()
     }
 
-    fn slab(&self, slab: SlabRef, f: &mut VisitRows<'_>) -> Result<ControlFlow<()>, TxnError> {
-        let guard = self.session.participant.pin();
-        let mut blocks = guard.live_blocks(slab)?;
+    /// Claims a part for session number `who` of the pass (P4). Says whose it is; `None` once the pass was stopped.
+    pub fn claim(&self, part: usize, who: u32) -> Option<u32> {
+        // Relaxed: what a claim leads to reaches others by the end of a thread or by a channel.
+        if self.stopped.load(Ordering::Relaxed) {
+            return None;
+        }
+        let owner = &self.parts[part].owner;
+        match owner.compare_exchange(0, who + 1, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => Some(who),
+            Err(owner) => Some(owner - 1),
+        }
+    }
+
+    /// No part is to be claimed any more.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Calls `f` with the rows of a part that the reader sees, until it breaks. `session` is the caller's own.
+    ///
+    /// # Errors
+    /// `SnapshotRevoked`.
+    pub fn show(
+        &self,
+        session: &Session,
+        part: usize,
+        f: &mut VisitRows<'_>,
+    ) -> Result<ControlFlow<()>, TxnError> {
+        let guard = session.participant.pin();
+        let mut blocks = guard.live_blocks(self.parts[part].slab)?;
         let [mut loaded, mut next] = [const { LiveBatch::NONE }; 2];
         let mut rows = Vec::with_capacity(LIVE_BATCH);
         loop {
             blocks.next_batch(&mut next);
             next.iter().for_each(|(_, head)| VersionRef::prefetch(&guard, head));
-            self.look(&guard, &loaded, &mut rows)?;
+            self.look(session, &guard, &loaded, &mut rows)?;
             if !rows.is_empty() && f(&rows).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
@@ -97,10 +160,19 @@ impl Scan<'_> {
         }
     }
 
-    /// What the snapshot sees of the rows of a batch.
+    /// Ends the pass, when everybody has come back from it.
+    ///
+    /// # Errors
+    /// `SnapshotRevoked`: rows may have been passed over, so nothing that was shown counts.
+    pub fn end(self) -> Result<(), TxnError> {
+        slot_still_has(self.reader, self.snapshot)
+    }
+
+    /// What the reader sees of the rows of a batch.
     #[inline]
     fn look<'s, 'g: 's>(
         &'s self,
+        session: &Session,
         guard: &Guard<'g>,
         batch: &LiveBatch,
         rows: &mut Vec<RowView<'s>>,
@@ -110,7 +182,7 @@ impl Scan<'_> {
         for (row, head) in batch.iter() {
             let seen = match visible_head(guard, head, self.snapshot) {
                 Some(version) => Some(version),
-                None => self.look_below(guard, row)?,
+                None => self.look_below(session, guard, row)?,
             };
             if let Some(version) = seen.filter(|version| !version.is_tombstone()) {
                 rows.push(RowView::new(schema, version.payload())?);
@@ -120,22 +192,28 @@ impl Scan<'_> {
     }
 
     #[cold]
-    fn look_below<'g>(&self, guard: &Guard<'g>, row: u64) -> Result<Option<VersionRef<'g>>, TxnError> {
+    fn look_below<'g>(
+        &self,
+        session: &Session,
+        guard: &Guard<'g>,
+        row: u64,
+    ) -> Result<Option<VersionRef<'g>>, TxnError> {
         let row: &RowHeader = guard.resolve(row)?;
-        look_below(self.session, guard, row, self.snapshot, self.own)
+        look_below(session, guard, self.reader, row, self.snapshot, self.own)
     }
 }
 
-/// The version of a row whose newest one does not tell.
+/// The version of a row whose newest one does not tell, as the transaction whose slot is `reader` sees it.
 pub(super) fn look_below<'g>(
     session: &Session,
     guard: &Guard<'g>,
+    reader: &Slot,
     row: &RowHeader,
     snapshot: u64,
     own: u64,
 ) -> Result<Option<VersionRef<'g>>, TxnError> {
     let store = &session.store;
     let seen = visible_at(guard, store.clock(), row, snapshot, own, store.stall)?;
-    still_has(&session.participant, snapshot)?;
+    slot_still_has(reader, snapshot)?;
     Ok(seen.map(|(version, _)| version))
 }

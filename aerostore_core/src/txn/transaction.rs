@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::epoch::{Guard, Participant};
+use crate::epoch::{Guard, Participant, Slot};
 use crate::index::{Found, key};
 use crate::mvcc::{Resolved, RowHeader, TxnRecord, VersionRef, visible_at};
 use crate::row::{RowView, Value};
@@ -302,7 +302,13 @@ impl Transaction {
 /// Is the snapshot still this session's (G5)?
 #[inline]
 pub(super) fn still_has(participant: &Participant, snapshot: u64) -> Result<(), TxnError> {
-    if participant.slot().still_has(snapshot) { Ok(()) } else { Err(TxnError::SnapshotRevoked) }
+    slot_still_has(participant.slot(), snapshot)
+}
+
+/// The same of the session that has `slot`, asked by whoever reads at its snapshot.
+#[inline]
+pub(super) fn slot_still_has(slot: &Slot, snapshot: u64) -> Result<(), TxnError> {
+    if slot.still_has(snapshot) { Ok(()) } else { Err(TxnError::SnapshotRevoked) }
 }
 
 /// The session of a transaction that has not ended. A function of the field, so that the others can be used beside it.

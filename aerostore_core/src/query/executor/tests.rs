@@ -2,6 +2,7 @@ use crate::row::TypedColumn;
 use std::ops::ControlFlow;
 
 use crate::index::key::key_bytes;
+use crate::query::executor::Sink;
 use crate::query::fixture::Table;
 use crate::query::{AccessPath, Among, IndexPath, KeyRange, Outcome, Query, SortKey};
 use crate::row::{IndexKind, OwnedValue, RowView, Value};
@@ -95,7 +96,7 @@ fn rows_are_looked_at_when_every_other_index_has_them() {
         found.push(row.key().to_string());
         ControlFlow::Continue(())
     };
-    let tally = plan.run_by(&route, &mut table, visit).expect("a sound route");
+    let tally = plan.run_by(&route, &mut table, Sink::Visit(visit)).expect("a sound route");
     assert_eq!(found, ["UAL2", "DLH3"]);
     assert_eq!((tally.outcome.rows_examined, tally.entries), (2, vec![3, 3]));
 }

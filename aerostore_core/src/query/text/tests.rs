@@ -77,7 +77,7 @@ fn errors_say_where_and_what_was_expected() {
         ("(alt = 5", "bad query \"(alt = 5\": expected \")\" at the end"),
         (
             "alt = 5 6",
-            "bad query \"alt = 5 6\": expected \"and\", \"or\", \"sort\", \"limit\", \"offset\", \"columns\" or \"index\" \
+            "bad query \"alt = 5 6\": expected \"and\", \"or\", \"sort\", \"limit\", \"offset\", \"columns\", \"index\" or \"threads\" \
              but got \"6\" at character 9",
         ),
         ("origin = 'Zü", "bad query \"origin = 'Zü\": expected a closing ' after character 10"),

@@ -1,0 +1,189 @@
+//! Threads that help with one scan, and end with it: those of [`Plan`](crate::query::Plan)s that go through a table by several.
+//!
+//! Rules       H1: each helper has a session of its own, from the pool if one is idle there; it goes back there, whatever happens, when
+//!             its thread has ended. Where no session or no thread is to be had, there are fewer helpers. H2: the call
+//!             returns when all threads have ended, so what they borrow lives long enough, and neither a handle nor a transaction can
+//!             end under them. H3: the first to break or to fail stops the pass (P4 of `txn::scan`); a panic goes on in the thread that
+//!             called, when the others have come to the end. H4: threads are not kept: they cost some tens of
+//!             microseconds, and the planner asks for them where they save more.
+
+#![forbid(unsafe_code)]
+
+use crate::db::database::Inner;
+use crate::db::{Error, Table};
+use crate::query::{Helper, Lead, Share};
+use crate::row::VisitRows;
+use crate::txn::{self, Pass, RowPredicate, Session};
+use std::ops::ControlFlow;
+use std::panic::resume_unwind;
+use std::thread;
+
+/// Goes through the rows of a table with as many helpers as can be had; see [`RowSource::scan_shared`](crate::query::RowSource).
+pub(super) fn scan(
+    database: &Inner,
+    txn: &mut txn::Transaction,
+    table: &Table,
+    predicate: Option<RowPredicate>,
+    helpers: Vec<Helper<'_, Error>>,
+    lead: &mut Lead<'_, Error>,
+) -> Result<(), Error> {
+    let mut sessions = Sessions::take(database, helpers.len());
+    let (pass, session) = txn.pass(&table.0, predicate)?;
+    let outcome = thread::scope(|scope| {
+        let mut threads = Vec::with_capacity(helpers.len());
+        for (who, (helper, session)) in (1..).zip(helpers.into_iter().zip(&mut sessions.sessions)) {
+            let pass = &pass;
+            let run = move || Place { pass, session, who }.run(|share| helper(share));
+            let thread = thread::Builder::new().name("aerostore-scan".to_owned()).spawn_scoped(scope, run);
+            threads.extend(thread.ok());
+        }
+        let first = Place { pass: &pass, session, who: 0 }.run(|share| lead(share));
+        threads.into_iter().fold(first, |outcome, thread| match thread.join() {
+            Ok(helped) => outcome.and(helped),
+            Err(panic) => resume_unwind(panic),
+        })
+    });
+    outcome?;
+    Ok(pass.end()?)
+}
+
+/// Sessions of helpers, on loan from the pool (H1).
+struct Sessions<'d> {
+    database: &'d Inner,
+    #[expect(clippy::vec_box, reason = "the pool holds them boxed")]
+    sessions: Vec<Box<Session>>,
+}
+
+impl<'d> Sessions<'d> {
+    fn take(database: &'d Inner, most: usize) -> Self {
+        Self { database, sessions: (0..most).map_while(|_| database.session().ok()).collect() }
+    }
+}
+
+impl Drop for Sessions<'_> {
+    fn drop(&mut self) {
+        self.sessions.drain(..).for_each(|session| self.database.pool().put(session));
+    }
+}
+
+/// One session's place in a pass.
+struct Place<'p> {
+    pass: &'p Pass<'p>,
+    session: &'p Session,
+    who: u32,
+}
+
+impl Place<'_> {
+    fn run(
+        &self,
+        job: impl FnOnce(&dyn Share<Error = Error>) -> Result<ControlFlow<()>, Error>,
+    ) -> Result<(), Error> {
+        let outcome = job(self);
+        if !matches!(outcome, Ok(ControlFlow::Continue(()))) {
+            self.pass.stop();
+        }
+        outcome.map(drop)
+    }
+}
+
+impl Share for Place<'_> {
+    type Error = Error;
+
+    fn parts(&self) -> usize {
+        self.pass.parts()
+    }
+
+    fn claim(&self, part: usize) -> Option<usize> {
+        self.pass.claim(part, self.who).map(|owner| owner as usize)
+    }
+
+    fn show(&self, part: usize, visit: &mut VisitRows<'_>) -> Result<ControlFlow<()>, Error> {
+        Ok(self.pass.show(self.session, part, visit)?)
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))] // needs an arena
+mod tests {
+    use super::*;
+    use crate::db::{Database, TxnOptions};
+    use crate::row::{Column, ColumnType, RowImage, Schema, Value};
+    use std::path::PathBuf;
+
+    fn schema() -> Schema {
+        Schema::builder("Cell").column(Column::new("name", ColumnType::I64)).key("name").build().unwrap()
+    }
+
+    /// Goes through a table of one row with helpers.
+    fn scanned(
+        name: &str,
+        helpers: Vec<Helper<'_, Error>>,
+        lead: &mut Lead<'_, Error>,
+    ) -> thread::Result<Result<(), Error>> {
+        let unique = format!("/dev/shm/aerostore-test-helpers-{name}-{}", std::process::id());
+        let (dir, shm) = (PathBuf::from(&unique), PathBuf::from(format!("{unique}.mmap")));
+        let db = Database::builder(&dir).shm_path(&shm).max_bytes(64 << 20).open().unwrap();
+        let table = db.create_table(&schema()).unwrap();
+        let mut txn = db.begin(TxnOptions::default()).unwrap();
+        let mut image = RowImage::new(table.schema());
+        image.set(table.schema(), 0, Value::I64(1)).unwrap();
+        image.finish(table.schema()).unwrap();
+        txn.insert(&table, &image).unwrap();
+        let scan = || txn.scan_shared(&table, None, helpers, lead);
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(scan));
+        assert_eq!(txn.count(&table).unwrap(), 1, "it goes on");
+        drop(txn);
+        db.close().unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
+        std::fs::remove_file(&shm).unwrap();
+        outcome
+    }
+
+    /// Comes back when nothing can be claimed any more.
+    #[expect(clippy::unnecessary_wraps, reason = "as a helper does")]
+    fn until_stopped(share: &dyn Share<Error = Error>) -> Result<ControlFlow<()>, Error> {
+        while share.claim(0).is_some() {
+            thread::yield_now();
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    #[test]
+    fn who_fails_or_breaks_keeps_the_others_from_claiming_more() {
+        let fails = || -> Helper<'static, Error> { Box::new(|_| Err(Error::Closed)) };
+        let waits = || -> Helper<'static, Error> { Box::new(until_stopped) };
+        let outcome = scanned("fails", vec![waits(), fails()], &mut until_stopped).unwrap();
+        assert!(matches!(outcome, Err(Error::Closed)), "{outcome:?}");
+        let outcome = scanned("breaks", vec![waits(), waits()], &mut |_| Ok(ControlFlow::Break(())));
+        outcome.unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_panic_of_a_helper_goes_on_in_the_caller() {
+        let panics: Helper<'static, Error> = Box::new(|_| panic!("a helper has had enough"));
+        let outcome = scanned("panics", vec![panics], &mut |_| Ok(ControlFlow::Continue(())));
+        let panic = outcome.expect_err("a panic");
+        assert_eq!(panic.downcast_ref(), Some(&"a helper has had enough"));
+    }
+
+    #[test]
+    fn a_part_is_shown_by_one_of_all() {
+        let seen = std::sync::Mutex::new(Vec::new());
+        let shows = |who: usize| {
+            let seen = &seen;
+            move |share: &dyn Share<Error = Error>| {
+                for part in 0..share.parts() {
+                    if share.claim(part) == Some(who) {
+                        let _ = share.show(part, &mut |rows| {
+                            seen.lock().unwrap().extend(rows.iter().map(|row| row.key().as_i64()));
+                            ControlFlow::Continue(())
+                        })?;
+                    }
+                }
+                Ok(ControlFlow::Continue(()))
+            }
+        };
+        scanned("parts", vec![Box::new(shows(1)), Box::new(shows(2))], &mut shows(0)).unwrap().unwrap();
+        assert_eq!(*seen.lock().unwrap(), [Some(1)]);
+    }
+}
