@@ -112,6 +112,15 @@ impl Transaction {
         plan.count(&mut TableRows { txn: self, table })
     }
 
+    /// Says how `plan` would be run, to count its rows or to give them in order, and how many rows are thought to come of it; no row is
+    /// looked at.
+    ///
+    /// # Errors
+    /// As [`Transaction::search`].
+    pub fn estimate(&mut self, table: &Table, plan: &Plan, counting: bool) -> Result<Explain, Error> {
+        plan.explain_estimate(&mut TableRows { txn: self, table }, counting)
+    }
+
     /// Runs `plan`, to count its rows or to give them in order to nobody, and explains what was done and why.
     ///
     /// # Errors

@@ -110,6 +110,21 @@ impl Plan {
         Ok(self.explained(&route, Some(&tally)))
     }
 
+    /// Explains what a run would do, by the statistics of now; no row is looked at.
+    ///
+    /// # Errors
+    ///
+    /// When there are no statistics to be had; as for [`route`](Self::route).
+    pub fn explain_estimate<S: RowSource>(
+        &self,
+        source: &mut S,
+        counting: bool,
+    ) -> Result<Explain, S::Error> {
+        let statistics = source.statistics(&self.route_columns)?;
+        let route = if counting { self.route_to_count(&statistics)? } else { self.route(&statistics)? };
+        Ok(self.explained(&route, None))
+    }
+
     fn explained(&self, route: &Route, tally: Option<&Tally>) -> Explain {
         let mut steps = Told { plan: self, steps: Vec::new(), depth: 0, threads: 1 };
         let outcome = tally.map(|tally| tally.outcome);

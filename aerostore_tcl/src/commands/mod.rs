@@ -4,6 +4,7 @@ pub(crate) mod admin;
 mod index;
 mod ingest;
 mod search;
+mod statistics;
 mod table;
 
 pub(crate) use table::TableCommand;

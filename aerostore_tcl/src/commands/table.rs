@@ -35,6 +35,7 @@ word_enum! {
         Names = c"names",
         Search = c"search",
         Set = c"set",
+        Statistics = c"statistics",
     }
 }
 
@@ -94,6 +95,7 @@ impl TableCommand {
             Method::FieldType => table.field_type(interp, words),
             Method::Explain => super::search::explain(&table, interp, words),
             Method::Search => super::search::run(&table, interp, words),
+            Method::Statistics => super::statistics::run(&table, interp, words),
             Method::Index => super::index::run(&table, interp, words),
             Method::IngestTsv => super::ingest::run(&table, interp, words),
         }

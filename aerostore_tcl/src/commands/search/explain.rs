@@ -4,29 +4,37 @@
 use aerostore_core::query::{Explain, Plan, Step};
 
 use super::options::Search;
+use crate::commands::statistics::named;
 use crate::commands::table::Opened;
 use crate::error::{Outcome, reply};
 use crate::ffi::{Interp, Obj};
 
-/// `explain ?-dict bool? ?-option value ...?`
+/// `explain ?-dict bool? ?-run bool? ?-option value ...?`
 pub(in crate::commands) fn explain(table: &Opened, interp: &Interp, words: &[Obj]) -> Outcome {
     let search = Search::read(table, interp, words)?;
     // A search that gives its rows to nobody would only count them; asked how it would be done, it is one that gives them.
     let counting = search.count_only;
     let as_dict = search.dict == Some(true);
     let plan = Plan::new(&table.bound.schema, search.query)?;
-    let explain = table.read()?.explain(&table.bound.table, &plan, counting)?;
+    let mut read = table.read()?;
+    let explain = if search.run == Some(false) {
+        read.estimate(&table.bound.table, &plan, counting)?
+    } else {
+        read.explain(&table.bound.table, &plan, counting)?
+    };
     reply(interp, &if as_dict { dict(&explain) } else { Obj::string(&explain.to_string()) })
 }
 
 fn dict(explain: &Explain) -> Obj {
     let steps: Vec<Obj> = explain.steps.iter().map(step).collect();
-    let outcome = explain.outcome.unwrap_or_default();
+    // Of what was not run there is nothing to count.
+    let known = |number: Option<u64>| number.map_or_else(Obj::empty, Obj::count);
+    let outcome = explain.outcome;
     named([
         ("steps", Obj::list(&steps)),
-        ("rows_examined", Obj::count(outcome.rows_examined)),
-        ("rows_matched", Obj::count(outcome.rows_matched)),
-        ("rows_returned", Obj::count(outcome.rows_returned)),
+        ("rows_examined", known(outcome.map(|outcome| outcome.rows_examined))),
+        ("rows_matched", known(outcome.map(|outcome| outcome.rows_matched))),
+        ("rows_returned", known(outcome.map(|outcome| outcome.rows_returned))),
     ])
 }
 
@@ -38,10 +46,6 @@ fn step(step: &Step) -> Obj {
         ("detail", Obj::string(&step.detail)),
         ("columns", Obj::list(&columns)),
         ("estimated", Obj::count(step.estimated)),
-        ("actual", Obj::count(step.actual.unwrap_or_default())),
+        ("actual", step.actual.map_or_else(Obj::empty, Obj::count)),
     ])
-}
-
-fn named<const N: usize>(pairs: [(&str, Obj); N]) -> Obj {
-    Obj::dict(pairs.map(|(name, value)| (Obj::string(name), value)))
 }

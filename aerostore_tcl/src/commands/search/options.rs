@@ -32,6 +32,7 @@ word_enum! {
         Limit = c"-limit",
         Lists = c"-lists",
         Offset = c"-offset",
+        Run = c"-run",
         Sort = c"-sort",
     }
 }
@@ -50,6 +51,8 @@ pub(super) struct Search {
     pub(super) targets: Targets,
     /// Whether an explanation is to be a dict.
     pub(super) dict: Option<bool>,
+    /// Whether what is explained is to be run.
+    pub(super) run: Option<bool>,
 }
 
 impl Search {
@@ -62,6 +65,7 @@ impl Search {
             listing: None,
             targets: Targets::default(),
             dict: None,
+            run: None,
         };
         let mut rest = &words[2..];
         while let [name, after @ ..] = rest {
@@ -114,6 +118,7 @@ impl Search {
                 self.query = take(&mut self.query).by_index(name);
             }
             SearchOption::Dict => self.dict = Some(flag("-dict", value)?),
+            SearchOption::Run => self.run = Some(flag("-run", value)?),
             SearchOption::CountOnly => self.count_only = flag("-countOnly", value)?,
             SearchOption::Lists => self.list("-lists", value, Listing::Lists)?,
             SearchOption::Dicts => self.list("-dicts", value, Listing::Dicts)?,

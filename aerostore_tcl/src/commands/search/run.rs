@@ -18,6 +18,9 @@ pub(in crate::commands) fn run(table: &Opened, interp: &Interp, words: &[Obj]) -
     if search.dict.is_some() {
         return Err(Error::syntax("-dict goes with explain: must be -dicts or -lists for rows"));
     }
+    if search.run.is_some() {
+        return Err(Error::syntax("-run goes with explain"));
+    }
     if let Some(listing) = search.listing {
         return list(table, interp, search, listing);
     }
