@@ -6,13 +6,13 @@
 use super::garbage_tests::{Scene, fill, run};
 use super::verify::check;
 use crate::epoch::{Guard, LiveSnapshots};
-use crate::index::Blocks;
-use crate::mvcc::{IndexRoots, IndexState, IndexWord, RowHeader};
+use crate::index::{Added, Blocks, OrderedIndex, key};
+use crate::mvcc::{IndexRoot, IndexRoots, IndexState, IndexWord, RowHeader, TxnRecord};
 use crate::row::{Column, ColumnPlace, ColumnType, IndexSpec, Schema, Value};
-use crate::shm::{BlockKind, BlockRef, Heap, Reserve, tagged_slabs};
+use crate::shm::{BlockKind, BlockRef, BlockState, Heap, Reserve, tagged_slabs};
 use crate::sync::{Ordering, interrupted_at, run_scheduled};
 use crate::txn::{
-    RowKeys, Session, TableRef, Transaction, TxnError, TxnOptions, Vacuum, create_index, drop_index,
+    KeySpan, RowKeys, Session, TableRef, Transaction, TxnError, TxnOptions, Vacuum, create_index, drop_index,
     prune_between, reap_dead_processes,
 };
 use std::cell::RefCell;
@@ -209,6 +209,82 @@ fn a_version_below_one_that_found_no_room_is_left_to_the_vacuum_too() {
     }
     (0..3).for_each(|_| vacuum(&mut peer));
     assert_clean(&mut peer, "after the vacuum");
+}
+
+/// K4: the entry that a dead writer has added after its version was pushed out is the reaper's to remove, as soon as there is room.
+#[test]
+fn a_late_entry_of_a_dead_writer_is_not_forgotten_for_want_of_room() {
+    let (scene, peer, table) = scene("no-room-late", 0);
+    let mut peer = put(peer, &table, &[(FIRST, 1)]);
+    let mut txn = Transaction::begin(scene.process(), TxnOptions::default());
+    set(&mut txn, &table, FIRST, 7).unwrap();
+    peer.participant().pin().resolve::<TxnRecord>(txn.record_offset()).unwrap().abort();
+    let mut next = put(scene.process(), &table, &[(FIRST, 2)]);
+    {
+        let (guard, mut linker) = next.parts();
+        let (row, _) = newest(&guard, &table);
+        let mut roots = IndexRoots::of(&guard, table.root(&guard).unwrap()).map(Result::unwrap);
+        let index = roots.find(|index| index.root.place().unwrap().column() == FIRST).unwrap();
+        let mut bytes = Vec::new();
+        key::key_bytes(Value::I64(7), &mut bytes);
+        let tree = OrderedIndex::new(&index.root.tree, IndexRoot::tree_offset(index.offset));
+        let added = tree.insert(&guard, &mut linker, &bytes, row).unwrap();
+        assert_eq!(added, Added::New, "it was removed with the version");
+    }
+    txn.die();
+    let filler = scene.process();
+    let slots = |session: &Session| session.store().registry().live_slots().unwrap().len();
+    let (mut heap, blocks) = take_all(&scene, &mut peer, &filler);
+    let before = slots(&peer);
+    reap_dead_processes(&mut peer).unwrap();
+    assert_eq!(slots(&peer), before, "nobody knows of the entry any more");
+    blocks.into_iter().for_each(|block| assert!(heap.free(block)));
+    heap.trim();
+    reap_dead_processes(&mut peer).unwrap();
+    assert_eq!(slots(&peer), before - 1);
+    drop((peer, heap, filler));
+    reap_dead_processes(&mut next).unwrap();
+    vacuum(&mut next);
+    assert_clean(&mut next, "with room");
+}
+
+/// K6: while a reader stands at each of its accesses, a row comes into the index and is taken back after that was dropped, so nobody looks
+/// for its entry, and its memory is free.
+#[test]
+fn no_entry_of_an_index_that_was_dropped_meanwhile_is_followed() {
+    let mut refused = 0;
+    for point in 1.. {
+        let (scene, peer, table) = scene("followed", point);
+        let peer = put(peer, &table, &[(FIRST, 1)]);
+        let (other, place) = (scene.process(), table.clone());
+        let mut txn = reader(scene.process(), &table);
+        let meanwhile = move || {
+            other.participant().close_epoch();
+            let mut coming = Transaction::begin(other, TxnOptions::default());
+            coming.set(&place, Value::I64(5), &[(FIRST, Value::I64(5))]).unwrap();
+            drop_index(peer, &place, FIRST, false).1.unwrap();
+            coming.rollback();
+            let mut other = coming.into_session().unwrap();
+            vacuum(&mut other);
+            other.tidy_now().unwrap();
+        };
+        let arena = scene.process().store().arena().clone();
+        let (was_interrupted, read) = interrupted_at(point, meanwhile, || {
+            let span = KeySpan { low: &[], high: &[0xFF; 12] };
+            txn.range_rows(&table, FIRST, span, &mut |row| {
+                let state = arena.block_word(row).unwrap().state();
+                assert_eq!(state, BlockState::Live, "point {point}: the row of an entry");
+            })
+        });
+        if let Err(error) = read {
+            assert!(error.is_retryable(), "point {point}: {error}");
+            refused += 1;
+        }
+        if !was_interrupted {
+            assert!(point > 10 && refused > 3, "{point} points, {refused} refused");
+            return;
+        }
+    }
 }
 
 /// The table's one row, and its newest version.

@@ -13,13 +13,13 @@
 #![forbid(unsafe_code)]
 
 use crate::epoch::Guard;
-use crate::index::{Batch, Cursor, Direction, IndexEntry};
+use crate::index::{Batch, Direction, IndexEntry};
 use crate::mvcc::{IndexRef, IndexRoots, RowHeader, VersionRef, visible_head};
 use crate::row::{RowView, VisitRows};
 use crate::sync::Ordering;
 use crate::txn::read_set::{RangeRead, RowPredicate};
 use crate::txn::scan::look_below;
-use crate::txn::secondary::tree;
+use crate::txn::secondary::{KeptCursor, tree};
 use crate::txn::transaction::{running, still_has};
 use crate::txn::{Session, TableRef, Transaction, TxnError};
 use std::ops::{Bound, ControlFlow};
@@ -160,17 +160,18 @@ impl Place<'_> {
         &'g self,
         guard: &'g Guard<'_>,
         table: &TableRef,
-    ) -> Result<Cursor<'g>, TxnError> {
+    ) -> Result<KeptCursor<'g>, TxnError> {
         let gone = || TxnError::Serialization {
             reason: "an index that was to be read is gone",
             table: table.schema().name().to_owned(),
         };
         let index = readable_index(guard, table, self.column, self.snapshot)?.ok_or_else(gone)?;
         let end = if self.direction == Direction::Forward { self.span.to() } else { self.span.from() };
-        Ok(match &self.last {
+        let cursor = match &self.last {
             None => tree(index).seek(guard, self.span.from(), self.span.to(), self.direction),
             Some((key, row)) => tree(index).resume(guard, (key, *row), end, self.direction),
-        })
+        };
+        Ok(KeptCursor::new(index, cursor))
     }
 }
 
@@ -239,7 +240,7 @@ impl<'g> Group<'g> {
 
 /// The entries of an operation, as they come from the blocks.
 struct Entries<'g> {
-    cursor: Cursor<'g>,
+    cursor: KeptCursor<'g>,
     batch: Option<Batch<'g>>,
     at: usize,
     /// Entries of the batches before.
@@ -256,7 +257,7 @@ enum End {
 }
 
 impl<'g> Entries<'g> {
-    fn new(cursor: Cursor<'g>) -> Self {
+    fn new(cursor: KeptCursor<'g>) -> Self {
         Self { cursor, batch: None, at: 0, passed: 0 }
     }
 

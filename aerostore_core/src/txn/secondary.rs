@@ -15,7 +15,11 @@
 //!             has pushed out of its own does not count any more. A walk that finds nothing begins anew if the head has changed. K4: who adds an entry for a version that others may take out meanwhile, passes a fence and
 //!             looks whether any version that counts has the key; if not, the entry goes by K3. That is the builder of
 //!             an index, and a writer that finds itself aborted. K5: entries go before their row's memory (D3), so
-//!             whoever finds one in an operation can look at the row until its end.
+//!             whoever finds one in an operation can look at the row until its end. K6: that holds of an index that is kept. Entries of one
+//!             that was dropped meanwhile may lead to rows that were removed without a look at them, whose memory is in
+//!             another use: so who follows entries sees, after they were loaded and before their rows are, that the index is kept yet. Whoever
+//!             takes a row's memory without a look for its entry has seen it dropped; he retires the row after that, and so after
+//!             whoever still saw it kept has published what he may touch.
 //! Builders    who prunes decides what is garbage by a look at the clock before it looks for indexes. A builder whose index is not
 //!             found then takes its timestamp later (O4), and passes over what is garbage at that one: so it adds no
 //!             entry for a version that is taken out without looking for its entry.
@@ -24,7 +28,7 @@
 #![forbid(unsafe_code)]
 
 use crate::epoch::Guard;
-use crate::index::{OrderedIndex, key};
+use crate::index::{Batch, Cursor, OrderedIndex, key};
 use crate::mvcc::{BeginWord, IndexRef, IndexRoot, IndexRoots, NEVER, RecordState, RowHeader, TableRoot};
 use crate::mvcc::{TxnRecord, VersionRef, change_flags};
 use crate::row::{ColumnPlace, DirtyMask, Value};
@@ -35,6 +39,35 @@ use crate::txn::link::Linker;
 /// The ordered index below a root.
 pub(crate) fn tree(index: IndexRef<'_>) -> OrderedIndex<'_> {
     OrderedIndex::new(&index.root.tree, IndexRoot::tree_offset(index.offset))
+}
+
+/// A walk over entries whose rows are to be looked at (K6).
+pub(super) struct KeptCursor<'g> {
+    root: &'g IndexRoot,
+    cursor: Cursor<'g>,
+}
+
+impl<'g> KeptCursor<'g> {
+    pub(super) fn new(index: IndexRef<'g>, cursor: Cursor<'g>) -> Self {
+        Self { root: index.root, cursor }
+    }
+
+    /// The next entries.
+    ///
+    /// # Errors
+    /// `Serialization` when the index was dropped meanwhile.
+    #[inline]
+    pub(super) fn next_batch(&mut self) -> Result<Option<Batch<'g>>, TxnError> {
+        let batch = self.cursor.next_batch()?;
+        // K6
+        if batch.is_some() && !self.root.word().is_kept() {
+            return Err(TxnError::Serialization {
+                reason: "an index was dropped while it was read",
+                table: "a table with indexes".to_owned(),
+            });
+        }
+        Ok(batch)
+    }
 }
 
 /// One row, as its table's secondary indexes know it.

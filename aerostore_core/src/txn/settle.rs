@@ -214,6 +214,25 @@ fn unlink_aborted(
     }
 }
 
+/// Of a dead transaction that was aborted: removes the entries of its version, if that is in no chain any more. False when there is no
+/// room for that; then nobody but whoever reads the list of intents knows of them, and it has to stay.
+pub(super) fn release_lost(
+    guard: &Guard<'_>,
+    linker: &mut Linker<'_>,
+    entry: &Intent,
+) -> Result<bool, TxnError> {
+    let Some(block) = entry.version() else { return Ok(true) };
+    if guard.word_of(block)?.is_none() || versions_above(guard, entry.row(), block.offset)?.is_some() {
+        return Ok(true);
+    }
+    let keys = RowKeys::at(guard, entry.table(), entry.row())?;
+    let version = VersionRef::resolve(guard, block.offset)?;
+    match remove_keys_of_lost(keys, linker, block, &version) {
+        Err(error) if error.is_out_of_space() => Ok(false),
+        removed => removed.map(|()| true),
+    }
+}
+
 /// Removes the entries of a version that is in no chain any more: its transaction may have died after it added one, too late for
 /// whoever had pushed the version out (K4). Its memory is in the same use then, held by the dead one's reservation.
 fn remove_keys_of_lost(

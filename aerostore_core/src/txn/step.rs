@@ -6,6 +6,7 @@
 
 use crate::mvcc::{RecordState, TxnRecord, VersionRef};
 use crate::row::DirtyMask;
+use crate::shm::Reserve;
 use crate::sync::{Ordering, fence};
 use crate::txn::TxnError;
 use crate::txn::intents::Intent;
@@ -14,8 +15,7 @@ use crate::txn::secondary::RowKeys;
 use crate::txn::settle::take_back;
 use std::time::Duration;
 
-/// How often one that was aborted in the middle of a write tries to remove entries while there is no room for that.
-const TRIES: u32 = 1000;
+/// Between two attempts of one that was aborted in the middle of a write to remove entries for which there is no room.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// The versions that a link is about to push out of a chain.
@@ -96,15 +96,18 @@ impl Added<'_, '_> {
         Err(error)
     }
 
-    /// Whoever pushes the version out may have looked for its entries too early.
+    /// Whoever pushes the version out may have looked for its entries too early, and nobody else will. So this waits for room, in the
+    /// memory that is kept for such work: what removals replace is free again when the operations end that run now, and
+    /// one that stands still holds back no more than there was when it began.
     fn remove_after_abort(&self, linker: &mut Linker<'_>) -> Result<(), TxnError> {
-        let mut tries = 0;
+        let Linker { participant, heap, limbo, .. } = linker;
         loop {
-            match self.keys.remove(linker, self.image, None) {
-                Err(error) if error.is_out_of_space() && tries < TRIES => std::thread::sleep(PAUSE),
+            let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
+            match self.keys.remove(&mut linker, self.image, None) {
+                Err(error) if error.is_out_of_space() => std::thread::sleep(PAUSE),
                 removed => return removed,
             }
-            tries += 1;
+            limbo.collect_now(participant, heap)?;
         }
     }
 }

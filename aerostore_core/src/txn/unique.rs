@@ -34,7 +34,7 @@ use crate::sync::{Ordering, fence};
 use crate::sys::coarse_ns;
 use crate::txn::ddl::table_ref;
 use crate::txn::index_scan::last_of;
-use crate::txn::secondary::tree;
+use crate::txn::secondary::{KeptCursor, tree};
 use crate::txn::transaction::still_has;
 use crate::txn::{Session, Store, TxnError};
 use std::ops::Bound;
@@ -99,7 +99,8 @@ impl<'g> Key<'_, 'g> {
         // The least key above it.
         let high = [bytes, &[0]].concat();
         let tree = tree(index);
-        let mut cursor = tree.seek(guard, Bound::Included(bytes), Bound::Excluded(&high), Direction::Forward);
+        let cursor = tree.seek(guard, Bound::Included(bytes), Bound::Excluded(&high), Direction::Forward);
+        let mut cursor = KeptCursor::new(index, cursor);
         let mut held = Vec::new();
         let mut is_first = true;
         while let Some(batch) = cursor.next_batch()? {

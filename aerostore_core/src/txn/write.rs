@@ -318,8 +318,9 @@ impl Transaction {
             count_row(&mut buffers.row_deltas, table, 1);
             return Ok(Attempt::Done(Upserted::Inserted));
         }
-        // The key has been inserted by someone else, or something is full. Nobody has seen the blocks; the entry lets go of
-        // them first, so that a death in between leaves them RESERVED and unnamed.
+        // The key has been inserted by someone else, or something is full. Nobody has seen the blocks: one CAS would have put the row
+        // into the key index (H1), it has no other entries yet (K1), and those of an earlier row in its memory are gone, or not followed
+        // (K5, K6). The entry lets go of them first, so that a death in between leaves them RESERVED and unnamed.
         if let Some(index) = entry {
             let entry = intents.entry(&guard, index)?;
             entry.set_version(None, false);
