@@ -5,7 +5,8 @@
 //!             mapped, closed on exec, and closed in forked children. L2: a description never conflicts with itself, so
 //!             asking goes through another one, which never holds any. A stopped process keeps its locks. L3: who drops a lock
 //!             descriptor gives its locks up first: a child between its fork and its exec may have a copy, for as long as the
-//!             machine is busy.
+//!             machine is busy. L4: only the process that opened a handle uses it: a child that was made past `fork` (by the system call `clone`,
+//!             or by `vfork`) has the descriptor open, and what it did with it the parent would have done.
 //! Source      fcntl(2), "Open file description locks". We do not use process ids: they repeat, and differ per namespace.
 
 use std::fs::File;
@@ -30,6 +31,8 @@ const RETRY_US_MAX: u64 = 5_000;
 #[derive(Debug)]
 pub struct LockFile {
     descriptor: ParentOnly,
+    /// The process that opened it (L4).
+    process: u32,
     path: PathBuf,
     id: FileId,
     bytes: u64,
@@ -57,7 +60,22 @@ impl LockFile {
             let (file, id, bytes) = open_regular(path, create)?;
             Ok((file.into_raw_fd(), (id, bytes)))
         })?;
-        Ok(Self { descriptor, path: path.to_path_buf(), id, bytes })
+        Ok(Self { descriptor, process: std::process::id(), path: path.to_path_buf(), id, bytes })
+    }
+
+    /// The descriptor, for the process that opened it.
+    fn number(&self) -> Result<RawFd, SysError> {
+        // L4
+        if std::process::id() == self.process { self.descriptor.number() } else { Err(SysError::Forked) }
+    }
+
+    /// Gives all locks up (L3).
+    fn unlock_all(&self) {
+        if let Ok(descriptor) = self.number() {
+            // To the kernel, length 0 means: to the end of all files. The descriptor's end does the same, maybe later.
+            let mut all = lock_request(libc::F_UNLCK, 0..0);
+            let _ = control(descriptor, libc::F_OFD_SETLK, &mut all, &self.path);
+        }
     }
 
     /// Locks `byte` unless another description holds it; true when it is ours now.
@@ -74,7 +92,7 @@ impl LockFile {
     /// As [`LockFile::try_lock`].
     pub fn try_lock_all(&self, bytes: Range<u64>) -> Result<bool, SysError> {
         let mut request = lock_request(libc::F_WRLCK, bytes);
-        match control(self.descriptor.number()?, libc::F_OFD_SETLK, &mut request, &self.path) {
+        match control(self.number()?, libc::F_OFD_SETLK, &mut request, &self.path) {
             Ok(()) => Ok(true),
             Err(SysError::Io { source, .. })
                 if matches!(source.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) =>
@@ -109,7 +127,7 @@ impl LockFile {
     /// As [`LockFile::try_lock`].
     pub fn unlock(&self, byte: u64) -> Result<(), SysError> {
         let mut request = lock_request(libc::F_UNLCK, byte..byte + 1);
-        control(self.descriptor.number()?, libc::F_OFD_SETLK, &mut request, &self.path)
+        control(self.number()?, libc::F_OFD_SETLK, &mut request, &self.path)
     }
 
     /// Bytes the file had when it was opened.
@@ -127,7 +145,7 @@ impl LockFile {
     /// # Errors
     /// `Forked` as in [`LockFile::try_lock`]; `Io`.
     pub fn read_start(&self, into: &mut [u8]) -> Result<usize, SysError> {
-        let number = self.descriptor.number()?;
+        let number = self.number()?;
         let mut filled = 0;
         while filled < into.len() {
             let rest = &mut into[filled..];
@@ -147,7 +165,7 @@ impl LockFile {
     /// # Errors
     /// `Forked` as in [`LockFile::try_lock`]; `Io`.
     pub fn write_start(&self, bytes: &[u8]) -> Result<(), SysError> {
-        let number = self.descriptor.number()?;
+        let number = self.number()?;
         let mut written = 0;
         while written < bytes.len() {
             let rest = &bytes[written..];
@@ -175,11 +193,7 @@ impl LockFile {
 
 impl Drop for LockFile {
     fn drop(&mut self) {
-        if let Ok(descriptor) = self.descriptor.number() {
-            // L3. To the kernel, length 0 means: to the end of all files. The descriptor's end does the same, maybe later.
-            let mut all = lock_request(libc::F_UNLCK, 0..0);
-            let _ = control(descriptor, libc::F_OFD_SETLK, &mut all, &self.path);
-        }
+        self.unlock_all();
     }
 }
 
@@ -396,6 +410,29 @@ mod tests {
             libc::kill(child, libc::SIGKILL);
             libc::waitpid(child, &raw mut status, 0);
         }
+    }
+
+    /// L4: nothing that runs at a `fork` has seen this one.
+    #[test]
+    fn a_child_made_past_fork_cannot_use_the_handle_and_keeps_the_locks_of_its_parent() {
+        let scratch = Scratch::new("clone");
+        let lock = LockFile::open_or_create(&scratch.0).unwrap();
+        assert!(lock.try_lock(1).unwrap());
+        let probe = Probe::open(&scratch.0).unwrap();
+        // SAFETY: as `fork`, without its handlers; the child makes system calls only, then ends.
+        let child = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+        if child == 0 {
+            let refused = matches!(lock.try_lock(2), Err(SysError::Forked));
+            lock.unlock_all();
+            // SAFETY: ends this child only.
+            unsafe { libc::_exit(i32::from(!refused)) };
+        }
+        let (child, mut status) = (i32::try_from(child).unwrap(), 0);
+        // SAFETY: waits for the child made above.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "the child could use the handle");
+        assert!(probe.is_locked(1).unwrap(), "the child gave up the lock of its parent");
+        assert!(!probe.is_locked(2).unwrap());
     }
 
     #[test]
