@@ -76,6 +76,8 @@ impl OrderedIndex<'_> {
                 return Err(error);
             }
         };
+        // I2: new anchors are looked at below when others may have let them go already. They were born by now.
+        guard.protect_all(|| ());
         if !exchange(guard, blocks, place, &made, None)? {
             return Ok(false);
         }
