@@ -238,7 +238,9 @@ fn a_late_entry_of_a_dead_writer_is_not_forgotten_for_want_of_room() {
     let before = slots(&peer);
     reap_dead_processes(&mut peer).unwrap();
     assert_eq!(slots(&peer), before, "nobody knows of the entry any more");
-    blocks.into_iter().for_each(|block| assert!(heap.free(block)));
+    for block in blocks {
+        assert!(heap.free(block));
+    }
     heap.trim();
     reap_dead_processes(&mut peer).unwrap();
     assert_eq!(slots(&peer), before - 1);
