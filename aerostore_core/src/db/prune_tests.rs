@@ -7,7 +7,9 @@ use crate::mvcc::{RowHeader, VersionRef};
 use crate::row::Value;
 use crate::shm::tagged_slabs;
 use crate::sync::{AtomicU64, Ordering, interrupted_at, survives};
-use crate::txn::{Session, TableRef, Transaction, TxnError, TxnOptions, Vacuum, reap_dead_processes};
+use crate::txn::{
+    Session, TableRef, Transaction, TxnError, TxnOptions, Vacuum, intent_blocks, reap_dead_processes,
+};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -349,6 +351,42 @@ fn a_large_transaction_leaves_little_to_the_next() {
         assert!(retired < MANY / 10, "{retired} blocks are not freed");
         let versions = check(&mut peer).unwrap().versions;
         assert!(versions < MANY + MANY / 10, "{versions} versions of {MANY} rows");
+    }
+}
+
+/// N3
+#[test]
+fn what_a_large_transaction_needed_for_its_intents_is_given_back_whoever_dies_at_it() {
+    let blocks = |session: &Session| {
+        let guard = session.participant().pin();
+        intent_blocks(&guard, session.participant().slot()).unwrap().len()
+    };
+    let mut point = 0;
+    loop {
+        point += 1;
+        let (scene, mut peer, table) = scene("intents", point);
+        let mut victim = scene.process();
+        victim.have_had_intents(80);
+        let most = blocks(&victim);
+        let survived = survives(point, || victim.shed_intents(2).unwrap());
+        let left = blocks(&victim);
+        assert!(if survived { left == 2 } else { left <= most }, "{left} blocks of {most}");
+        if !survived {
+            drop(victim);
+            reap(&scene, &mut peer, point, 1);
+            victim = scene.process();
+        }
+        // What comes later goes on with what is left.
+        victim.have_had_intents(80);
+        victim = put(victim, &table, 1);
+        assert_eq!(blocks(&victim), most);
+        victim.close().unwrap();
+        let report = check(&mut peer).unwrap();
+        assert!(report.is_clean(), "point {point}: {report:#?}");
+        if survived {
+            assert!(point > 3, "giving back has no points");
+            return;
+        }
     }
 }
 

@@ -2,20 +2,25 @@
 //! it dead can finish or undo it (R6).
 //!
 //! Shape       blocks of 20 entries, hung on the slot and kept over transactions; the slot's `intent_count` says how many
-//!             entries of the current transaction are valid.
+//!             entries of the current transaction are valid. What only a large transaction needed is given back when the session
+//!             is idle, or ends.
 //! Invariants  N1: an entry is written, and counted, before its row's owner word, version or index entry is touched.
-//!             N2: the count goes to 0 only after every entry is settled.
+//!             N2: the count goes to 0 only after every entry is settled. N3: blocks are taken off the end of the list, one at a
+//!             time, by their slot's session: nobody else reads the list of one that lives.
 
 use crate::epoch::{Guard, Slot};
 use crate::index::Blocks;
 use crate::shm::{BlockKind, BlockRef, Shared, ShmError};
 use crate::sync::{AtomicU64, Ordering};
 use crate::txn::TxnError;
+use crate::txn::link::Linker;
 use std::mem::{offset_of, size_of};
 
 /// Flag in `Intent::shape`: the row was made for this intent, and may not be in the key index yet.
 const NEW_ROW: u64 = 1 << 32;
 const ENTRIES: usize = 20;
+/// Blocks of a list that an idle session keeps, of 1 KiB each.
+pub(super) const KEPT_BLOCKS: usize = 512;
 
 /// One write intent.
 #[repr(C)]
@@ -118,6 +123,8 @@ fn low32(word: u64) -> u32 {
 pub(super) struct IntentList {
     blocks: Vec<u64>,
     count: usize,
+    /// Whether what earlier sessions of the slot have left was looked through.
+    is_known: bool,
 }
 
 impl IntentList {
@@ -173,6 +180,31 @@ impl IntentList {
     pub(super) fn truncate(&mut self, slot: &Slot, count: usize) {
         self.count = count;
         slot.intent_count.store(count as u64, Ordering::Release);
+    }
+
+    /// Blocks that this session has needed.
+    pub(super) fn blocks(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Gives back all blocks but the first `kept`, at least one, also those of an earlier session of its slot (N3); nothing while there are
+    /// entries.
+    pub(super) fn shed(&mut self, linker: &mut Linker<'_>, kept: usize) -> Result<(), ShmError> {
+        if self.count > 0 || self.is_known && self.blocks.len() <= kept {
+            return Ok(());
+        }
+        let participant = linker.participant;
+        let guard = participant.pin();
+        let list = blocks_of(&guard, participant.slot())?;
+        for pair in list.windows(2).skip(kept - 1).rev() {
+            let next = &guard.resolve::<IntentBlock>(pair[0])?.next;
+            let block = guard.arena().block_ref(pair[1])?;
+            let cut = || next.compare_exchange(block.offset, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+            linker.unlink_own(pair[0] + offset_of!(IntentBlock, next) as u64, block, cut);
+        }
+        self.blocks.truncate(kept);
+        self.is_known = true;
+        Ok(())
     }
 
     /// All entries are settled (N2).

@@ -78,6 +78,17 @@ impl Linker<'_> {
 }
 
 impl Linker<'_> {
+    /// Cuts off a block that only this session can reach, and frees it.
+    pub(super) fn unlink_own(&mut self, word_offset: u64, block: BlockRef, cut: impl FnOnce() -> bool) {
+        let (slot, owner) = (self.participant.slot(), self.participant.owner());
+        announce(slot, word_offset, block.offset, UNLINK | u64::from(block.generation));
+        let retired = cut() && self.participant.arena().retire(block, owner.slot);
+        withdraw(slot);
+        if retired {
+            self.heap.free(block);
+        }
+    }
+
     /// Links `block`, on which `parts` hang, by `cas`; all of them become LIVE, or all are given back.
     pub(super) fn link_with(
         &mut self,

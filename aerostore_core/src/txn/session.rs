@@ -9,7 +9,7 @@ use crate::row::RowImage;
 use crate::shm::{Arena, BlockKind, BlockRef, Heap, Reserve};
 use crate::sync::Ordering;
 use crate::sys::coarse_ns;
-use crate::txn::intents::IntentList;
+use crate::txn::intents::{IntentList, KEPT_BLOCKS};
 use crate::txn::link::Linker;
 use crate::txn::log::{OutOfLine, RingPlace};
 use crate::txn::prune::PruneQueue;
@@ -236,12 +236,32 @@ impl Session {
             return Ok(());
         }
         self.prune(0)?;
+        self.shed_intents(KEPT_BLOCKS)?;
         self.limbo.collect_now(&self.participant, &mut self.heap)?;
         self.heap.trim();
         if self.superseding.is_empty() && self.limbo.is_empty() {
             self.tidied_at = done(self);
         }
         Ok(())
+    }
+
+    /// Gives back what the list of intents has had more than so many blocks.
+    pub(crate) fn shed_intents(&mut self, kept: usize) -> Result<(), TxnError> {
+        let Self { participant, heap, limbo, intents, .. } = self;
+        Ok(intents.shed(&mut Linker { participant, heap, limbo, reserve: Reserve::No }, kept)?)
+    }
+
+    /// As a transaction with so many intents does that is over.
+    #[cfg(test)]
+    pub(crate) fn have_had_intents(&mut self, count: usize) {
+        let offset = self.intents_offset();
+        let Self { participant, heap, limbo, intents, .. } = self;
+        let guard = participant.pin();
+        let mut linker = Linker { participant, heap, limbo, reserve: Reserve::No };
+        for _ in 0..count {
+            intents.push(&guard, participant.slot(), offset, &mut linker, 0, 0).unwrap();
+        }
+        intents.clear(participant.slot());
     }
 
     /// As `tidy`, without waiting until it is worth while.
@@ -260,6 +280,9 @@ impl Session {
         self.prune(0)?;
         if !self.superseding.is_empty() {
             self.store.garbage().want();
+        }
+        if self.intents.blocks() > KEPT_BLOCKS {
+            self.shed_intents(KEPT_BLOCKS)?;
         }
         self.records.close(&self.participant, &mut self.limbo)?;
         let deadline = crate::sys::monotonic_ns() + 2_000_000_000;
