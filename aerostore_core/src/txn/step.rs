@@ -79,8 +79,12 @@ impl Added<'_, '_> {
     #[inline(never)]
     pub(super) fn run(&self, linker: &mut Linker<'_>) -> Result<(), TxnError> {
         let RowKeys { guard, .. } = self.keys;
-        let added = self.keys.add(linker, self.image, self.columns);
         let record: &TxnRecord = guard.resolve(self.record)?;
+        // Of one that was stopped and aborted before it came here the row itself may be gone: nobody is to be led to it.
+        if record.state() != RecordState::Active {
+            return Err(TxnError::ForcedAbort);
+        }
+        let added = self.keys.add(linker, self.image, self.columns);
         // K4
         fence(Ordering::SeqCst);
         if record.state() != RecordState::Active {
