@@ -230,10 +230,16 @@ impl LiveBatch {
         self.len == 0
     }
 
-    /// Offset and first word of each.
+    /// The first word of each.
     #[inline]
-    pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.offsets[..self.len].iter().copied().zip(self.words[..self.len].iter().copied())
+    pub fn words(&self) -> &[u64] {
+        &self.words[..self.len]
+    }
+
+    /// The offset of each.
+    #[inline]
+    pub fn offsets(&self) -> &[u64] {
+        &self.offsets[..self.len]
     }
 }
 

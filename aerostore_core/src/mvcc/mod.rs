@@ -26,8 +26,6 @@ pub use row::RowHeader;
 #[cfg(not(loom))]
 pub use table::{Catalog, TableRoot, TableState};
 #[cfg(not(loom))]
-pub use version::{BeginWord, NEVER, NextWord, TOMBSTONE, Version, VersionRef, change_flags};
+pub use version::{BeginWord, Heads, NEVER, NextWord, TOMBSTONE, Version, VersionRef, change_flags};
 #[cfg(not(loom))]
-pub use visibility::{
-    Resolved, Stall, StallPolicy, newest_committed, resolve_begin, visible_at, visible_head,
-};
+pub use visibility::{Resolved, Stall, StallPolicy, newest_committed, resolve_begin, visible_at};

@@ -11,7 +11,7 @@
 
 use crate::epoch::Guard;
 use crate::row::DirtyMask;
-use crate::shm::{RelPtr, Shared, ShmError};
+use crate::shm::{Known, RelPtr, Shared, ShmError};
 use crate::sync::{AtomicU64, Ordering};
 use std::mem::{align_of, offset_of, size_of};
 
@@ -113,6 +113,59 @@ pub struct VersionRef<'g> {
     payload: &'g [u8],
 }
 
+/// Heads of rows as a reader at one snapshot sees them, who looks at many. Which of them that is right for, [`visible_at`] says.
+///
+/// [`visible_at`]: crate::mvcc::visible_at
+#[derive(Clone, Copy)]
+pub struct Heads<'g> {
+    known: Known<'g>,
+    snapshot: u64,
+}
+
+impl<'g> Heads<'g> {
+    /// For heads that are loaded under the guard.
+    #[inline]
+    pub fn new(guard: &Guard<'g>, snapshot: u64) -> Self {
+        Self { known: guard.arena().known(), snapshot }
+    }
+
+    /// Asks the processor to fetch header and payload of the version at `head`; they seldom lie in one line.
+    #[inline]
+    pub fn prefetch(&self, head: u64) {
+        self.known.prefetch(head);
+        self.known.prefetch(head.wrapping_add(LINE_BYTES));
+    }
+
+    /// The image in the version at `head`, if that alone tells that the reader sees it: it is stamped, early enough, and no
+    /// tombstone. If not, [`visible_at`](crate::mvcc::visible_at) knows.
+    #[inline]
+    #[expect(
+        clippy::cast_ptr_alignment,
+        reason = "the offset was just seen to be a multiple of the alignment"
+    )]
+    pub fn image(&self, head: u64) -> Option<&'g [u8]> {
+        let (place, bytes) = self.known.bytes(head, HEADER_BYTES)?;
+        if !head.is_multiple_of(align_of::<Version>() as u64) {
+            return None;
+        }
+        // SAFETY: as in `Arena::resolve`: `Known::bytes` checked bounds for a header, the base is page-aligned and the offset a multiple
+        // of the alignment; `Version` is `Shared`; the mapping lives as long as the guard's arena.
+        let header: &'g Version = unsafe { &*place.cast::<Version>() };
+        // Acquire: as in `Guard::protect`. Nothing is followed, so no guard is asked. A stamp has the lowest bit clear, so that an intent
+        // is above every snapshot once its bit is the highest.
+        let begin = header.begin.load(Ordering::Acquire).rotate_right(1);
+        let shape = header.shape.load(Ordering::Relaxed);
+        let length = shape & u64::from(u32::MAX);
+        if begin > self.snapshot || shape & u64::from(TOMBSTONE) << 32 != 0 || length > bytes - HEADER_BYTES {
+            return None;
+        }
+        // SAFETY: as in `VersionRef::resolve`, and the range was just seen to lie inside the mapping.
+        Some(unsafe {
+            std::slice::from_raw_parts(place.add(size_of::<Version>()), usize::try_from(length).unwrap_or(0))
+        })
+    }
+}
+
 impl<'g> VersionRef<'g> {
     /// The version at an offset that came out of `Guard::protect`.
     ///
@@ -159,42 +212,7 @@ impl<'g> VersionRef<'g> {
         BeginWord::from_word(guard.protect(&self.header.begin))
     }
 
-    /// The version at an offset that came out of `Guard::protect`, if it can be had and is stamped with `snapshot` or less. Of any
-    /// other [`VersionRef::resolve`] says what it is.
-    #[inline]
-    #[expect(
-        clippy::cast_ptr_alignment,
-        reason = "the offset was just seen to be a multiple of the alignment"
-    )]
-    pub(super) fn settled(guard: &Guard<'g>, offset: u64, snapshot: u64) -> Option<Self> {
-        let (place, bytes) = guard.arena().known_bytes(offset, HEADER_BYTES)?;
-        if !offset.is_multiple_of(align_of::<Version>() as u64) {
-            return None;
-        }
-        // SAFETY: as in `Arena::resolve`: `known_bytes` checked bounds for a header, the base is page-aligned and the offset a multiple
-        // of the alignment; `Version` is `Shared`; the mapping lives as long as the guard's arena.
-        let header: &'g Version = unsafe { &*place.cast::<Version>() };
-        // Acquire: as in `Guard::protect`. A stamp has the lowest bit clear, and nothing is followed, so no guard is asked.
-        let begin = header.begin.load(Ordering::Acquire);
-        let length = header.shape.load(Ordering::Relaxed) & u64::from(u32::MAX);
-        if begin & 1 != 0 || begin >> 1 > snapshot || length > bytes - HEADER_BYTES {
-            return None;
-        }
-        // SAFETY: as in `resolve`, and the range was just seen to lie inside the mapping.
-        let payload = unsafe {
-            std::slice::from_raw_parts(place.add(size_of::<Version>()), usize::try_from(length).unwrap_or(0))
-        };
-        Some(Self { offset, header, payload })
-    }
-
-    /// Asks the processor to fetch header and payload of the version at `offset`; they seldom lie in one line.
-    #[inline]
-    pub fn prefetch(guard: &Guard<'_>, offset: u64) {
-        guard.arena().prefetch(offset);
-        guard.arena().prefetch(offset.wrapping_add(LINE_BYTES));
-    }
-
-    /// The same of all of a version with a payload of so many bytes: for who will copy it.
+    /// Asks the processor to fetch all of a version at `offset` with a payload of so many bytes: for who will copy it.
     #[inline]
     pub fn prefetch_payload(guard: &Guard<'_>, offset: u64, payload_bytes: u64) {
         let bytes = HEADER_BYTES + payload_bytes.min(PREFETCH_BYTES);

@@ -158,13 +158,6 @@ fn resolve_intent(
     }
 }
 
-/// The version at `head`, loaded from a row under the guard, if it alone tells that a reader at `snapshot` sees it: it is
-/// stamped, early enough. If not, [`visible_at`] knows.
-#[inline]
-pub fn visible_head<'g>(guard: &Guard<'g>, head: u64, snapshot: u64) -> Option<VersionRef<'g>> {
-    VersionRef::settled(guard, head, snapshot)
-}
-
 /// The version of `row` that a reader at `snapshot` sees; with `own` set, its own intent first. A tombstone is returned
 /// as such.
 ///

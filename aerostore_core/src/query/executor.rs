@@ -104,6 +104,16 @@ impl Plan {
         }
         let visit = match sink {
             Sink::Visit(visit) => visit,
+            Sink::Count if self.limit.is_none() && !matches!(route.path, AccessPath::Union(_)) => {
+                let mut ask = |filter: &mut Filter<'_>, rows: &[RowView<'_>]| {
+                    filter.count(rows);
+                    ControlFlow::Continue(())
+                };
+                let _ = reach(&route.path, route.residual.as_ref(), None, source, &mut tally, &mut ask)?;
+                window.count(tally.outcome.rows_matched);
+                tally.outcome.rows_returned = window.passed;
+                return Ok(tally);
+            }
             Sink::Count => &mut |_: RowView<'_>| ControlFlow::Continue(()),
         };
         if route.sort.is_empty() {
@@ -191,7 +201,8 @@ fn walk<S: RowSource>(
 ) -> Result<(), S::Error> {
     let expected = route.stops_early.then_some(route.examined);
     let AccessPath::Union(branches) = &route.path else {
-        return reach(&route.path, route.residual.as_ref(), expected, source, tally, take).map(drop);
+        let mut ask = |filter: &mut Filter<'_>, rows: &[RowView<'_>]| filter.pass(rows, &mut *take);
+        return reach(&route.path, route.residual.as_ref(), expected, source, tally, &mut ask).map(drop);
     };
     for branch in branches {
         let before = tally.outcome;
@@ -203,7 +214,8 @@ fn walk<S: RowSource>(
             }
             take(row)
         };
-        let flow = reach(&branch.path, branch.residual.as_ref(), expected, source, tally, &mut first)?;
+        let mut ask = |filter: &mut Filter<'_>, rows: &[RowView<'_>]| filter.pass(rows, &mut first);
+        let flow = reach(&branch.path, branch.residual.as_ref(), expected, source, tally, &mut ask)?;
         tally.outcome.rows_matched -= repeated;
         tally.branches.push(tally.outcome.rows_examined - before.rows_examined);
         tally.matched.push(tally.outcome.rows_matched - before.rows_matched);
@@ -214,18 +226,18 @@ fn walk<S: RowSource>(
     Ok(())
 }
 
-/// Calls `take` with each row of a path that is no union and matches `residual`; says whether it broke.
+/// Calls `ask` with the rows of a path that is no union, some at a time, and what they are to be asked, until it breaks; says whether it did.
 fn reach<S: RowSource>(
     path: &AccessPath,
     residual: Option<&Arc<Predicate>>,
     expected: Option<u64>,
     source: &mut S,
     tally: &mut Tally,
-    take: &mut impl FnMut(RowView<'_>) -> ControlFlow<()>,
+    ask: &mut impl FnMut(&mut Filter<'_>, &[RowView<'_>]) -> ControlFlow<usize>,
 ) -> Result<ControlFlow<()>, S::Error> {
     let Tally { outcome, entries, .. } = tally;
     let mut asked = Filter::new(residual);
-    let mut filter = |rows: &[RowView<'_>]| asked.pass(rows, &mut *take);
+    let mut filter = |rows: &[RowView<'_>]| ask(&mut asked, rows);
     match path {
         AccessPath::Nothing | AccessPath::Union(_) => {}
         AccessPath::Scan => source.scan(residual, &mut filter)?,

@@ -22,8 +22,7 @@ impl Places {
     /// The places for which `is_meant` is true of what stands there.
     #[inline]
     pub(super) fn of<T: Copy>(items: &[T], mut is_meant: impl FnMut(T) -> bool) -> Self {
-        let bits = items.iter().enumerate().map(|(place, item)| u64::from(is_meant(*item)) << place);
-        Self(bits.fold(0, |all, bit| all | bit))
+        Self(items.iter().rev().fold(0, |all, item| all << 1 | u64::from(is_meant(*item))))
     }
 
     /// Those of them for which `is_meant` is true of what stands there.

@@ -5,6 +5,7 @@
 //! Ordering    the header is read from the file and checked before anything is mapped; see `header` for the rest.
 
 use std::fs::File;
+use std::marker::PhantomData;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -62,6 +63,34 @@ struct Inner {
     /// How often this process has added an extent.
     growths: AtomicU32,
     identity: Identity,
+}
+
+/// What a process knew of an arena at one moment: for who looks at many places, one after the other, and has another way to those
+/// that have come since.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    base: *mut u8,
+    end: u64,
+    arena: PhantomData<&'a Arena>,
+}
+
+impl Known<'_> {
+    /// The address of the bytes from `offset` on, and how many there are, if there are as many as `least`.
+    #[inline]
+    pub fn bytes(&self, offset: u64, least: u64) -> Option<(*mut u8, u64)> {
+        // One comparison, as in `Arena::bytes`.
+        if offset.wrapping_sub(1) < self.end.saturating_sub(least) {
+            // SAFETY: offset + least <= end, which lies within the mapping, and that stays as long as the arena is borrowed.
+            return Some((unsafe { self.base.add(usize_of(offset)) }, self.end - offset));
+        }
+        None
+    }
+
+    /// Asks the processor to fetch what is at `offset`; any offset will do.
+    #[inline]
+    pub fn prefetch(&self, offset: u64) {
+        prefetch(self.base.wrapping_add(usize_of(offset)));
+    }
 }
 
 impl Arena {
@@ -222,17 +251,12 @@ impl Arena {
         Err(ShmError::BadOffset { offset, bytes: len })
     }
 
-    /// As [`Arena::bytes`], as far as this process knows the arena already, and how many bytes there are from `offset` on: for who finds out
-    /// only there how many it needs.
+    /// The arena as far as this process knows it now.
     #[inline]
-    pub fn known_bytes(&self, offset: u64, least: u64) -> Option<(*mut u8, u64)> {
-        // Relaxed, and one comparison: as in `bytes`.
+    pub fn known(&self) -> Known<'_> {
+        // Relaxed: as in `bytes`.
         let end = self.inner.end.load(Ordering::Relaxed);
-        if offset.wrapping_sub(1) < end.saturating_sub(least) {
-            // SAFETY: offset + least <= end, which lies within the mapping.
-            return Some((unsafe { self.inner.mapping.base().add(usize_of(offset)) }, end - offset));
-        }
-        None
+        Known { base: self.inner.mapping.base(), end, arena: PhantomData }
     }
 
     #[cold]

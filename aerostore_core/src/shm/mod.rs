@@ -24,7 +24,7 @@ mod trim;
 #[cfg(all(test, not(loom)))]
 mod crash_tests;
 
-pub use arena::{Arena, ArenaExpect, ArenaOptions};
+pub use arena::{Arena, ArenaExpect, ArenaOptions, Known};
 pub use block::{BlockHeader, BlockKind, BlockRef, BlockState, BlockWord};
 pub use class::{LARGE_PAYLOAD_BYTES_MAX, SLAB_PAYLOAD_BYTES_MAX};
 pub use error::ShmError;

@@ -14,7 +14,7 @@
 
 use crate::epoch::Guard;
 use crate::index::{Batch, Direction, IndexEntry};
-use crate::mvcc::{IndexRef, IndexRoots, RowHeader, VersionRef, visible_head};
+use crate::mvcc::{Heads, IndexRef, IndexRoots, RowHeader, VersionRef};
 use crate::row::{RowView, VisitRows};
 use crate::sync::Ordering;
 use crate::txn::read_set::{RangeRead, RowPredicate};
@@ -369,14 +369,15 @@ impl RangeWalk<'_> {
         shown: &mut [usize; GROUP],
     ) -> Result<(), TxnError> {
         rows.clear();
+        let heads = Heads::new(guard, self.snapshot);
         for (number, (entry, head)) in group.iter().enumerate() {
             // As in a scan: a head that is old enough is what the snapshot sees.
-            let seen = match visible_head(guard, head, self.snapshot) {
-                Some(version) => Some(version),
+            let seen = match heads.image(head) {
+                Some(image) => Some(image),
                 None => self.look_below(guard, entry.row())?,
             };
-            let Some(version) = seen.filter(|version| !version.is_tombstone()) else { continue };
-            let view = self.table.view(version.payload())?;
+            let Some(image) = seen else { continue };
+            let view = self.table.view(image)?;
             if entry.has_key_of(view.get(self.scan.column)) {
                 shown[rows.len()] = number;
                 rows.push(view);
@@ -386,7 +387,7 @@ impl RangeWalk<'_> {
     }
 
     #[cold]
-    fn look_below<'g>(&self, guard: &Guard<'g>, row: u64) -> Result<Option<VersionRef<'g>>, TxnError> {
+    fn look_below<'g>(&self, guard: &Guard<'g>, row: u64) -> Result<Option<&'g [u8]>, TxnError> {
         let reader = self.session.participant.slot();
         look_below(self.session, guard, reader, guard.resolve(row)?, self.snapshot, self.own)
     }

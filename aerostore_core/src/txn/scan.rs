@@ -19,8 +19,8 @@
 #![forbid(unsafe_code)]
 
 use crate::epoch::{Guard, LIVE_BATCH, LiveBatch, Slot};
-use crate::mvcc::{RowHeader, VersionRef, visible_at, visible_head};
-use crate::row::{RowView, Schema, VisitRows};
+use crate::mvcc::{Heads, RowHeader, visible_at};
+use crate::row::{RowError, RowView, Schema, VisitRows};
 use crate::shm::{SlabRef, tagged_slabs};
 use crate::sync::{AtomicBool, AtomicU32, Ordering};
 use crate::txn::read_set::{RowPredicate, ScanRead};
@@ -143,13 +143,15 @@ impl Pass<'_> {
         f: &mut VisitRows<'_>,
     ) -> Result<ControlFlow<()>, TxnError> {
         let guard = session.participant.pin();
+        let heads = Heads::new(&guard, self.snapshot);
         let mut blocks = guard.live_blocks(self.parts[part].slab)?;
-        let [mut loaded, mut next] = [const { LiveBatch::NONE }; 2];
+        let mut batches = [const { LiveBatch::NONE }; 2];
+        let [mut loaded, mut next] = batches.each_mut();
         let mut rows = Vec::with_capacity(LIVE_BATCH);
         loop {
-            blocks.next_batch(&mut next);
-            next.iter().for_each(|(_, head)| VersionRef::prefetch(&guard, head));
-            self.look(session, &guard, &loaded, &mut rows)?;
+            blocks.next_batch(next);
+            next.words().iter().for_each(|head| heads.prefetch(*head));
+            self.look(session, &guard, heads, loaded, &mut rows)?;
             if !rows.is_empty() && f(&rows).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
@@ -174,21 +176,21 @@ impl Pass<'_> {
         &'s self,
         session: &Session,
         guard: &Guard<'g>,
+        heads: Heads<'g>,
         batch: &LiveBatch,
         rows: &mut Vec<RowView<'s>>,
     ) -> Result<(), TxnError> {
         rows.clear();
-        let schema: &Schema = self.table.schema();
-        for (row, head) in batch.iter() {
-            let seen = match visible_head(guard, head, self.snapshot) {
-                Some(version) => Some(version),
-                None => self.look_below(session, guard, row)?,
-            };
-            if let Some(version) = seen.filter(|version| !version.is_tombstone()) {
-                rows.push(RowView::new(schema, version.payload())?);
+        let (schema, words) = (&**self.table.schema(), batch.words());
+        let mut at = 0;
+        loop {
+            at += look_at_heads(schema, heads, &words[at..], rows)?;
+            let Some(row) = batch.offsets().get(at) else { return Ok(()) };
+            if let Some(image) = self.look_below(session, guard, *row)? {
+                rows.push(RowView::new(schema, image)?);
             }
+            at += 1;
         }
-        Ok(())
     }
 
     #[cold]
@@ -197,13 +199,30 @@ impl Pass<'_> {
         session: &Session,
         guard: &Guard<'g>,
         row: u64,
-    ) -> Result<Option<VersionRef<'g>>, TxnError> {
+    ) -> Result<Option<&'g [u8]>, TxnError> {
         let row: &RowHeader = guard.resolve(row)?;
         look_below(session, guard, self.reader, row, self.snapshot, self.own)
     }
 }
 
-/// The version of a row whose newest one does not tell, as the transaction whose slot is `reader` sees it.
+/// Adds the rows of heads that tell by themselves what the reader sees, up to one that does not; says how many those were.
+///
+/// Apart, so that the loop that goes over every row of a table is small enough to stay in registers.
+#[inline(never)]
+fn look_at_heads<'s, 'g: 's>(
+    schema: &'s Schema,
+    heads: Heads<'g>,
+    words: &[u64],
+    rows: &mut Vec<RowView<'s>>,
+) -> Result<usize, RowError> {
+    for (at, head) in words.iter().enumerate() {
+        let Some(image) = heads.image(*head) else { return Ok(at) };
+        rows.push(RowView::new(schema, image)?);
+    }
+    Ok(words.len())
+}
+
+/// The image of a row whose head does not tell, as the transaction whose slot is `reader` sees it; none of a row that it does not see.
 pub(super) fn look_below<'g>(
     session: &Session,
     guard: &Guard<'g>,
@@ -211,9 +230,9 @@ pub(super) fn look_below<'g>(
     row: &RowHeader,
     snapshot: u64,
     own: u64,
-) -> Result<Option<VersionRef<'g>>, TxnError> {
+) -> Result<Option<&'g [u8]>, TxnError> {
     let store = &session.store;
     let seen = visible_at(guard, store.clock(), row, snapshot, own, store.stall)?;
     slot_still_has(reader, snapshot)?;
-    Ok(seen.map(|(version, _)| version))
+    Ok(seen.filter(|(version, _)| !version.is_tombstone()).map(|(version, _)| version.payload()))
 }
