@@ -12,7 +12,7 @@
 mod common;
 
 use aerostore_core::db::{Change, Database, Error, ErrorKind, OpenMode, Table, TxnOptions};
-use aerostore_core::row::{Column, ColumnType, IndexSpec, Schema, Value};
+use aerostore_core::row::{Column, ColumnType, IndexKind, IndexSpec, Schema, Value};
 use aerostore_core::txn::TxnError;
 use common::Place;
 use common::fleet::{Fleet, Random, Role, say, seconds};
@@ -48,7 +48,7 @@ fn schema() -> Schema {
         .column(Column::new("digit", ColumnType::I32).ordered())
         .column(Column::new("text", ColumnType::String(400)).ordered())
         .column(Column::new("part", ColumnType::F64).nullable().ordered())
-        .column(Column::new("below", ColumnType::I64).ordered())
+        .column(Column::new("below", ColumnType::I64).index(IndexKind::Hash))
         .column(Column::new("hundreds", ColumnType::I64))
         .column(Column::new("tag", ColumnType::I64).nullable().unique())
         .column(Column::new("mark", ColumnType::I64).nullable())
@@ -127,8 +127,8 @@ fn churn(db: &Database, table: &Table, column: usize, drops: bool) {
     let done = if drops {
         db.drop_index(table, column)
     } else {
-        let spec = if column == MARK { IndexSpec::UNIQUE } else { IndexSpec::default() };
-        db.create_index(table, column, spec)
+        let is_hash = std::process::id().is_multiple_of(2);
+        db.create_index(table, column, IndexSpec { is_unique: column == MARK, is_hash })
     };
     if let Err(error) = done {
         assert!(!is_refused(&error), "no two rows have one mark: {error}");

@@ -214,7 +214,7 @@ fn txn_kind(error: &TxnError) -> ErrorKind {
         TxnError::LockTimeout { .. } | TxnError::IndexBusy { .. } => ErrorKind::Busy,
         TxnError::NoSavepoint | TxnError::NoIndex { .. } => ErrorKind::NotFound,
         TxnError::TooLarge { .. } => ErrorKind::Space,
-        TxnError::KeyChanged { .. } | TxnError::IndexKind { .. } => ErrorKind::Type,
+        TxnError::KeyChanged { .. } => ErrorKind::Type,
         TxnError::Row(error) => row_kind(error),
         TxnError::Shm(error) => shm_kind(error),
         TxnError::Epoch(error) => epoch_kind(error),

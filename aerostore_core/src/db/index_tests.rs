@@ -4,11 +4,12 @@
 //! Length      `AEROSTORE_INDEX_STRIDE`: every how manyth point is tried, 1 is the long form; without, some dozens of each operation; `AEROSTORE_SCHEDULES`: how many
 //!             schedules; `AEROSTORE_SCHEDULE_SEED`: from which seed on.
 
+mod directories;
 mod merging;
 mod torture;
 
 use super::garbage_tests::{Scene, reap};
-use crate::index::{Added, Blocks, EntryBatch, OrderedIndex};
+use crate::index::{Added, Blocks, Directory, EntryBatch, OrderedIndex};
 use crate::shm::{BlockKind, BlockState, ShmError, mark_sweep};
 use crate::sync::{AtomicU64, Ordering, run_scheduled, survives};
 use crate::txn::Session;
@@ -24,19 +25,35 @@ fn variable(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// The word that names an index, in a block of its own.
+/// The words that name an index, in a block of their own: the root, and of one with a directory that one's, and its count.
 #[derive(Clone, Copy)]
-struct Root(u64);
+struct Root {
+    offset: u64,
+    has_directory: bool,
+}
 
 impl Root {
-    fn make(session: &mut Session) -> Self {
+    fn make(session: &mut Session, kind: Kind) -> Self {
+        let has_directory = kind == Kind::Hash;
         let (guard, mut memory) = session.parts();
-        let anchor = OrderedIndex::create(&guard, &mut memory).unwrap();
-        let root = memory.alloc_zeroed(8, BlockKind::RAW).unwrap();
+        let root = memory.alloc_zeroed(24, BlockKind::RAW).unwrap();
+        let named = has_directory.then_some(root.offset);
+        let anchor = OrderedIndex::create(&guard, &mut memory, named).unwrap();
         guard.resolve::<AtomicU64>(root.offset).unwrap().store(anchor.offset, Ordering::Release);
         guard.arena().publish(anchor);
         guard.arena().publish(root);
-        Self(root.offset)
+        Self { offset: root.offset, has_directory }
+    }
+
+    fn index<'g>(self, guard: &crate::epoch::Guard<'g>) -> OrderedIndex<'g> {
+        let [root, directory, anchors] =
+            [0, 8, 16].map(|place| guard.resolve::<AtomicU64>(self.offset + place).unwrap());
+        if self.has_directory {
+            let directory = Directory::new(directory, self.offset + 8, anchors);
+            OrderedIndex::of_hashes(root, self.offset, directory)
+        } else {
+            OrderedIndex::new(root, self.offset)
+        }
     }
 
     /// Runs `operation` on the index in one operation of the session.
@@ -50,8 +67,13 @@ impl Root {
         ) -> Result<R, ShmError>,
     ) -> R {
         let (guard, mut memory) = session.parts();
-        let index = OrderedIndex::new(guard.resolve(self.0).unwrap(), self.0);
+        let index = self.index(&guard);
         operation(&index, &guard, &mut memory).unwrap()
+    }
+
+    /// The key of a number, in the order of numbers; where keys are hashes those are spread as those are.
+    fn key(self, number: u64) -> Vec<u8> {
+        if self.has_directory { spread(number) } else { key(number) }
     }
 
     fn insert(self, session: &mut Session, key: &[u8], row: u64) -> Added {
@@ -82,6 +104,10 @@ impl Root {
         })
     }
 
+    fn is_of_directory(self, kind: BlockKind) -> bool {
+        self.has_directory && (kind == BlockKind::HASH_TABLE || kind == BlockKind::HASH_SEGMENT)
+    }
+
     /// Every block is sound, and all that are in use are found, once each; when somebody died, after the reaping.
     fn check(self, session: &mut Session, hint: &str) {
         self.check_beside(session, &[], hint);
@@ -95,18 +121,25 @@ impl Root {
         self.with(session, |index, guard, _| {
             assert_eq!(index.check(guard)?, Vec::<String>::new(), "{hint}");
             let mut report = mark_sweep::<ShmError>(guard.arena(), |marker| {
-                assert!(others.iter().chain([&self.0]).all(|block| marker.mark(*block)));
+                assert!(others.iter().chain([&self.offset]).all(|block| marker.mark(*block)));
                 index.for_each_block(guard, |block| {
                     assert!(marker.mark(block), "{hint}: {block} is met twice");
                 })
             })?;
-            report.leaked.retain(|(_, kind)| is_of_index(*kind));
+            report.leaked.retain(|(_, kind)| is_of_index(*kind) || self.is_of_directory(*kind));
             assert!(report.is_clean(), "{hint}: {report:?}");
             index.for_each_block(guard, |block| {
                 assert_eq!(guard.arena().block_word(block).unwrap().state(), BlockState::Live, "{hint}");
             })
         });
     }
+}
+
+/// Whether keys are hashes.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Ordered,
+    Hash,
 }
 
 fn is_of_index(kind: BlockKind) -> bool {
@@ -117,10 +150,15 @@ fn key(number: u64) -> Vec<u8> {
     number.to_be_bytes().to_vec()
 }
 
+/// Numbers below 4096, as far apart as may be.
+fn spread(number: u64) -> Vec<u8> {
+    key(number << 52)
+}
+
 /// Lets a session die at each point of `operation` in turn. Every second time a peer works on the same entries before it is reaped.
 /// Afterwards the entries are what they were before one of the operation's steps, `states` in their order.
 fn at_every_point(
-    (name, stride): (&str, u64),
+    (kind, name, stride): (Kind, &str, u64),
     prepare: impl Fn(Root, &mut Session),
     operation: impl Fn(Root, &mut Session),
     changes: &[(bool, Entry)],
@@ -133,7 +171,7 @@ fn at_every_point(
         let hint = format!("{name}, point {point}");
         let scene = Scene::new(name, point);
         let mut peer = scene.process();
-        let root = Root::make(&mut peer);
+        let root = Root::make(&mut peer, kind);
         prepare(root, &mut peer);
         let mut expected = root.entries(&mut peer);
         let mut states = vec![expected.clone()];
@@ -150,10 +188,10 @@ fn at_every_point(
         if (point / stride).is_multiple_of(2) {
             // As if it stood still.
             for number in peers {
-                assert_eq!(root.insert(&mut peer, &key(*number), 1600), Added::New, "{hint}");
+                assert_eq!(root.insert(&mut peer, &root.key(*number), 1600), Added::New, "{hint}");
             }
             for number in peers {
-                assert!(root.remove(&mut peer, &key(*number), 1600), "{hint}");
+                assert!(root.remove(&mut peer, &root.key(*number), 1600), "{hint}");
             }
         }
         drop(victim);
@@ -163,10 +201,10 @@ fn at_every_point(
         assert!(!survived || states.last() == Some(&found), "{hint}: not all was done");
         root.check(&mut peer, &hint);
         for number in peers {
-            assert_eq!(root.insert(&mut peer, &key(*number), 1600), Added::New, "{hint}");
+            assert_eq!(root.insert(&mut peer, &root.key(*number), 1600), Added::New, "{hint}");
         }
         for number in peers {
-            assert!(root.remove(&mut peer, &key(*number), 1600), "{hint}");
+            assert!(root.remove(&mut peer, &root.key(*number), 1600), "{hint}");
         }
         root.check(&mut peer, &hint);
         if survived {
@@ -181,7 +219,7 @@ fn fill(numbers: impl Iterator<Item = u64>) -> impl Fn(Root, &mut Session) {
     let numbers: Vec<u64> = numbers.collect();
     move |root, session| {
         for number in &numbers {
-            assert_eq!(root.insert(session, &key(*number), 16), Added::New);
+            assert_eq!(root.insert(session, &root.key(*number), 16), Added::New);
         }
     }
 }
@@ -189,7 +227,7 @@ fn fill(numbers: impl Iterator<Item = u64>) -> impl Fn(Root, &mut Session) {
 #[test]
 fn dying_while_the_first_entries_are_added() {
     at_every_point(
-        ("index-first", 3),
+        (Kind::Ordered, "index-first", 3),
         |_, _| {},
         |root, session| {
             root.insert(session, &key(5), 16);
@@ -204,7 +242,7 @@ fn dying_while_the_first_entries_are_added() {
 fn dying_while_the_first_block_is_split() {
     // A full block, and one more in its middle: the split, a level above, and a hint.
     at_every_point(
-        ("index-split", 5),
+        (Kind::Ordered, "index-split", 5),
         fill((0..44).map(|number| number * 10)),
         |root, session| {
             root.insert(session, &key(205), 16);
@@ -220,7 +258,7 @@ fn dying_while_blocks_are_split_on_two_levels() {
     // Keys in order fill their blocks, here as many as one block above leads to.
     let last = 44 * 43;
     at_every_point(
-        ("index-split-twice", 11),
+        (Kind::Ordered, "index-split-twice", 11),
         fill((0..last).map(|number| number * 10)),
         |root, session| {
             root.insert(session, &key(5005), 16);
@@ -239,7 +277,7 @@ fn dying_while_many_entries_are_added_at_once() {
     let is_new = |entry: &&Entry| !there(u64::from_be_bytes(*entry.0.first_chunk().unwrap()));
     let changes: Vec<_> = entries.iter().filter(is_new).map(|entry| (true, entry.clone())).collect();
     at_every_point(
-        ("index-batch", 31),
+        (Kind::Ordered, "index-batch", 31),
         fill((50..140).map(|number| number * 10)),
         |root, session| root.insert_all(session, &entries),
         &changes,
@@ -253,7 +291,7 @@ fn dying_while_long_keys_are_added() {
     let keys = [(long(b'b', 700), 16), (long(b'b', 5000), 16), (long(b'b', 700), 32)];
     let changes: Vec<_> = keys.iter().map(|entry| (true, entry.clone())).collect();
     at_every_point(
-        ("index-long", 17),
+        (Kind::Ordered, "index-long", 17),
         |root, session| {
             for letter in [b'a', b'c'] {
                 for length in 1..12 {
@@ -276,7 +314,7 @@ fn dying_while_sparse_blocks_are_merged() {
     let removed: Vec<u64> = (1..20).collect();
     let changes: Vec<_> = removed.iter().map(|number| (false, (key(*number * 10), 16))).collect();
     at_every_point(
-        ("index-merge", 23),
+        (Kind::Ordered, "index-merge", 23),
         |root, session| {
             fill((0..90).map(|number| number * 10))(root, session);
             for number in (20..90).filter(|number| number % 6 != 0) {
@@ -300,7 +338,7 @@ fn dying_while_blocks_are_merged_on_two_levels() {
     let removed: Vec<u64> = (44 * 40..44 * 44).collect();
     let changes: Vec<_> = removed.iter().map(|number| (false, (key(*number * 10), 16))).collect();
     at_every_point(
-        ("index-merge-twice", 251),
+        (Kind::Ordered, "index-merge-twice", 251),
         |root, session| {
             fill((0..last).map(|number| number * 10))(root, session);
             for number in (0..last).filter(|number| number % 100 != 0 && !removed.contains(number)) {
@@ -320,7 +358,7 @@ fn dying_while_blocks_are_merged_on_two_levels() {
 #[test]
 fn dying_while_entries_are_added_again_and_removed() {
     at_every_point(
-        ("index-again", 3),
+        (Kind::Ordered, "index-again", 3),
         fill(0..30),
         |root, session| {
             let (seven, nine) = (key(7), key(9));
@@ -338,7 +376,7 @@ fn dying_while_entries_are_added_again_and_removed() {
 
 /// Threads under a schedule, each with a session; afterwards `check` looks at what they left.
 fn scheduled(
-    name: &str,
+    (kind, name): (Kind, &str),
     work: &[&Work],
     prepare: impl Fn(Root, &mut Session),
     check: impl Fn(Root, &mut Session, &str),
@@ -349,7 +387,7 @@ fn scheduled(
         let hint = format!("AEROSTORE_SCHEDULE_SEED={seed} of {name}");
         let scene = Scene::new(name, seed);
         let mut peer = scene.process();
-        let root = Root::make(&mut peer);
+        let root = Root::make(&mut peer, kind);
         prepare(root, &mut peer);
         let sessions = work.iter().map(|_| Session::new(std::sync::Arc::clone(peer.store())).unwrap());
         let threads = work
@@ -379,9 +417,8 @@ fn scheduled(
     assert!(switches > count);
 }
 
-/// Entries of their own among each other's: blocks are split and merged under everybody's hands.
-#[test]
-fn splits_and_merges_hold_under_random_schedules() {
+/// Entries of their own among each other's: blocks are split and merged under everybody's hands. The keys are those of `key`.
+fn split_and_merge(case: (Kind, &str), key: impl Fn(u64) -> Vec<u8> + Copy + Sync) {
     const KEYS: u64 = 200;
     let work = |thread: u64| {
         move |session: &mut Session, root: Root, seed: u64| {
@@ -419,7 +456,7 @@ fn splits_and_merges_hold_under_random_schedules() {
     };
     let (one, two, three) = (work(1), work(2), work(3));
     scheduled(
-        "index-schedule",
+        case,
         &[&one, &two, &three],
         |root, session| {
             for number in (0..KEYS).step_by(3) {
@@ -431,6 +468,11 @@ fn splits_and_merges_hold_under_random_schedules() {
             assert_eq!(root.entries(session), wanted, "{hint}");
         },
     );
+}
+
+#[test]
+fn splits_and_merges_hold_under_random_schedules() {
+    split_and_merge((Kind::Ordered, "index-schedule"), key);
 }
 
 /// O5: rows go from key to key and back while two vacuums remove what nobody has. What a row has is in the index.
@@ -466,7 +508,7 @@ fn no_entry_is_lost_to_the_vacuum_under_random_schedules() {
         }
     };
     scheduled(
-        "index-lost-entry",
+        (Kind::Ordered, "index-lost-entry"),
         &[&update, &vacuum, &vacuum],
         |root, session| {
             for (number, word) in rows.iter().enumerate() {

@@ -30,6 +30,8 @@ mod workers;
 #[cfg(test)]
 mod garbage_tests;
 #[cfg(test)]
+mod hash_tests;
+#[cfg(test)]
 mod index_tests;
 #[cfg(test)]
 mod prune_tests;

@@ -7,7 +7,7 @@ use crate::query::{
     Explain, Helper, IndexScan, IndexStatistics, KeyRange, Lead, Outcome, Plan, Predicate, RowSource,
     TableStatistics,
 };
-use crate::row::{IndexKind, RowView, Value, VisitRows};
+use crate::row::{RowView, Value, VisitRows};
 use crate::txn::{KeySpan, RangeScan, RowPredicate};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ impl RowSource for TableRows<'_> {
         let indexes = self.txn.index_statistics_for(self.table, columns)?;
         let indexes = indexes.into_iter().map(|stats| IndexStatistics {
             column: stats.column,
-            kind: IndexKind::Ordered,
+            kind: stats.spec.kind(),
             rows: stats.rows,
             nulls: stats.nulls,
             distinct: stats.distinct,

@@ -115,7 +115,7 @@ fn a_value_that_one_version_hands_on_to_the_next_is_held_all_the_time() {
                 let mut session = put(writer.take().unwrap(), &place, &[(SECOND, 2)]);
                 vacuum(&mut session);
             },
-            || keys.is_held(place_of_first, Value::I64(1)),
+            || keys.is_held(place_of_first, IndexSpec::default(), Value::I64(1)),
         );
         assert!(is_held.unwrap(), "point {point}");
         if !was_interrupted {

@@ -6,7 +6,7 @@
 use crate::db::{Database, Error};
 use crate::epoch::Guard;
 use crate::index::HashIndex;
-use crate::index::key::key_bytes;
+use crate::index::key::{entry_key, key_bytes};
 use crate::mvcc::{BeginWord, IndexRef, IndexRoots, NEVER, RowHeader, TableRoot, VersionRef};
 use crate::row::ColumnPlace;
 use crate::shm::{BlockKind, BlockState, Marker, ShmError, SweepReport, mark_sweep, slabs_of, tagged_slabs};
@@ -222,6 +222,9 @@ impl TableCheck<'_> {
         })?;
         self.entries += count;
         let column = self.table.schema().column(place.column()).name().to_owned();
+        for problem in ordered_index(index).check_directory(guard)? {
+            self.problem(&format!("the index on {column}: {problem}"));
+        }
         let mut seen = index.root.spec().is_unique.then(HashSet::new);
         for slab in tagged_slabs(guard.arena(), &table.rows)? {
             for row in guard.live_blocks(slab)? {
@@ -240,15 +243,16 @@ impl TableCheck<'_> {
                         is_newest = false;
                         continue;
                     }
+                    let value = place.value(version.payload()).map_err(TxnError::from)?;
                     let mut key = Vec::new();
-                    key_bytes(place.value(version.payload()).map_err(TxnError::from)?, &mut key);
+                    entry_key(index.root.spec(), value, &mut key);
                     if is_newest && !keys.contains(&key) {
                         self.problem(&format!("row {row} has no entry in the index on {column}"));
                     }
-                    let is_value =
-                        is_newest && !place.value(version.payload()).map_err(TxnError::from)?.is_null();
-                    if let Some(seen) = seen.as_mut().filter(|_| is_value)
-                        && !seen.insert(key.clone())
+                    let mut bytes = Vec::new();
+                    key_bytes(value, &mut bytes);
+                    if let Some(seen) = seen.as_mut().filter(|_| is_newest && !value.is_null())
+                        && !seen.insert(bytes)
                     {
                         self.problem(&format!(
                             "row {row} has what another has in the unique index on {column}"

@@ -12,7 +12,8 @@
 use crate::epoch::reservation::Reservation;
 use crate::epoch::{EpochError, Registry, SlotId};
 use crate::shm::{
-    Arena, BlockRef, BlockState, BlockWord, Heap, OwnerId, RelPtr, Shared, ShmError, SlabRef, SlabStates,
+    Arena, BlockKind, BlockRef, BlockState, BlockWord, Heap, OwnerId, RelPtr, Shared, ShmError, SlabRef,
+    SlabStates,
 };
 use crate::sync::{AtomicU64, Ordering, fence};
 use std::ops::Deref;
@@ -159,6 +160,17 @@ impl<'a> Guard<'a> {
         let lasts =
             |word: &BlockWord| word.generation() == block.generation && word.state() != BlockState::Free;
         Ok(word.filter(lasts))
+    }
+
+    /// Is a block of this kind LIVE at `offset`, where one for so many bytes was at some time? Then it stays allocated while the guard lives, as if a
+    /// pointer to it had been followed (I2): it is retired later, if at all. Its memory may be in another use by now, or be gone.
+    ///
+    /// # Errors
+    /// When no block can begin there.
+    #[inline]
+    pub fn is_live(&self, offset: u64, kind: BlockKind, bytes: usize) -> Result<bool, ShmError> {
+        let word = self.arena().look_where_one_began(offset, bytes, || self.block_word(offset))?;
+        Ok(word.is_some_and(|word| word.state() == BlockState::Live && word.kind() == kind))
     }
 
     /// The block at `offset`, which may have been loaded from memory in another use by now; none where nothing is in use.

@@ -25,7 +25,8 @@ use crate::index::Blocks;
 use crate::shm::{BlockKind, BlockRef, ShmError};
 use crate::sync::{AtomicU64, Ordering};
 pub use table::HashTable;
-use table::{DELETED, EMPTY, FROZEN, FROZEN_EMPTY, MOVED, Probe, Slot, entry_word, row_ever_of, row_of};
+use table::{DELETED, EMPTY, FROZEN, FROZEN_EMPTY, MOVED, entry_word, row_ever_of, row_of};
+pub(in crate::index) use table::{Probe, Slot};
 
 /// Slots of the first table.
 const INITIAL_LOG2: u32 = 10;

@@ -9,7 +9,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::row::{ColumnType, OwnedValue, RowError, Value};
+use crate::row::{ColumnType, IndexSpec, OwnedValue, RowError, Value};
 
 /// The key bytes of null.
 pub const NULL: [u8; 9] = [0xff; 9];
@@ -66,6 +66,35 @@ pub fn short_key(value: Value<'_>) -> Option<(u64, u64)> {
 pub fn key_bytes(value: Value<'_>, out: &mut Vec<u8>) {
     with_key(value, |key| out.extend_from_slice(key));
 }
+
+/// Appends the key that an index has of `value`: its key bytes, or, of a hash, their hash; null is null in both.
+#[inline]
+pub fn entry_key(spec: IndexSpec, value: Value<'_>, out: &mut Vec<u8>) {
+    with_key(value, |key| match hashed(spec, key) {
+        Some(hash) => out.extend_from_slice(&hash.to_be_bytes()),
+        None => out.extend_from_slice(key),
+    });
+}
+
+/// Do two values of a column have one key in an index: because they are equal, or have one hash?
+#[inline]
+pub fn is_one_entry(spec: IndexSpec, left: Value<'_>, right: Value<'_>) -> bool {
+    let hash_of = |value| with_key(value, |key| hashed(spec, key));
+    left == right || (spec.is_hash && hash_of(left).is_some() && hash_of(left) == hash_of(right))
+}
+
+/// The hash under which an index has key bytes, if that is how it has them.
+#[inline]
+pub fn hashed(spec: IndexSpec, key: &[u8]) -> Option<u64> {
+    // So that tests meet values that share one.
+    #[cfg(test)]
+    let key = if key.starts_with(SAME_HASH.as_bytes()) { SAME_HASH.as_bytes() } else { key };
+    (spec.is_hash && key != NULL).then(|| hash(key))
+}
+
+/// Texts that begin so have one hash.
+#[cfg(test)]
+pub(crate) const SAME_HASH: &str = "same hash ";
 
 /// The hash of key bytes; never 0, so that 0 can mean an empty place.
 #[inline]

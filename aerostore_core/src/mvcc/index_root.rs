@@ -121,7 +121,10 @@ pub struct IndexRoot {
     pub below: AtomicU64,
     /// `IndexSpec::word`.
     spec: AtomicU64,
-    _reserved: [u64; 2],
+    /// Of a hash: the word that names its directory.
+    pub directory: AtomicU64,
+    /// What the directory counts.
+    pub anchors: AtomicU64,
 }
 
 const _: () = assert!(size_of::<IndexRoot>() == 128 && offset_of!(IndexRoot, tree) == 48);
@@ -182,6 +185,11 @@ impl IndexRoot {
     /// Offset of the `tree` word of the root at `offset`.
     pub fn tree_offset(offset: u64) -> u64 {
         offset + offset_of!(IndexRoot, tree) as u64
+    }
+
+    /// Offset of the `directory` word of the root at `offset`.
+    pub fn directory_offset(offset: u64) -> u64 {
+        offset + offset_of!(IndexRoot, directory) as u64
     }
 }
 

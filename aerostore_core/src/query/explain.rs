@@ -12,7 +12,7 @@ use super::ranges::RangeSet;
 use super::route::{AccessPath, Branch, Route};
 use super::source::{KeyRange, RowSource};
 use crate::index::key::{NULL, key_value};
-use crate::row::{ColumnType, RowView};
+use crate::row::{Column, ColumnType, IndexKind, RowView};
 
 /// The steps of one run, the last first, each further in than the one it feeds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -218,12 +218,12 @@ impl Told<'_> {
                 let backwards = if path.descending { ", backwards" } else { "" };
                 let column = schema.column(path.column);
                 let keys = shown(column.column_type(), &path.ranges);
-                let detail = format!("of {table} on {}: {keys}{backwards}", column.name());
+                let detail = format!("of {table} on {}: {keys}{backwards}", named(path.kind, column));
                 self.add(StepKind::Index, detail, &[path.column], estimated, actual);
                 for (place, among) in path.among.iter().enumerate() {
                     let column = schema.column(among.column);
                     let keys = shown(column.column_type(), &among.ranges);
-                    let detail = format!("entries of {}: {keys}", column.name());
+                    let detail = format!("entries of {}: {keys}", named(among.kind, column));
                     let read = actual.and(entries.get(place).copied());
                     let depth = self.depth;
                     self.add(StepKind::Among, detail, &[among.column], among.estimated_entries, read);
@@ -246,6 +246,11 @@ impl Told<'_> {
             self.path(&branch.path, branch.estimated_examined, actual, &[]);
         }
     }
+}
+
+/// The column of an index, and the index's kind unless it is ordered.
+fn named(kind: IndexKind, column: &Column) -> String {
+    if kind == IndexKind::Hash { format!("the hash of {}", column.name()) } else { column.name().to_owned() }
 }
 
 /// Ranges of keys, for people to read; not all of very many.

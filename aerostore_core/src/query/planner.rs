@@ -40,6 +40,8 @@ const FETCH_ROW: f64 = 90.0;
 const POINT: f64 = 300.0;
 /// The way down to the first entry of a range.
 const SEEK: f64 = 500.0;
+/// The way to the first entry of a value by a hash.
+const HASH_SEEK: f64 = 250.0;
 /// An entry of an index.
 const ENTRY: f64 = 6.0;
 /// Remembering a row that an index names.
@@ -261,7 +263,7 @@ impl<'p> Planner<'p> {
             Some(_) => Order::Any,
         };
         let entries = self.rows_in(index, &ranges);
-        let seeks = SEEK * count(ranges.ranges().len() as u64);
+        let seeks = seeks(index, &ranges);
         self.priced(
             WayKind::Index { index, ranges, among: Vec::new() },
             order,
@@ -292,8 +294,8 @@ impl<'p> Planner<'p> {
         let entries = way.examined;
         for (index, named) in others {
             let kept = (named / rows).min(1.0);
-            let ranges = scope.keys(index.column).map_or(0, |keys| keys.ranges.ranges().len());
-            let price = SEEK * count(ranges as u64) + named * (ENTRY + REMEMBER) + entries * RECALL;
+            let seeks = scope.keys(index.column).map_or(0.0, |keys| seeks(index, &keys.ranges));
+            let price = seeks + named * (ENTRY + REMEMBER) + entries * RECALL;
             let saved = way.examined * (1.0 - kept) * FETCH_ROW;
             if price < saved {
                 among.push((index, named));
@@ -431,8 +433,8 @@ impl Way<'_> {
     /// What it costs to look at its rows.
     fn walk_cost(&self) -> f64 {
         match &self.kind {
-            WayKind::Index { ranges, .. } => {
-                SEEK * count(ranges.ranges().len() as u64) + self.examined * (FETCH_ROW + ENTRY)
+            WayKind::Index { index, ranges, .. } => {
+                seeks(index, ranges) + self.examined * (FETCH_ROW + ENTRY)
             }
             _ => self.examined * POINT,
         }
@@ -464,13 +466,21 @@ fn path(scope: &Scope, kind: WayKind<'_>, descending: bool) -> AccessPath {
         WayKind::Index { index, ranges, among } => {
             let among = among.into_iter().filter_map(|(index, named)| {
                 let ranges = scope.keys(index.column)?.ranges.ranges().to_vec();
-                Some(Among { column: index.column, ranges, estimated_entries: rounded(named) })
+                let estimated_entries = rounded(named);
+                Some(Among { column: index.column, kind: index.kind, ranges, estimated_entries })
             });
             let among = among.collect();
             let ranges = ranges.into_ranges();
-            AccessPath::Index(IndexPath { column: index.column, ranges, descending, among })
+            let IndexStatistics { column, kind, .. } = *index;
+            AccessPath::Index(IndexPath { column, kind, ranges, descending, among })
         }
     }
+}
+
+/// What the ways to the beginnings of ranges cost.
+fn seeks(index: &IndexStatistics, ranges: &RangeSet) -> f64 {
+    let seek = if index.kind == IndexKind::Hash { HASH_SEEK } else { SEEK };
+    seek * count(ranges.ranges().len() as u64)
 }
 
 /// Whether an index can narrow rows to `keys`.

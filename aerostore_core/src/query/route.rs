@@ -8,7 +8,7 @@ use super::field::Field;
 use super::plan::SortColumn;
 use super::predicate::Predicate;
 use super::source::KeyRange;
-use crate::row::OwnedValue;
+use crate::row::{IndexKind, OwnedValue};
 
 /// How rows are reached.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +33,8 @@ pub enum AccessPath {
 pub struct IndexPath {
     /// The column whose index is walked.
     pub column: usize,
+    /// Its kind.
+    pub kind: IndexKind,
     /// The keys, in ascending order.
     pub ranges: Vec<KeyRange>,
     /// From the last key to the first.
@@ -46,6 +48,8 @@ pub struct IndexPath {
 pub struct Among {
     /// The column whose index is read.
     pub column: usize,
+    /// Its kind.
+    pub kind: IndexKind,
     /// The keys, in ascending order.
     pub ranges: Vec<KeyRange>,
     /// How many entries that should be.

@@ -160,24 +160,32 @@ pub enum IndexKind {
 pub struct IndexSpec {
     /// Whether no two rows may have one value in it; null is none.
     pub is_unique: bool,
+    /// Whether it is for equality only, by the hashes of values; else it is ordered.
+    pub is_hash: bool,
 }
 
 impl IndexSpec {
-    /// A unique index.
-    pub const UNIQUE: Self = Self { is_unique: true };
+    /// A unique ordered index.
+    pub const UNIQUE: Self = Self { is_unique: true, is_hash: false };
+    /// A hash.
+    pub const HASH: Self = Self { is_unique: false, is_hash: true };
+
+    /// Its kind.
+    pub const fn kind(self) -> IndexKind {
+        if self.is_hash { IndexKind::Hash } else { IndexKind::Ordered }
+    }
 
     /// As a byte, in shared memory and in the log.
     pub const fn word(self) -> u8 {
-        self.is_unique as u8
+        self.is_unique as u8 | (self.is_hash as u8) << 1
     }
 
     /// The promises that a byte of [`Self::word`] stands for; `None` for one that stands for none.
     pub const fn from_word(word: u8) -> Option<Self> {
-        match word {
-            0 => Some(Self { is_unique: false }),
-            1 => Some(Self { is_unique: true }),
-            _ => None,
+        if word > 3 {
+            return None;
         }
+        Some(Self { is_unique: word & 1 != 0, is_hash: word & 2 != 0 })
     }
 }
 

@@ -225,7 +225,18 @@ impl Schema {
     /// # Panics
     /// When there is no such column.
     pub fn index_spec(&self, index: usize) -> IndexSpec {
-        IndexSpec { is_unique: self.columns[index].unique && index != self.key }
+        let Column { index: kind, unique, .. } = &self.columns[index];
+        let is_other = index != self.key;
+        IndexSpec { is_unique: *unique && is_other, is_hash: *kind == IndexKind::Hash && is_other }
+    }
+
+    /// The columns for which the definition wants an index beside the key's own.
+    pub fn indexed_columns(&self) -> impl DoubleEndedIterator<Item = usize> {
+        (0..self.columns.len()).filter(|index| match self.columns[*index].index {
+            IndexKind::None => false,
+            IndexKind::Hash => *index != self.key,
+            IndexKind::Ordered => true,
+        })
     }
 
     /// The key column.

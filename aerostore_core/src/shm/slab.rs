@@ -12,7 +12,7 @@
 mod list;
 
 use super::block::{BLOCK_HEADER_BYTES, BlockHeader, BlockState, BlockWord};
-use super::class::{CLASS_COUNT, LARGE_SLABS_MAX, block_bytes};
+use super::class::{CLASS_COUNT, LARGE_SLABS_MAX, block_bytes, class_for};
 use super::{Arena, BlockRef, RelPtr, Shared, ShmError};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sys::usize_of;
@@ -473,13 +473,40 @@ impl Arena {
         block: BlockRef,
         look: impl FnOnce() -> Result<T, E>,
     ) -> Result<Option<T>, E> {
-        let index = slab_of(block.offset);
-        let Some(header) = self.slab_header(index) else { return Ok(None) };
-        let slab = header.slab(index);
         // S4: what the slab held before has a smaller generation, but when that has begun again from 0. Only then it is worth
         // a division to see where its blocks begin: if none begins there, what looks like its state word is of another's payload.
-        let begins_there = || block.generation >= slab.generation || slab.capacity_at(block.offset).is_some();
-        if !slab.word.is_in_use() || !begins_there() {
+        let begins_there =
+            |slab: SlabRef| block.generation >= slab.generation || slab.capacity_at(block.offset).is_some();
+        self.look_if(block.offset, begins_there, look)
+    }
+
+    /// The same, of a block of which nothing is known but that one for so many bytes of payload began at `offset` once.
+    ///
+    /// # Errors
+    /// What `look` says.
+    #[inline]
+    pub fn look_where_one_began<T, E>(
+        &self,
+        offset: u64,
+        bytes: usize,
+        look: impl FnOnce() -> Result<T, E>,
+    ) -> Result<Option<T>, E> {
+        // Blocks of one class begin in the same places in each use of a slab.
+        let is_same = |slab: SlabRef| matches!((slab.word.usage(), class_for(bytes)), (SlabUse::Blocks(is), Some(was)) if is == was);
+        self.look_if(offset, is_same, look)
+    }
+
+    #[inline]
+    fn look_if<T, E>(
+        &self,
+        offset: u64,
+        begins_there: impl FnOnce(SlabRef) -> bool,
+        look: impl FnOnce() -> Result<T, E>,
+    ) -> Result<Option<T>, E> {
+        let index = slab_of(offset);
+        let Some(header) = self.slab_header(index) else { return Ok(None) };
+        let slab = header.slab(index);
+        if !slab.word.is_in_use() || !begins_there(slab) {
             return Ok(None);
         }
         let seen = look()?;

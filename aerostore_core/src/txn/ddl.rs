@@ -1,12 +1,13 @@
 //! Making tables.
 
 use crate::epoch::Guard;
-use crate::index::{Blocks, HashIndex, OrderedIndex};
+use crate::index::{Blocks, HashIndex};
 use crate::mvcc::{IndexRoot, TableRoot, TableState};
-use crate::row::{Column, ColumnPlace, DirtyMask, IndexKind, Schema};
+use crate::row::{ColumnPlace, DirtyMask, Schema};
 use crate::shm::{BlockKind, BlockRef, Reserve, ShmError};
 use crate::sync::Ordering;
 use crate::txn::link::Linker;
+use crate::txn::secondary::create_tree;
 use crate::txn::transaction::running;
 use crate::txn::{Session, TableRef, Transaction, TxnError, TxnOptions, redo};
 use std::mem::size_of;
@@ -57,13 +58,13 @@ fn definition<'g>(guard: &'g Guard<'_>, root: &TableRoot) -> Result<&'g [u8], Tx
 /// Makes a table, durably; one of the same name and definition is found instead.
 ///
 /// # Errors
-/// `TableExists` when there is one of that name with another definition; `IndexKind`; `OutOfSpace`.
+/// `TableExists` when there is one of that name with another definition; `OutOfSpace`.
 pub fn create_table(
     session: Box<Session>,
     schema: &Schema,
     synchronous: bool,
 ) -> (Option<Box<Session>>, Result<TableRef, TxnError>) {
-    match check_kinds(schema).and_then(|()| existing(&session, schema)) {
+    match existing(&session, schema) {
         Ok(None) => {}
         Ok(Some(table)) => return (Some(session), Ok(table)),
         Err(error) => return (Some(session), Err(error)),
@@ -76,21 +77,6 @@ pub fn create_table(
     let Some(mut session) = txn.into_session() else { return (None, Err(TxnError::Ended)) };
     let table = logged.and_then(|_| session.link_table(id, schema));
     (Some(session), table)
-}
-
-/// Refuses indexes of kinds that there are not.
-fn check_kinds(schema: &Schema) -> Result<(), TxnError> {
-    for (index, column) in
-        schema.columns().iter().enumerate().filter(|(index, _)| *index != schema.key_index())
-    {
-        let kind = match column.index_kind() {
-            IndexKind::Hash => "hash",
-            IndexKind::None | IndexKind::Ordered => continue,
-        };
-        let (table, column) = (schema.name().to_owned(), schema.column(index).name().to_owned());
-        return Err(TxnError::IndexKind { table, column, kind });
-    }
-    Ok(())
 }
 
 fn existing(session: &Session, schema: &Schema) -> Result<Option<TableRef>, TxnError> {
@@ -125,9 +111,7 @@ impl Session {
             let (guard, mut linker) = self.parts();
             let root = build_root(&guard, &mut linker, id, schema, &bytes)?;
             let table: &TableRoot = guard.resolve(root.block.offset)?;
-            for (column, _) in
-                ordered_columns(schema).filter(|(column, _)| schema.index_spec(*column).is_unique)
-            {
+            for column in schema.indexed_columns().filter(|column| schema.index_spec(*column).is_unique) {
                 store.catalog().note_unique(table, column);
             }
             let cas = || store.catalog().link(seen, table, root.block.offset);
@@ -177,13 +161,14 @@ fn fill_root(
     parts.push(primary);
     let mut first = 0;
     let mut indexed = DirtyMask::EMPTY;
-    for (column, _) in ordered_columns(schema).rev() {
+    for column in schema.indexed_columns().rev() {
+        let spec = schema.index_spec(column);
         let root = linker.alloc_zeroed(size_of::<IndexRoot>(), BlockKind::INDEX_ROOT)?;
         parts.push(root);
-        let tree = OrderedIndex::create(guard, linker)?;
+        let tree = create_tree(guard, linker, root.offset, spec)?;
         parts.push(tree);
         let place = ColumnPlace::of(schema, column);
-        guard.resolve::<IndexRoot>(root.offset)?.init(place, schema.index_spec(column), tree.offset, first);
+        guard.resolve::<IndexRoot>(root.offset)?.init(place, spec, tree.offset, first);
         first = root.offset;
         indexed.set(column, true);
     }
@@ -196,10 +181,4 @@ fn fill_root(
     table.indexed.store(indexed.0, Ordering::Relaxed);
     table.indexes.store(first, Ordering::Release);
     Ok(block)
-}
-
-/// The columns for which a definition wants an ordered index.
-fn ordered_columns(schema: &Schema) -> impl DoubleEndedIterator<Item = (usize, &Column)> {
-    let columns = schema.columns().iter().enumerate();
-    columns.filter(|(_, column)| column.index_kind() == IndexKind::Ordered)
 }

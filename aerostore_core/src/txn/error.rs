@@ -77,15 +77,6 @@ pub enum TxnError {
         /// Name of the column.
         column: String,
     },
-    /// An index of a kind that there is not.
-    IndexKind {
-        /// Name of the table.
-        table: String,
-        /// Name of the column.
-        column: String,
-        /// The kind, in words.
-        kind: &'static str,
-    },
     /// A write would give a row another key.
     KeyChanged {
         /// Name of the table.
@@ -191,9 +182,6 @@ impl fmt::Display for TxnError {
             Self::IndexBusy { table, column } => {
                 write!(f, "the index on column {column} of {table} is being made or dropped")
             }
-            Self::IndexKind { table, column, kind } => {
-                write!(f, "column {column} of {table}: there are no {kind} indexes yet; an ordered one serves for equality and ranges")
-            }
             Self::KeyChanged { table } => {
                 write!(f, "the key of a row of {table} cannot be changed: delete the row and insert another")
             }
@@ -286,7 +274,6 @@ mod tests {
             TxnError::IndexExists { table: table(), column: table() },
             TxnError::NoIndex { table: table(), column: table() },
             TxnError::IndexBusy { table: table(), column: table() },
-            TxnError::IndexKind { table: table(), column: table(), kind: "hash" },
             TxnError::NoSavepoint,
             TxnError::ReadOnly,
             TxnError::LogReadOnly,

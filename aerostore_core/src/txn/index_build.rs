@@ -10,7 +10,7 @@ use crate::epoch::Guard;
 use crate::index::{EntryBatch, key};
 use crate::mvcc::{BeginWord, IndexRef, IndexRoot, NEVER, RecordState, RowHeader};
 use crate::mvcc::{TableRoot, TxnRecord, VersionRef};
-use crate::row::ColumnPlace;
+use crate::row::{ColumnPlace, IndexSpec};
 use crate::shm::{Reserve, SlabRef, tagged_slabs};
 use crate::sync::{Ordering, fence};
 use crate::txn::link::Linker;
@@ -60,6 +60,7 @@ impl IndexBuild {
             let mut batch = Batch {
                 guard: &guard,
                 place,
+                spec: root.spec(),
                 since: self.since,
                 entries: EntryBatch::default(),
                 versions: Vec::new(),
@@ -82,6 +83,7 @@ impl IndexBuild {
 struct Batch<'a, 'g> {
     guard: &'a Guard<'g>,
     place: ColumnPlace,
+    spec: IndexSpec,
     since: u64,
     entries: EntryBatch,
     /// Rows, and versions of them that the entries are for.
@@ -109,7 +111,7 @@ impl<'g> Batch<'_, 'g> {
             };
             if !has_failed && !next.is_marked() && !version.is_tombstone() {
                 self.bytes.clear();
-                key::key_bytes(self.place.value(version.payload())?, &mut self.bytes);
+                key::entry_key(self.spec, self.place.value(version.payload())?, &mut self.bytes);
                 self.entries.push(&self.bytes, row);
                 self.versions.push((row, at));
             }
@@ -128,15 +130,13 @@ impl<'g> Batch<'_, 'g> {
         table: &'g TableRoot,
         index: IndexRef<'g>,
     ) -> Result<(), TxnError> {
-        let Self { guard, place, entries, versions, bytes, .. } = self;
+        let Self { guard, place, spec, entries, versions, bytes, .. } = self;
         tree(index).insert_all(guard, linker, entries)?;
         fence(Ordering::SeqCst);
         for (row, version) in versions {
             let keys = RowKeys { guard, table, row: *row };
             let value = place.value(VersionRef::resolve(guard, *version)?.payload())?;
-            if !keys.is_held(*place, value)? {
-                bytes.clear();
-                key::key_bytes(value, bytes);
+            if !keys.is_held(*place, *spec, value)? {
                 keys.remove_unless_held(linker, index, *place, value, bytes)?;
             }
         }

@@ -19,7 +19,7 @@
 #![forbid(unsafe_code)]
 
 use crate::epoch::Guard;
-use crate::index::{Blocks, OrderedIndex};
+use crate::index::Blocks;
 use crate::mvcc::{
     IndexRef, IndexRoot, IndexRoots, IndexState, IndexWord, TableRoot, TableState, end_of_roots,
 };
@@ -31,7 +31,7 @@ use crate::txn::index_build::IndexBuild;
 use crate::txn::index_stats::is_to_be_counted;
 use crate::txn::link::Linker;
 use crate::txn::log::wait_durable;
-use crate::txn::secondary::tree;
+use crate::txn::secondary::{create_tree, tree};
 use crate::txn::transaction::running;
 use crate::txn::{Session, TableRef, Transaction, TxnError, TxnOptions, redo};
 use std::mem::size_of;
@@ -45,7 +45,7 @@ const FINISH_CALLS: u32 = 1000;
 const CLEARING_TRIES: u32 = 100;
 const CLEARING_PAUSE: Duration = Duration::from_millis(1);
 
-/// Makes an ordered index on a column, durably. Others may write meanwhile.
+/// Makes an index on a column, durably. Others may write meanwhile. The key column has a hash from the first.
 ///
 /// # Errors
 /// `IndexExists`, `IndexBusy`, `UniqueViolation`, `OutOfSpace`: there is none then. With synchronous commit an error of the log means
@@ -57,8 +57,12 @@ pub fn create_index(
     spec: IndexSpec,
     synchronous: bool,
 ) -> (Option<Box<Session>>, Result<(), TxnError>) {
+    let is_key = column == table.schema().key_index();
+    if is_key && spec.is_hash {
+        return (Some(session), Err(exists(table, column)));
+    }
     // The primary key sees to that.
-    let spec = if column == table.schema().key_index() { IndexSpec::default() } else { spec };
+    let spec = if is_key { IndexSpec::default() } else { spec };
     let index = match session.claim_root(table, column, spec) {
         Ok(index) => index,
         Err(error) => return (Some(session), Err(error)),
@@ -304,7 +308,7 @@ impl Session {
         let store = Arc::clone(&self.store);
         let (guard, mut linker) = self.parts();
         let root: &IndexRoot = guard.resolve(index)?;
-        let block = OrderedIndex::create(&guard, &mut linker)?;
+        let block = create_tree(&guard, &mut linker, index, root.spec())?;
         linker.link(&root.tree, IndexRoot::tree_offset(index), block)?;
         let column = root.place().map_or(0, |place| place.column());
         let table = table.root(&guard)?;
@@ -593,12 +597,16 @@ fn unmark_column(guard: &Guard<'_>, table: &TableRoot, index: &IndexRoot) -> Res
 /// Why there cannot be another index beside one that is `word`.
 fn refuse(table: &TableRef, column: usize, word: Option<IndexWord>) -> Result<(), TxnError> {
     let Some(word) = word else { return Ok(()) };
+    if word.state == IndexState::Ready {
+        return Err(exists(table, column));
+    }
     let (table, column) = (table.schema().name().to_owned(), table.schema().column(column).name().to_owned());
-    Err(if word.state == IndexState::Ready {
-        TxnError::IndexExists { table, column }
-    } else {
-        TxnError::IndexBusy { table, column }
-    })
+    Err(TxnError::IndexBusy { table, column })
+}
+
+fn exists(table: &TableRef, column: usize) -> TxnError {
+    let (table, column) = (table.schema().name().to_owned(), table.schema().column(column).name().to_owned());
+    TxnError::IndexExists { table, column }
 }
 
 /// Adds a root, PREPARING for the guard's session, to the end of a table's list (O1).

@@ -2,7 +2,8 @@
 //!
 //! Rules       an entry is a hint (K1 to K5 of `secondary`): of each row it is the version that the transaction sees that is looked
 //!             at, and it comes at the entry that has this version's key, which is one. An index is used by snapshots from
-//!             its `valid_from` on. What a serializable transaction has walked over joins its read set, no more: a walk that
+//!             its `valid_from` on. An entry of a hash may be that of another value, so the value that is seen is compared,
+//!             too. What a serializable transaction has walked over joins its read set, no more: a walk that
 //!             was broken off ends with the key at which that happened.
 //!             What is shown was found, and everything before it, while the snapshot was the session's (G5): asked once for each
 //!             group of entries, after their heads have been loaded and before the first row is shown.
@@ -13,7 +14,7 @@
 #![forbid(unsafe_code)]
 
 use crate::epoch::Guard;
-use crate::index::{Batch, Direction, IndexEntry};
+use crate::index::{Batch, Direction, IndexEntry, key};
 use crate::mvcc::{Heads, IndexRef, IndexRoots, RowHeader, VersionRef};
 use crate::row::{RowView, VisitRows};
 use crate::sync::Ordering;
@@ -39,6 +40,11 @@ pub struct KeySpan<'a> {
 }
 
 impl<'a> KeySpan<'a> {
+    /// The only key in it, if there is one.
+    fn single(self) -> Option<&'a [u8]> {
+        self.high.split_last().is_some_and(|(last, key)| *last == 0 && key == self.low).then_some(self.low)
+    }
+
     fn from(self) -> Bound<&'a [u8]> {
         Bound::Included(self.low)
     }
@@ -166,6 +172,14 @@ impl Place<'_> {
             table: table.schema().name().to_owned(),
         };
         let index = readable_index(guard, table, self.column, self.snapshot)?.ok_or_else(gone)?;
+        if index.root.spec().is_hash && self.span.single().is_none() {
+            // What was to be read was ordered.
+            return Err(gone());
+        }
+        if let Some(hash) = key::hashed(index.root.spec(), self.span.low) {
+            let behind = self.last.as_ref().map(|(_, row)| *row);
+            return Ok(KeptCursor::new(index, tree(index).seek_hash(guard, hash, behind)));
+        }
         let end = if self.direction == Direction::Forward { self.span.to() } else { self.span.from() };
         let cursor = match &self.last {
             None => tree(index).seek(guard, self.span.from(), self.span.to(), self.direction),
@@ -228,11 +242,13 @@ impl<'g> Group<'g> {
         Ok(())
     }
 
-    /// The key of entry number `index`, which is there.
-    fn key_of(&self, index: usize) -> Vec<u8> {
+    /// The key of entry number `index`, which is there, in a walk over `span`.
+    fn key_of(&self, index: usize, span: KeySpan<'_>) -> Vec<u8> {
         let mut key = Vec::new();
-        if let Some(entry) = self.entries[index] {
-            entry.key_into(&mut key);
+        match (span.single(), self.entries[index]) {
+            (Some(single), _) => key.extend_from_slice(single),
+            (None, Some(entry)) => entry.key_into(&mut key),
+            (None, None) => {}
         }
         key
     }
@@ -352,7 +368,7 @@ impl RangeWalk<'_> {
                 if !rows.is_empty()
                     && let ControlFlow::Break(place) = f(&rows)
                 {
-                    return Ok(ControlFlow::Break(groups[loaded].key_of(shown[place])));
+                    return Ok(ControlFlow::Break(groups[loaded].key_of(shown[place], self.scan.span)));
                 }
             }
             turn += 1;
@@ -370,6 +386,7 @@ impl RangeWalk<'_> {
     ) -> Result<(), TxnError> {
         rows.clear();
         let heads = Heads::new(guard, self.snapshot);
+        let single = self.scan.span.single();
         for (number, (entry, head)) in group.iter().enumerate() {
             // As in a scan: a head that is old enough is what the snapshot sees.
             let seen = match heads.image(head) {
@@ -378,7 +395,12 @@ impl RangeWalk<'_> {
             };
             let Some(image) = seen else { continue };
             let view = self.table.view(image)?;
-            if entry.has_key_of(view.get(self.scan.column)) {
+            let value = view.get(self.scan.column);
+            let is_found = match single {
+                Some(single) => key::with_key(value, |key| key == single),
+                None => entry.has_key_of(value),
+            };
+            if is_found {
                 shown[rows.len()] = number;
                 rows.push(view);
             }

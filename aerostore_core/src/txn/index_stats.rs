@@ -36,7 +36,7 @@ pub struct IndexStats {
     pub nulls: u64,
     /// About how many different values there are; 0 while they have not been counted.
     pub distinct: u64,
-    /// The least key that is not null, where it was looked up.
+    /// The least key that is not null, where it was looked up; none of a hash.
     pub min: Option<Box<[u8]>>,
     /// The greatest.
     pub max: Option<Box<[u8]>>,
@@ -154,7 +154,7 @@ fn stats(
     // A column of few values keeps them when the table grows.
     let distinct = if distinct.saturating_mul(2) < counted { distinct } else { scaled(distinct) };
     let end = |direction| -> Result<Option<Box<[u8]>>, TxnError> {
-        if !has_ends(column) {
+        if root.spec().is_hash || !has_ends(column) {
             return Ok(None);
         }
         let mut cursor = tree(index).seek(guard, Bound::Unbounded, Bound::Excluded(&key::NULL), direction);

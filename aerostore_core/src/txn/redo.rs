@@ -2,7 +2,7 @@
 //!
 //! Layout      operations one after the other: kind (u8), table number (u32), body length (u32), body; little-endian.
 //!             INSERT: every column (`row::delta`). UPDATE: key, then the changed columns. DELETE: key.
-//!             CREATE: the schema's bytes. INDEX and NO INDEX: the column of an ordered index (u8) and what is promised of it
+//!             CREATE: the schema's bytes. INDEX and NO INDEX: the column of an index (u8) and what is promised of it
 //!             (`IndexSpec::word`, u8).
 
 #![forbid(unsafe_code)]
@@ -28,7 +28,7 @@ pub enum RedoOp<'a> {
     Delete(&'a [u8]),
     /// A table appears; its schema's bytes.
     Create(&'a [u8]),
-    /// A table gets an ordered index: its column, and what is promised of it.
+    /// A table gets an index: its column, and what is promised of it.
     Index(&'a [u8]),
     /// It has that one no more.
     NoIndex(&'a [u8]),
@@ -102,7 +102,7 @@ pub(super) fn create(redo: &mut Vec<u8>, table: u32, schema: &[u8]) -> Result<()
     append(redo, CREATE, table, |out| out.extend_from_slice(schema))
 }
 
-/// A table gets an ordered index on a column, or loses it.
+/// A table gets an index on a column, or loses it.
 pub(super) fn index(
     redo: &mut Vec<u8>,
     table: u32,

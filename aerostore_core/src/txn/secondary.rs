@@ -28,17 +28,36 @@
 #![forbid(unsafe_code)]
 
 use crate::epoch::Guard;
-use crate::index::{Batch, Cursor, OrderedIndex, key};
+use crate::index::{Batch, Cursor, Directory, OrderedIndex, key};
 use crate::mvcc::{BeginWord, IndexRef, IndexRoot, IndexRoots, NEVER, RecordState, RowHeader, TableRoot};
 use crate::mvcc::{TxnRecord, VersionRef, change_flags};
-use crate::row::{ColumnPlace, DirtyMask, Value};
+use crate::row::{ColumnPlace, DirtyMask, IndexSpec, Value};
+use crate::shm::{BlockRef, ShmError};
 use crate::sync::{Ordering, fence};
 use crate::txn::TxnError;
 use crate::txn::link::Linker;
 
-/// The ordered index below a root.
+/// The entries of an index.
+#[inline]
 pub(crate) fn tree(index: IndexRef<'_>) -> OrderedIndex<'_> {
-    OrderedIndex::new(&index.root.tree, IndexRoot::tree_offset(index.offset))
+    let IndexRef { offset, root } = index;
+    let tree_offset = IndexRoot::tree_offset(offset);
+    if !root.spec().is_hash {
+        return OrderedIndex::new(&root.tree, tree_offset);
+    }
+    let directory = Directory::new(&root.directory, IndexRoot::directory_offset(offset), &root.anchors);
+    OrderedIndex::of_hashes(&root.tree, tree_offset, directory)
+}
+
+/// Makes an empty index for the root at `offset`, which is to be what `spec` says.
+pub(crate) fn create_tree(
+    guard: &Guard<'_>,
+    linker: &mut Linker<'_>,
+    offset: u64,
+    spec: IndexSpec,
+) -> Result<BlockRef, ShmError> {
+    let hash_root = spec.is_hash.then(|| IndexRoot::tree_offset(offset));
+    OrderedIndex::create(guard, linker, hash_root)
 }
 
 /// A walk over entries whose rows are to be looked at (K6).
@@ -114,7 +133,7 @@ impl<'a, 'g> RowKeys<'a, 'g> {
             let (index, place) = index?;
             if columns.contains(place.column()) {
                 bytes.clear();
-                key::key_bytes(place.value(image)?, &mut bytes);
+                key::entry_key(index.root.spec(), place.value(image)?, &mut bytes);
                 tree(index).insert(self.guard, linker, &bytes, self.row)?;
             }
         }
@@ -146,32 +165,38 @@ impl<'a, 'g> RowKeys<'a, 'g> {
             {
                 continue;
             }
-            bytes.clear();
-            key::key_bytes(value, &mut bytes);
-            self.remove_unless_held(linker, index, place, value, &bytes)?;
+            self.remove_unless_held(linker, index, place, value, &mut bytes)?;
         }
         Ok(())
     }
 
-    /// K3.
+    /// K3. `bytes` is memory to use again.
     pub(super) fn remove_unless_held(
         &self,
         linker: &mut Linker<'_>,
         index: IndexRef<'g>,
         place: ColumnPlace,
         value: Value<'_>,
-        bytes: &[u8],
+        bytes: &mut Vec<u8>,
     ) -> Result<(), TxnError> {
-        let is_held = || self.is_held(place, value);
+        let spec = index.root.spec();
+        bytes.clear();
+        key::entry_key(spec, value, bytes);
+        let is_held = || self.is_held(place, spec, value);
         tree(index).remove_unless(self.guard, linker, bytes, self.row, is_held).map(drop)
     }
 
-    /// Does any version that counts have this value?
-    pub(crate) fn is_held(&self, place: ColumnPlace, value: Value<'_>) -> Result<bool, TxnError> {
+    /// Does any version that counts have this value, or another with the same key in such an index?
+    pub(crate) fn is_held(
+        &self,
+        place: ColumnPlace,
+        spec: IndexSpec,
+        value: Value<'_>,
+    ) -> Result<bool, TxnError> {
         let header: &RowHeader = self.guard.resolve(self.row)?;
         let mut head = self.guard.protect(&header.head);
         loop {
-            if self.is_held_from(head, place, value)? {
+            if self.is_held_from(head, place, spec, value)? {
                 return Ok(true);
             }
             // What was linked meanwhile may be why others do not count any more, and may have the value from them.
@@ -182,14 +207,20 @@ impl<'a, 'g> RowKeys<'a, 'g> {
         }
     }
 
-    fn is_held_from(&self, head: u64, place: ColumnPlace, value: Value<'_>) -> Result<bool, TxnError> {
+    fn is_held_from(
+        &self,
+        head: u64,
+        place: ColumnPlace,
+        spec: IndexSpec,
+        value: Value<'_>,
+    ) -> Result<bool, TxnError> {
         let mut at = head;
         while at != 0 {
             let version = VersionRef::resolve(self.guard, at)?;
             let next = version.next_word(self.guard);
             if !version.is_tombstone()
                 && !next.is_marked()
-                && place.value(version.payload())? == value
+                && key::is_one_entry(spec, place.value(version.payload())?, value)
                 && has_not_failed(self.guard, &version)?
             {
                 return Ok(true);

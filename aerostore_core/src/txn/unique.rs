@@ -37,7 +37,8 @@ use crate::txn::index_scan::last_of;
 use crate::txn::secondary::{KeptCursor, tree};
 use crate::txn::transaction::still_has;
 use crate::txn::{Session, Store, TxnError};
-use std::ops::Bound;
+use std::collections::HashSet;
+use std::ops::{Bound, ControlFlow};
 
 /// Entries passed in one operation by a builder, and keys looked at between two signs of life by a transaction.
 const BATCH: usize = 1024;
@@ -86,42 +87,75 @@ struct Key<'a, 'g> {
     store: &'a Store,
     index: IndexRef<'g>,
     place: ColumnPlace,
-    bytes: &'a [u8],
+    /// As the index has it.
+    entry: &'a [u8],
     /// The timestamp, published, and the record of who looks, or 0.
     at: u64,
     own: u64,
 }
 
 impl<'g> Key<'_, 'g> {
-    /// A row other than `except` that has it, with its version.
-    fn holder(&self, except: u64) -> Result<Option<(u64, VersionRef<'g>)>, TxnError> {
-        let Self { guard, store, index, place, bytes, at, own } = *self;
+    /// Calls `f` with what counts of each row with an entry of the key, which need not be what it has now, until it breaks.
+    fn walk<B>(
+        &self,
+        mut f: impl FnMut(u64, VersionRef<'g>) -> Result<ControlFlow<B>, TxnError>,
+    ) -> Result<Option<B>, TxnError> {
+        let Self { guard, store, index, entry, at, own, .. } = *self;
         // The least key above it.
-        let high = [bytes, &[0]].concat();
+        let high = [entry, &[0]].concat();
         let tree = tree(index);
-        let cursor = tree.seek(guard, Bound::Included(bytes), Bound::Excluded(&high), Direction::Forward);
+        let cursor = tree.seek(guard, Bound::Included(entry), Bound::Excluded(&high), Direction::Forward);
         let mut cursor = KeptCursor::new(index, cursor);
-        let mut held = Vec::new();
         let mut is_first = true;
         while let Some(batch) = cursor.next_batch()? {
             if !std::mem::take(&mut is_first) && own != 0 {
                 // Rows that had the key may be many, as long as somebody sees that.
                 guard.resolve::<TxnRecord>(own)?.touch(coarse_ns());
             }
-            for row in (0..batch.len()).map(|entry| batch.row(entry)).filter(|row| *row != except) {
+            for row in (0..batch.len()).map(|entry| batch.row(entry)) {
                 let header: &RowHeader = guard.resolve(row)?;
                 let seen = visible_at(guard, store.clock(), header, at, own, store.stall)?;
                 let Some((version, _)) = seen.filter(|(version, _)| !version.is_tombstone()) else {
                     continue;
                 };
-                held.clear();
-                key::key_bytes(place.value(version.payload())?, &mut held);
-                if held == bytes {
-                    return Ok(Some((row, version)));
+                if let ControlFlow::Break(found) = f(row, version)? {
+                    return Ok(Some(found));
                 }
             }
         }
         Ok(None)
+    }
+
+    /// Has a row other than `except` the value with these key bytes?
+    fn is_held(&self, bytes: &[u8], except: u64) -> Result<bool, TxnError> {
+        let mut held = Vec::new();
+        let found = self.walk(|row, version| {
+            held.clear();
+            key::key_bytes(self.place.value(version.payload())?, &mut held);
+            let is_held = row != except && held == bytes;
+            Ok(if is_held { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        Ok(found.is_some())
+    }
+
+    /// A version whose value another row has, too.
+    fn held_twice(&self) -> Result<Option<VersionRef<'g>>, TxnError> {
+        let spec = self.index.root.spec();
+        // Of a hash there may be several.
+        let mut held = HashSet::new();
+        let mut bytes = Vec::new();
+        self.walk(|_, version| {
+            let value = self.place.value(version.payload())?;
+            bytes.clear();
+            key::entry_key(spec, value, &mut bytes);
+            if bytes != self.entry {
+                return Ok(ControlFlow::Continue(()));
+            }
+            bytes.clear();
+            key::key_bytes(value, &mut bytes);
+            let is_new = held.insert(bytes.clone());
+            Ok(if is_new { ControlFlow::Continue(()) } else { ControlFlow::Break(version) })
+        })
     }
 }
 
@@ -240,7 +274,7 @@ impl Session {
         let snapshot = snapshot.ok_or_else(made)?;
         fence(Ordering::SeqCst);
         let guard = self.participant.pin();
-        let mut bytes = Vec::new();
+        let (mut bytes, mut entry_key) = (Vec::new(), Vec::new());
         let mut looked = 0_usize;
         for entry in 0..self.intents.len() {
             let Some(given) = self.given(&guard, record, entry)? else { continue };
@@ -253,9 +287,11 @@ impl Session {
                 }
                 bytes.clear();
                 key::key_bytes(value, &mut bytes);
+                entry_key.clear();
+                key::entry_key(index.root.spec(), value, &mut entry_key);
                 let (guard, store, own) = (&guard, &*self.store, record.offset);
-                let key = Key { guard, store, index, place, bytes: &bytes, at: commit_ts, own };
-                if key.holder(given.row)?.is_some() {
+                let key = Key { guard, store, index, place, entry: &entry_key, at: commit_ts, own };
+                if key.is_held(&bytes, given.row)? {
                     if self.give_up_for_dead(index.root)? {
                         return Err(changed("the maker of a unique index died"));
                     }
@@ -307,8 +343,6 @@ impl Session {
         let index = IndexRef { offset: index, root };
         let Some(place) = root.place() else { return Ok(None) };
         let tree = tree(index);
-        let mut null = Vec::new();
-        key::key_bytes(Value::Null, &mut null);
         let mut cursor = match last {
             None => tree.seek(&guard, Bound::Unbounded, Bound::Unbounded, Direction::Forward),
             Some((key, row)) => tree.resume(&guard, (key, *row), Bound::Unbounded, Direction::Forward),
@@ -323,12 +357,11 @@ impl Session {
                     (is_first, is_looked_at) = (false, false);
                     bytes.clear();
                     entry.key_into(&mut bytes);
-                } else if !is_looked_at && bytes != null {
+                } else if !is_looked_at && bytes != key::NULL {
                     is_looked_at = true;
                     let (guard, store) = (&guard, &*self.store);
-                    let key = Key { guard, store, index, place, bytes: &bytes, at, own: 0 };
-                    let Some((row, version)) = key.holder(0)? else { continue };
-                    if key.holder(row)?.is_some() {
+                    let key = Key { guard, store, index, place, entry: &bytes, at, own: 0 };
+                    if let Some(version) = key.held_twice()? {
                         return Err(violation(guard, table, place, place.value(version.payload())?)?);
                     }
                 }

@@ -128,8 +128,17 @@ pub fn create(participant: &Participant, root: &AtomicU64) {
 
 /// Makes the first anchor of the ordered index at `root`.
 pub fn create_ordered(participant: &Participant, root: &AtomicU64) {
+    create_ordered_as(participant, root, None);
+}
+
+/// The same of a hash whose root word is said to lie at `offset`.
+pub fn create_hash(participant: &Participant, root: &AtomicU64, offset: u64) {
+    create_ordered_as(participant, root, Some(offset));
+}
+
+fn create_ordered_as(participant: &Participant, root: &AtomicU64, hash_root: Option<u64>) {
     let guard = participant.pin();
-    let anchor = OrderedIndex::create(&guard, &mut Memory::new(participant)).unwrap();
+    let anchor = OrderedIndex::create(&guard, &mut Memory::new(participant), hash_root).unwrap();
     participant.arena().publish(anchor);
     root.store(anchor.offset, Ordering::SeqCst);
 }

@@ -1,8 +1,9 @@
-//! Ordered indexes of tables: what a search by an index finds is what a scan finds, whoever changes what meanwhile.
+//! Indexes of tables: what a search by an index finds is what a scan finds, whoever changes what meanwhile.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 #[path = "../common/mod.rs"]
 mod common;
+mod hash;
 mod kept;
 mod online;
 mod phantoms;
@@ -11,22 +12,24 @@ mod unique;
 
 use aerostore_core::db::{Database, Error, Table, Transaction, TxnOptions};
 use aerostore_core::query::{Plan, Query, compare};
-use aerostore_core::row::{Column, ColumnType, RowImage, Schema, Value};
+use aerostore_core::row::{Column, ColumnType, IndexKind, RowImage, Schema, Value};
 use std::ops::ControlFlow;
 
 const GO_ON: ControlFlow<()> = ControlFlow::Continue(());
 
-/// Three columns beside the key; `spare` has no index.
+/// Three columns beside the key; the index of `spare` is a hash.
 fn builder(name: &str, indexed: bool) -> Schema {
     let column = |name, kind| {
         let column = Column::new(name, kind).nullable();
         if indexed { column.ordered() } else { column }
     };
+    let spare = Column::new("spare", ColumnType::I32).nullable();
+    let spare = if indexed { spare.index(IndexKind::Hash) } else { spare };
     Schema::builder(name)
         .column(Column::new("id", ColumnType::I64))
         .column(column("number", ColumnType::I32))
         .column(column("text", ColumnType::String(40)))
-        .column(Column::new("spare", ColumnType::I32).nullable())
+        .column(spare)
         .key("id")
         .build()
         .unwrap()
@@ -96,8 +99,14 @@ fn agree(txn: &mut Transaction, table: &Table, index: &str, terms: &[Vec<&str>])
 
 fn agree_on_everything(txn: &mut Transaction, table: &Table, columns: &[&str]) {
     for column in columns {
-        agree(txn, table, column, &[vec!["notnull", column]]);
+        if *column != "spare" {
+            agree(txn, table, column, &[vec!["notnull", column]]);
+        }
         agree(txn, table, column, &[vec!["null", column]]);
+    }
+    if columns.contains(&"spare") {
+        agree(txn, table, "spare", &[vec!["=", "spare", "1"]]);
+        agree(txn, table, "spare", &[vec!["in", "spare", "2", "0", "7", "2"], vec!["!=", "text", "b"]]);
     }
     if columns.contains(&"number") {
         agree(txn, table, "number", &[vec!["range", "number", "-3", "7"]]);

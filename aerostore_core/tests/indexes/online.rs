@@ -1,9 +1,9 @@
 //! Indexes that are made and dropped while others write.
 
 use crate::common::Place;
-use crate::{NUMBER, TEXT, agree_on_everything, assert_clean, builder, found, image, unsynced};
+use crate::{NUMBER, SPARE, TEXT, agree_on_everything, assert_clean, builder, found, image, unsynced};
 use aerostore_core::db::{Database, ErrorKind, Table, TxnOptions};
-use aerostore_core::row::{Column, ColumnType, IndexKind, IndexSpec, Schema, Value};
+use aerostore_core::row::{IndexSpec, Value};
 use std::sync::RwLock;
 
 fn fill(db: &Database, table: &Table, rows: i64) {
@@ -18,8 +18,11 @@ fn fill(db: &Database, table: &Table, rows: i64) {
 
 fn put(db: &Database, table: &Table, id: i64, number: i32) {
     let put = db.transaction(unsynced(), |txn| {
-        let values =
-            [(NUMBER, Value::I32(number)), (TEXT, Value::Str(if number % 2 == 0 { "a" } else { "b" }))];
+        let values = [
+            (NUMBER, Value::I32(number)),
+            (SPARE, Value::I32(number % 4)),
+            (TEXT, Value::Str(if number % 2 == 0 { "a" } else { "b" })),
+        ];
         txn.set(table, Value::I64(id), &values).map(drop)
     });
     put.unwrap();
@@ -35,6 +38,7 @@ fn an_index_is_made_and_dropped_while_others_write() {
     let db = place.open();
     let table = db.create_table(&builder("Online", false)).unwrap();
     fill(&db, &table, 3000);
+    let made = [(NUMBER, IndexSpec::default()), (TEXT, IndexSpec::default()), (SPARE, IndexSpec::HASH)];
     let stop = RwLock::new(false);
     std::thread::scope(|scope| {
         for writer in 0..2_i64 {
@@ -66,8 +70,8 @@ fn an_index_is_made_and_dropped_while_others_write() {
             });
         }
         for round in 0..4 {
-            for column in [NUMBER, TEXT] {
-                db.create_index(&table, column, IndexSpec::default()).unwrap();
+            for (column, spec) in made {
+                db.create_index(&table, column, spec).unwrap();
                 assert_eq!(
                     db.create_index(&table, column, IndexSpec::default()).unwrap_err().kind(),
                     ErrorKind::Duplicate
@@ -76,12 +80,12 @@ fn an_index_is_made_and_dropped_while_others_write() {
             let options = TxnOptions { read_only: true, ..TxnOptions::default() };
             for _ in 0..3 {
                 let mut txn = db.begin(options).unwrap();
-                agree_on_everything(&mut txn, &table, &["number", "text"]);
+                agree_on_everything(&mut txn, &table, &["number", "text", "spare"]);
             }
             if round == 3 {
                 break;
             }
-            for column in [NUMBER, TEXT] {
+            for (column, _) in made {
                 db.drop_index(&table, column).unwrap();
                 assert_eq!(db.drop_index(&table, column).unwrap_err().kind(), ErrorKind::NotFound);
             }
@@ -91,7 +95,7 @@ fn an_index_is_made_and_dropped_while_others_write() {
     assert_clean(&db);
     let entries = db.verify().unwrap().entries;
     assert!(entries > 2 * 1000, "{entries}");
-    for column in [NUMBER, TEXT] {
+    for (column, _) in made {
         db.drop_index(&table, column).unwrap();
     }
     assert_clean(&db);
@@ -128,19 +132,21 @@ fn indexes_come_back_after_a_cold_start() {
         fill(&db, &plain, 300);
         db.drop_index(&table, TEXT).unwrap();
         db.create_index(&plain, TEXT, IndexSpec::default()).unwrap();
-        db.create_index(&plain, NUMBER, IndexSpec::default()).unwrap();
+        db.create_index(&plain, NUMBER, IndexSpec::HASH).unwrap();
         db.drop_index(&plain, NUMBER).unwrap();
+        db.create_index(&plain, SPARE, IndexSpec::HASH).unwrap();
         (0..100).for_each(|id| delete(&db, &table, id * 3));
         db.close().unwrap();
     }
     std::fs::remove_file(&place.shm).unwrap();
     let db = place.open();
-    for (name, columns) in [("Cold", vec!["number"]), ("Plain", vec!["text"])] {
+    for (name, columns) in [("Cold", vec!["number", "spare"]), ("Plain", vec!["text", "spare"])] {
         let table = db.table(name).unwrap().unwrap();
         let mut txn = db.begin(TxnOptions::default()).unwrap();
         let stats = txn.index_statistics(&table).unwrap();
         let names: Vec<_> = stats.iter().map(|stats| table.schema().column(stats.column).name()).collect();
         assert_eq!(names, columns, "{name}");
+        assert!(stats.iter().all(|stats| stats.spec.is_hash == (stats.column == SPARE)), "{stats:?}");
         agree_on_everything(&mut txn, &table, &columns);
     }
     assert_clean(&db);
@@ -164,26 +170,6 @@ fn statistics_follow_the_table() {
     let mut txn = db.begin(TxnOptions::default()).unwrap();
     let stats = txn.index_statistics(&table).unwrap();
     assert_eq!((stats[0].rows, stats[0].nulls, stats[0].distinct), (3960, 360, 90));
-}
-
-#[test]
-fn kinds_of_indexes_that_there_are_not_are_refused() {
-    let place = Place::new("kinds");
-    let db = place.open();
-    let define = |column: Column| {
-        let schema = Schema::builder("Kind")
-            .column(Column::new("id", ColumnType::I64))
-            .column(column)
-            .key("id")
-            .build()
-            .unwrap();
-        db.create_table(&schema).map(drop)
-    };
-    let hash = define(Column::new("number", ColumnType::I32).index(IndexKind::Hash)).unwrap_err();
-    assert_eq!(hash.kind(), ErrorKind::Type);
-    assert!(hash.to_string().contains("number") && hash.to_string().contains("hash"), "{hash}");
-    assert!(db.tables().unwrap().is_empty(), "nothing was made");
-    define(Column::new("number", ColumnType::I32).ordered()).unwrap();
 }
 
 /// The session that drops it keeps slabs for the next one. While another session's operation lasts, be it the log writer's, that one is built

@@ -191,3 +191,31 @@ fn what_a_transaction_writes_itself_it_finds() {
     assert!(rows.contains(&"1000 250 null".to_owned()) || rows.iter().any(|row| row.starts_with("1000 250")));
     txn.commit().unwrap();
 }
+
+/// Looks for the rows whose `spare` is 1 by its hash, and writes something elsewhere; meanwhile another row gets a value.
+fn looked_for_by_hash(id: i64, spare: i32) -> Result<(), Error> {
+    let place = Place::new("phantom-hash");
+    let (db, table) = open(&place);
+    let give = |txn: &mut Transaction, id: i64, spare: i32| {
+        txn.set(&table, Value::I64(id), &[(SPARE, Value::I32(spare))]).map(drop).unwrap();
+    };
+    let mut first = db.begin(unsynced()).unwrap();
+    give(&mut first, 5, 1);
+    give(&mut first, 6, 2);
+    first.commit().unwrap();
+    let mut txn = db.begin(unsynced()).unwrap();
+    assert_eq!(found(&mut txn, &table, &[vec!["=", "spare", "1"]], Some("spare")).unwrap().len(), 1);
+    txn.set(&table, Value::I64(99), &[(NUMBER, Value::I32(1))]).unwrap();
+    let mut second = db.begin(unsynced()).unwrap();
+    give(&mut second, id, spare);
+    second.commit().unwrap();
+    txn.commit().map(drop)
+}
+
+#[test]
+fn what_a_hash_was_asked_for_is_defended_and_nothing_else() {
+    for (id, spare, conflicts) in [(7, 1, true), (5, 3, true), (1000, 1, true), (7, 2, false), (6, 3, false)]
+    {
+        assert_eq!(is_conflict(looked_for_by_hash(id, spare)), conflicts, "{id} {spare}");
+    }
+}

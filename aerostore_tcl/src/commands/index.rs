@@ -1,4 +1,4 @@
-//! `index create`, `drop`, `list`, `count` and `span`: a table's ordered indexes.
+//! `index create`, `drop`, `list`, `count` and `span`: a table's indexes beside the key's own.
 #![forbid(unsafe_code)]
 
 use std::ffi::CStr;
@@ -25,6 +25,7 @@ word_enum! {
 word_enum! {
     /// How an index is looked through.
     Kind, c"-kind value", {
+        Hash = c"hash",
         Ordered = c"ordered",
     }
 }
@@ -50,7 +51,10 @@ pub(super) fn run(table: &Opened, interp: &Interp, words: &[Obj]) -> Outcome {
     if action == Action::List {
         let wanted = Wanted::read(interp, words, 3, c"?-option value ...?")?;
         let indexes = table.read()?.index_statistics(&bound.table)?;
-        let listed = indexes.iter().filter(|index| wanted.unique.is_none_or(|is| is == index.spec.is_unique));
+        let listed = indexes.iter().filter(|index| {
+            wanted.unique.is_none_or(|is| is == index.spec.is_unique)
+                && wanted.kind.is_none_or(|kind| (kind == Kind::Hash) == index.spec.is_hash)
+        });
         let names: Vec<_> = listed.map(|index| bound.names[index.column].clone()).collect();
         return reply(interp, &Obj::list(&names));
     }
@@ -58,7 +62,8 @@ pub(super) fn run(table: &Opened, interp: &Interp, words: &[Obj]) -> Outcome {
         let usage = c"column ?-option value ...?";
         let wanted = Wanted::read(interp, words, 4, usage)?;
         let Some(name) = words.get(3) else { return Err(Error::usage(interp, words, 3, usage)) };
-        let spec = IndexSpec { is_unique: wanted.unique.unwrap_or(false) };
+        let spec =
+            IndexSpec { is_unique: wanted.unique.unwrap_or(false), is_hash: wanted.kind == Some(Kind::Hash) };
         table.open.database.create_index(&bound.table, bound.column(name)?, spec)?;
         return reply(interp, &Obj::empty());
     }
@@ -98,6 +103,7 @@ pub(super) fn run(table: &Opened, interp: &Interp, words: &[Obj]) -> Outcome {
 #[derive(Default)]
 struct Wanted {
     unique: Option<bool>,
+    kind: Option<Kind>,
 }
 
 impl Wanted {
@@ -108,8 +114,7 @@ impl Wanted {
             let [name, value] = pair else { return Err(Error::usage(interp, words, 3, usage)) };
             match Promise::find(interp, name)? {
                 Promise::Unique => wanted.unique = Some(flag("-unique", value)?),
-                // There is one.
-                Promise::Kind => drop(Kind::find(interp, value)?),
+                Promise::Kind => wanted.kind = Some(Kind::find(interp, value)?),
             }
         }
         Ok(wanted)

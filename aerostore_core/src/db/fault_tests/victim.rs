@@ -113,14 +113,14 @@ fn act(operation: Operation, at: At, dir: &Path, shm: &Path) -> (u64, Result<(),
             try_put_all(&victim.db, &table, &victim.pair("T"))
         }),
         Operation::MakeIndex => {
-            victim.run(|| ended(victim.db.create_index(&victim.table, SPARE, IndexSpec::default())))
+            victim.run(|| ended(victim.db.create_index(&victim.table, SPARE, victim.spec())))
         }
         Operation::MakeUnique => {
             victim.run(|| ended(victim.db.create_index(&victim.table, SPARE, IndexSpec::UNIQUE)))
         }
         Operation::DropIndex => {
             // An earlier one may have come as far as that, and more.
-            ended(victim.db.create_index(&victim.table, SPARE, IndexSpec::default())).unwrap();
+            ended(victim.db.create_index(&victim.table, SPARE, victim.spec())).unwrap();
             victim.run(|| {
                 ended(victim.db.drop_index(&victim.table, SPARE))?;
                 let mut session = victim.db.0.session()?;
@@ -162,6 +162,11 @@ struct Victim {
 
 impl Victim {
     /// The number that makes its rows its own.
+    /// Of one kind and the other by turns.
+    fn spec(&self) -> IndexSpec {
+        IndexSpec { is_unique: false, is_hash: self.n() / 2 % 2 == 1 }
+    }
+
     fn n(&self) -> i64 {
         self.at.point.cast_signed()
     }

@@ -1,6 +1,6 @@
 //! Merges beside splits of the same blocks, and of those above: what is about to go is neither forgotten nor found again.
 
-use super::{Root, Scene, fill, is_of_index, key};
+use super::{Kind, Root, Scene, fill, is_of_index, key};
 use crate::index::Added;
 use crate::shm::{ShmError, mark_sweep};
 use crate::sync::{AtomicU64, interrupted_at, survives};
@@ -36,7 +36,7 @@ fn check_and_take_apart(root: Root, session: &mut Session, hint: &str) {
     session.tidy_now().unwrap();
     root.with(session, |_, guard, _| {
         let mut report = mark_sweep::<ShmError>(guard.arena(), |marker| {
-            marker.mark(root.0);
+            marker.mark(root.offset);
             Ok(())
         })?;
         report.leaked.retain(|(_, kind)| is_of_index(*kind));
@@ -55,7 +55,7 @@ fn a_hint_is_dropped_though_the_block_above_is_split_behind_it() {
         let hint = format!("point {point}");
         let scene = Scene::new("index-drop-hint", point);
         let (mut session, other) = (scene.process(), scene.process());
-        let root = Root::make(&mut session);
+        let root = Root::make(&mut session, Kind::Ordered);
         prepare(root, &mut session, PLACE, 3);
         let large = [key((PLACE * ENTRIES - 1) * 10), vec![7; 600]].concat();
         let other = Rc::new(RefCell::new(other));
@@ -85,7 +85,7 @@ fn a_block_above_does_not_begin_with_an_anchor_that_is_about_to_go() {
         let hint = format!("point {point}");
         let scene = Scene::new("index-closing-first", point);
         let mut session = scene.process();
-        let root = Root::make(&mut session);
+        let root = Root::make(&mut session, Kind::Ordered);
         prepare(root, &mut session, PLACE, 3);
         let mut stopped = scene.process();
         let survived = survives(point, || {
@@ -113,7 +113,7 @@ fn nobody_is_told_of_an_anchor_that_has_gone() {
         let hint = format!("point {point}");
         let scene = Scene::new("index-late-hint", point);
         let mut session = scene.process();
-        let root = Root::make(&mut session);
+        let root = Root::make(&mut session, Kind::Ordered);
         fill((0..2 * ENTRIES).map(|number| number * 10))(root, &mut session);
         let other = Rc::new(RefCell::new(scene.process()));
         let remover = Rc::clone(&other);

@@ -3,7 +3,7 @@
 //!
 //! Length      `AEROSTORE_INDEX_TORTURE_MS`: how long they are killed and stopped.
 
-use super::{Root, key, variable};
+use super::{Kind, Root, variable};
 use crate::db::Database;
 use crate::index::{Added, Blocks, Direction};
 use crate::shm::{Arena, BlockKind, RelPtr};
@@ -32,8 +32,8 @@ impl Notes {
 }
 
 /// As a signed key of its own, so that splits and merges meet entries of several workers.
-fn key_of(worker: u64, number: u64) -> Vec<u8> {
-    key(number * WORKERS + worker)
+fn key_of(root: Root, worker: u64, number: u64) -> Vec<u8> {
+    root.key(number * WORKERS + worker)
 }
 
 fn row_of(worker: u64) -> u64 {
@@ -49,9 +49,10 @@ fn open(dir: &Path, shm: &Path) -> Database {
 fn torture_worker() {
     let Ok(role) = std::env::var(ROLE) else { return };
     let parts: Vec<&str> = role.split('|').collect();
-    let numbers: Vec<u64> = parts[..4].iter().map(|part| part.parse().unwrap()).collect();
-    let (root, notes, worker, seed) = (Root(numbers[0]), Notes(numbers[1]), numbers[2], numbers[3]);
-    let db = open(Path::new(parts[4]), Path::new(parts[5]));
+    let numbers: Vec<u64> = parts[..5].iter().map(|part| part.parse().unwrap()).collect();
+    let root = Root { offset: numbers[0], has_directory: numbers[1] == 1 };
+    let (notes, worker, seed) = (Notes(numbers[2]), numbers[3], numbers[4]);
+    let db = open(Path::new(parts[5]), Path::new(parts[6]));
     let mut session = db.0.session().unwrap();
     settle(root, notes, worker, &mut session);
     let mut dice = seed;
@@ -78,9 +79,13 @@ fn step(root: Root, notes: Notes, worker: u64, session: &mut Session, number: u6
     }
     intent.store(number + 1, Ordering::Release);
     if adds {
-        assert_eq!(root.insert(session, &key_of(worker, number), row_of(worker)), Added::New, "{number}");
+        assert_eq!(
+            root.insert(session, &key_of(root, worker, number), row_of(worker)),
+            Added::New,
+            "{number}"
+        );
     } else {
-        assert!(root.remove(session, &key_of(worker, number), row_of(worker)), "{number}");
+        assert!(root.remove(session, &key_of(root, worker, number), row_of(worker)), "{number}");
     }
     state.store(u64::from(adds), Ordering::Release);
     intent.store(0, Ordering::Release);
@@ -92,7 +97,7 @@ fn settle(root: Root, notes: Notes, worker: u64, session: &mut Session) {
         let intent = notes.word(guard.arena(), worker, 0);
         for number in 0..KEYS {
             let state = notes.word(guard.arena(), worker, 1 + number);
-            let is_there = index.contains(guard, &key_of(worker, number), row_of(worker))?;
+            let is_there = index.contains(guard, &key_of(root, worker, number), row_of(worker))?;
             if intent.load(Ordering::Acquire) == number + 1 {
                 state.store(u64::from(is_there), Ordering::Release);
             } else {
@@ -116,7 +121,9 @@ struct Workers {
 impl Workers {
     fn start(&mut self, worker: u64) -> Child {
         self.started += 1;
-        let numbers = format!("{}|{}|{worker}|{}", self.root.0, self.notes.0, self.started);
+        let Root { offset, has_directory } = self.root;
+        let root = format!("{offset}|{}", u64::from(has_directory));
+        let numbers = format!("{root}|{}|{worker}|{}", self.notes.0, self.started);
         Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "db::index_tests::torture::torture_worker", "--nocapture", "--test-threads=1"])
             .env(ROLE, format!("{numbers}|{}|{}", self.dir.display(), self.shm.display()))
@@ -153,12 +160,21 @@ impl Drop for Workers {
 
 #[test]
 fn an_index_stays_sound_while_processes_are_killed_and_stopped() {
-    let unique = format!("aerostore-index-torture-{}", std::process::id());
+    torture("index", Kind::Ordered);
+}
+
+#[test]
+fn a_directory_stays_sound_while_processes_are_killed_and_stopped() {
+    torture("directory", Kind::Hash);
+}
+
+fn torture(name: &str, kind: Kind) {
+    let unique = format!("aerostore-{name}-torture-{}", std::process::id());
     let (dir, shm) =
         (std::env::temp_dir().join(&unique), Path::new("/dev/shm").join(format!("{unique}.mmap")));
     let db = open(&dir, &shm);
     let mut session = db.0.session().unwrap();
-    let root = Root::make(&mut session);
+    let root = Root::make(&mut session, kind);
     let notes = {
         let (guard, mut memory) = session.parts();
         let bytes = usize::try_from(WORKERS * WORDS * 8).unwrap();
@@ -211,7 +227,7 @@ fn an_index_stays_sound_while_processes_are_killed_and_stopped() {
     });
     assert_eq!(entries, backward);
     println!(
-        "index torture: {} processes, {kills} kills, {stops} stops, {entries} entries left",
+        "{name} torture: {} processes, {kills} kills, {stops} stops, {entries} entries left",
         workers.started
     );
     db.0.pool().put(session);

@@ -56,10 +56,10 @@ pub(super) fn row_ever_of(word: u64) -> u64 {
 
 /// A slot: the word that decides, and where the row's newest version was last known to be.
 #[repr(C)]
-pub(super) struct Slot {
-    pub(super) word: AtomicU64,
+pub(in crate::index) struct Slot {
+    pub(in crate::index) word: AtomicU64,
     /// Offset to fetch ahead, or 0. It may be stale: nothing depends on it but speed.
-    pub(super) hint: AtomicU64,
+    pub(in crate::index) hint: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Slot>() as u64 == SLOT_BYTES);
@@ -89,29 +89,29 @@ unsafe impl Shared for HashTable {}
 
 impl HashTable {
     /// Bytes of a header with room for the segment offsets of `1 << log2` slots.
-    pub(super) fn bytes(log2: u32) -> usize {
+    pub(in crate::index) fn bytes(log2: u32) -> usize {
         let segments = usize::try_from((1_u64 << log2).div_ceil(segment_slots(log2))).unwrap_or(usize::MAX);
         size_of::<Self>() + segments * size_of::<u64>()
     }
 
-    pub(super) fn init(&self, log2: u32) {
+    pub(in crate::index) fn init(&self, log2: u32) {
         self.log2.store(log2, Ordering::Release);
     }
 
-    pub(super) fn log2(&self) -> u32 {
+    pub(in crate::index) fn log2(&self) -> u32 {
         // Relaxed: written before the table was linked, and never again.
         self.log2.load(Ordering::Relaxed)
     }
 
-    pub(super) fn slots(&self) -> u64 {
+    pub(in crate::index) fn slots(&self) -> u64 {
         1 << self.log2()
     }
 
-    pub(super) fn next(&self) -> &AtomicU64 {
+    pub(in crate::index) fn next(&self) -> &AtomicU64 {
         &self.next
     }
 
-    pub(super) fn next_offset(table: u64) -> u64 {
+    pub(in crate::index) fn next_offset(table: u64) -> u64 {
         table + offset_of!(Self, next) as u64
     }
 
@@ -178,8 +178,24 @@ impl HashTable {
     }
 }
 
+impl HashTable {
+    /// Makes the segments that were never touched.
+    pub(in crate::index) fn make_segments(
+        &self,
+        guard: &Guard<'_>,
+        table: u64,
+        blocks: &mut dyn Blocks,
+    ) -> Result<(), ShmError> {
+        for segment in 0..self.slots().div_ceil(segment_slots(self.log2())) {
+            let first = segment * segment_slots(self.log2());
+            Probe::at(self, first).slot_or_make(guard, table, blocks)?;
+        }
+        Ok(())
+    }
+}
+
 /// A walk along the probe path of a hash.
-pub(super) struct Probe<'t> {
+pub(in crate::index) struct Probe<'t> {
     table: &'t HashTable,
     tag: u64,
     index: u64,
@@ -193,7 +209,7 @@ impl<'t> Probe<'t> {
         Self { table, tag: hash >> TAG_SHIFT, index: hash & mask, left: mask }
     }
 
-    pub(super) fn at(table: &'t HashTable, index: u64) -> Self {
+    pub(in crate::index) fn at(table: &'t HashTable, index: u64) -> Self {
         Self { table, tag: 0, index, left: 0 }
     }
 
@@ -226,12 +242,17 @@ impl<'t> Probe<'t> {
     }
 
     /// The slot, or none while its segment was never touched.
-    pub(super) fn slot<'g>(&self, guard: &Guard<'g>, table: u64) -> Result<Option<&'g Slot>, ShmError> {
+    #[inline]
+    pub(in crate::index) fn slot<'g>(
+        &self,
+        guard: &Guard<'g>,
+        table: u64,
+    ) -> Result<Option<&'g Slot>, ShmError> {
         self.slot_offset(guard, table)?.map(|offset| guard.resolve(offset)).transpose()
     }
 
     /// The slot, its segment made if need be.
-    pub(super) fn slot_or_make<'g>(
+    pub(in crate::index) fn slot_or_make<'g>(
         &mut self,
         guard: &Guard<'g>,
         table: u64,

@@ -1,7 +1,8 @@
 //! Anchors: what stays where it is while blocks are replaced. An anchor has a low key and a level, which never change, and the
 //! word that names its present block.
 //!
-//! Layout      32-byte header, then what a long low key has behind its first eight bytes.
+//! Layout      32-byte header; of one that a directory may name, where its index's root word is; then what a long low key has
+//!             behind its first eight bytes.
 
 use super::position::{Cut, Position, Rank};
 use crate::epoch::Guard;
@@ -19,6 +20,11 @@ const COUNT_SHIFT: u32 = 48;
 
 const LEVEL_SHIFT: u32 = 32;
 const TAIL_MASK: u64 = u32::MAX as u64;
+/// In the shape: the header is followed by where the root word is.
+const IS_NAMED: u64 = 1 << 40;
+const ROOT_BYTES: u64 = size_of::<u64>() as u64;
+/// Bytes of an anchor that a directory may name: its low key is a hash, or null, of which one byte does not fit into the prefix.
+pub(super) const NAMED_BYTES: usize = size_of::<Header>() + size_of::<u64>() + 1;
 
 /// What an anchor says of its block, and above that, how often since the block was put in an entry was added that it has (O5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +84,7 @@ struct Header {
     /// The low key, as in a [`Position`]; written, like `shape`, before the anchor is linked.
     prefix: AtomicU64,
     rank: AtomicU64,
-    /// Bytes behind the header, and above them the level.
+    /// Bytes of the tail, above them the level, and `IS_NAMED`.
     shape: AtomicU64,
 }
 
@@ -101,22 +107,32 @@ impl<'g> Anchor<'g> {
         Ok(Self { offset, header: guard.resolve(offset)? })
     }
 
-    /// Makes one with the block at `block`, which is 0 for none yet.
+    /// Makes one with the block at `block`, which is 0 for none yet. A directory may name it if it says where the root word is.
     pub(super) fn make(
         guard: &Guard<'_>,
         blocks: &mut dyn Blocks,
-        level: u8,
+        (level, root): (u8, Option<u64>),
         low: &Position<'_>,
         block: u64,
     ) -> Result<BlockRef, ShmError> {
-        let made = blocks.alloc(size_of::<Header>() + low.tail.len(), BlockKind::INDEX_ANCHOR)?;
+        let root_bytes = if root.is_some() { ROOT_BYTES } else { 0 };
+        let tail_begin = u64_of(size_of::<Header>()) + root_bytes;
+        let bytes = usize_of(tail_begin) + low.tail.len();
+        // A directory knows no other size.
+        let bytes = if root.is_some() { bytes.max(NAMED_BYTES) } else { bytes };
+        let made = blocks.alloc(bytes, BlockKind::INDEX_ANCHOR)?;
         let header: &Header = guard.resolve(made.offset)?;
         header.block.store(block, Ordering::Relaxed);
         header.prefix.store(low.prefix, Ordering::Relaxed);
         header.rank.store(low.rank.bits(), Ordering::Relaxed);
         let tail_bytes = u64_of(low.tail.len());
-        header.shape.store(u64::from(level) << LEVEL_SHIFT | tail_bytes, Ordering::Relaxed);
-        let tail = guard.arena().bytes(made.offset + u64_of(size_of::<Header>()), tail_bytes)?;
+        let is_named = if root.is_some() { IS_NAMED } else { 0 };
+        header.shape.store(is_named | u64::from(level) << LEVEL_SHIFT | tail_bytes, Ordering::Relaxed);
+        if let Some(root) = root {
+            let word: &AtomicU64 = guard.resolve(made.offset + u64_of(size_of::<Header>()))?;
+            word.store(root, Ordering::Relaxed);
+        }
+        let tail = guard.arena().bytes(made.offset + tail_begin, tail_bytes)?;
         // SAFETY: `bytes` checked the range, which lies in the block; it is RESERVED, so this session alone has its address.
         unsafe { std::ptr::copy_nonoverlapping(low.tail.as_ptr(), tail, low.tail.len()) };
         Ok(made)
@@ -154,13 +170,25 @@ impl<'g> Anchor<'g> {
         Rank::from_bits(self.header.rank.load(Ordering::Relaxed))
     }
 
+    /// Where the root word of its index is, if a directory may name it.
+    #[inline]
+    pub(super) fn root(&self, guard: &'g Guard<'_>) -> Result<Option<u64>, ShmError> {
+        if self.header.shape.load(Ordering::Relaxed) & IS_NAMED == 0 {
+            return Ok(None);
+        }
+        let word: &AtomicU64 = guard.resolve(self.offset + u64_of(size_of::<Header>()))?;
+        Ok(Some(word.load(Ordering::Relaxed)))
+    }
+
     /// What the low key has behind its prefix.
     pub(super) fn tail(&self, guard: &'g Guard<'_>) -> Result<&'g [u8], ShmError> {
-        let tail_bytes = self.header.shape.load(Ordering::Relaxed) & TAIL_MASK;
+        let shape = self.header.shape.load(Ordering::Relaxed);
+        let tail_bytes = shape & TAIL_MASK;
         if tail_bytes == 0 {
             return Ok(&[]);
         }
-        let tail = guard.arena().bytes(self.offset + u64_of(size_of::<Header>()), tail_bytes)?;
+        let root_bytes = if shape & IS_NAMED == 0 { 0 } else { ROOT_BYTES };
+        let tail = guard.arena().bytes(self.offset + u64_of(size_of::<Header>()) + root_bytes, tail_bytes)?;
         // SAFETY: `bytes` checked that the range lies inside the mapping; a linked anchor's low key never changes, and the
         // guard keeps the block from being used again for as long as 'g.
         Ok(unsafe { std::slice::from_raw_parts(tail, usize_of(tail_bytes)) })

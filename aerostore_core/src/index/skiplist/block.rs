@@ -306,10 +306,37 @@ impl<'g> Block<'g> {
     pub(super) fn count_left_of(&self, guard: &'g Guard<'_>, cut: &Cut<'_>) -> Result<usize, ShmError> {
         let prefixes = self.prefixes();
         let first = prefixes.partition_point(|prefix| *prefix < cut.at.prefix);
-        if prefixes.get(first) != Some(&cut.at.prefix) {
+        if prefixes.get(first) != Some(&cut.at.prefix) || !self.is_left_of(guard, cut, first)? {
             return Ok(first);
         }
         self.count_ties(guard, cut, first)
+    }
+
+    /// The same, when those before `begin` are known to be, and perhaps few others.
+    #[inline]
+    pub(super) fn count_left_of_behind(
+        &self,
+        guard: &'g Guard<'_>,
+        cut: &Cut<'_>,
+        begin: usize,
+    ) -> Result<usize, ShmError> {
+        let is_within = |index| self.prefixes().get(index).is_some_and(|prefix| *prefix <= cut.at.prefix);
+        if is_within(begin + 1) {
+            return self.count_left_of(guard, cut);
+        }
+        Ok(begin + usize::from(is_within(begin) && self.is_left_of(guard, cut, begin)?))
+    }
+
+    /// Is the entry on the left of the cut?
+    #[inline]
+    fn is_left_of(&self, guard: &'g Guard<'_>, cut: &Cut<'_>, index: usize) -> Result<bool, ShmError> {
+        cut.is_right_of(self.prefixes()[index], self.rank(index), || {
+            if self.level() == 0 {
+                Ok(self.tail(index))
+            } else {
+                Anchor::at(guard, self.child(index).anchor())?.tail(guard)
+            }
+        })
     }
 
     /// The same, when the entry `first` is the first with the cut's prefix.
@@ -318,14 +345,7 @@ impl<'g> Block<'g> {
         let (mut low, mut high) = (first, first + ties);
         while low < high {
             let middle = usize::midpoint(low, high);
-            let tail = || {
-                if self.level() == 0 {
-                    Ok(self.tail(middle))
-                } else {
-                    Anchor::at(guard, self.child(middle).anchor())?.tail(guard)
-                }
-            };
-            if cut.is_right_of(cut.at.prefix, self.rank(middle), tail)? {
+            if self.is_left_of(guard, cut, middle)? {
                 low = middle + 1;
             } else {
                 high = middle;

@@ -17,7 +17,7 @@ impl OrderedIndex<'_> {
     /// # Errors
     /// When the mapping is damaged.
     pub fn check(&self, guard: &Guard<'_>) -> Result<Vec<String>, ShmError> {
-        let mut problems = Vec::new();
+        let mut problems = self.check_directory(guard)?;
         let mut hinted = BTreeSet::new();
         let mut first = Some(Anchor::at(guard, guard.protect(self.root))?);
         while let Some(top) = first {
@@ -29,6 +29,49 @@ impl OrderedIndex<'_> {
                 problems.push(format!("a hint leads to {stray}, which is not in the list"));
             }
             hinted = leads_to;
+        }
+        Ok(problems)
+    }
+
+    /// What the slots of the directory name, if there is one.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    #[cfg(test)]
+    pub(crate) fn directory_names(&self, guard: &Guard<'_>) -> Result<Vec<u64>, ShmError> {
+        let Some(directory) = &self.directory else { return Ok(Vec::new()) };
+        Ok(directory.entries(guard)?.into_iter().map(|entry| entry.load().0).collect())
+    }
+
+    /// Lets the slots of the directory name these.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    #[cfg(test)]
+    pub(crate) fn name_in_directory(&self, guard: &Guard<'_>, names: &[u64]) -> Result<(), ShmError> {
+        let Some(directory) = &self.directory else { return Ok(()) };
+        directory.entries(guard)?.iter().zip(names).for_each(|(entry, name)| entry.store(*name, false));
+        Ok(())
+    }
+
+    /// Says of every slot of the directory, if there is one, from which a search comes to another place than from the top.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    pub fn check_directory(&self, guard: &Guard<'_>) -> Result<Vec<String>, ShmError> {
+        let mut problems = Vec::new();
+        let Some(directory) = &self.directory else { return Ok(problems) };
+        for entry in directory.entries(guard)? {
+            let cut = Cut::behind(Position::of_hash(entry.first, 0));
+            let top = self.descend_from_top(guard, &cut, 0)?;
+            // The second time by what the first has noted.
+            for _ in 0..2 {
+                let found = self.descend(guard, &cut, 0)?;
+                if found.anchor.offset != top.anchor.offset {
+                    let (first, anchor) = (entry.first, found.anchor.offset);
+                    problems.push(format!("the directory leads to anchor {anchor} for the hash {first:x}"));
+                }
+            }
         }
         Ok(problems)
     }

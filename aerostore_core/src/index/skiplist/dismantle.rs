@@ -31,6 +31,9 @@ impl OrderedIndex<'_> {
         blocks: &mut dyn Blocks,
         below: &AtomicU64,
     ) -> Result<bool, ShmError> {
+        if let Some(directory) = &self.directory {
+            directory.dismantle(guard, blocks)?;
+        }
         for _ in 0..BATCH {
             let offset = guard.protect(self.root);
             if offset == 0 {

@@ -58,7 +58,7 @@ impl OrderedIndex<'_> {
         let parts = [Part::One(hint_to(top)), Part::One(hint_to(anchor))];
         let block = blocks.alloc(Measure::of(&parts).bytes(level), BlockKind::INDEX_BLOCK)?;
         let made = block::write(guard, block.offset, level, &parts, None)
-            .and_then(|()| Anchor::make(guard, blocks, level, &Position::FIRST, block.offset));
+            .and_then(|()| Anchor::make(guard, blocks, (level, None), &Position::FIRST, block.offset));
         let made: BlockRef = match made {
             Ok(made) => made,
             Err(error) => {

@@ -137,7 +137,14 @@ impl OrderedIndex<'_> {
                 let replaced = Some(ensure_live(guard, word.offset())?);
                 let to = AnchorWord::DEAD.bits();
                 let change = Exchange { from: word.bits(), to, made: &[], replaced, dropped: None };
-                blocks.exchange(anchor.word(), anchor.word_offset(), &change)?;
+                let is_done = blocks.exchange(anchor.word(), anchor.word_offset(), &change)?;
+                if is_done
+                    && anchor.level() == 0
+                    && let Some(directory) = &self.directory
+                {
+                    // Nothing depends on it but memory.
+                    let _ = directory.note_gone(guard, blocks, anchor);
+                }
             } else if left.word.is_frozen() {
                 self.merge(guard, blocks, &left.anchor)?;
             } else {

@@ -29,7 +29,10 @@ impl Rank {
     pub(super) const LAST: Self = Self(u64::MAX);
 
     fn new(key: &[u8], row: u64) -> Self {
-        let length = key.len().min(PREFIX_BYTES + 1) as u64;
+        Self::of(key.len().min(PREFIX_BYTES + 1) as u64, row)
+    }
+
+    const fn of(length: u64, row: u64) -> Self {
         Self(length << ROW_BITS | (row >> ROW_SHIFT & ROW_MASK))
     }
 
@@ -97,6 +100,18 @@ impl<'k> Position<'k> {
             (u64::from_be_bytes(first), &[][..])
         };
         Self { prefix, rank: Rank::new(key, row), tail }
+    }
+
+    /// The place of an entry whose key is a hash.
+    #[inline]
+    pub(super) fn of_hash(hash: u64, row: u64) -> Self {
+        Self { prefix: hash, rank: Rank::of(PREFIX_BYTES as u64, row), tail: &[] }
+    }
+
+    /// Before every entry with one of these first bytes, or greater ones.
+    #[inline]
+    pub(super) fn of_prefix(prefix: u64) -> Self {
+        Self { prefix, rank: Rank::FIRST, tail: &[] }
     }
 
     /// The same as `other`, which is no smaller?

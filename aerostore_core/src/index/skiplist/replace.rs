@@ -67,7 +67,8 @@ impl OrderedIndex<'_> {
         right: Option<Right>,
     ) -> Result<bool, ShmError> {
         let mut made = Vec::new();
-        let anchors = match make_pieces(guard, blocks, place.block.level(), parts, right, &mut made) {
+        let shape = (place.block.level(), self.named_root(place.block.level()));
+        let anchors = match make_pieces(guard, blocks, shape, parts, right, &mut made) {
             Ok(anchors) => anchors,
             Err(error) => {
                 for block in made {
@@ -80,6 +81,12 @@ impl OrderedIndex<'_> {
         guard.protect_all(|| ());
         if !exchange(guard, blocks, place, &made, None)? {
             return Ok(false);
+        }
+        if place.block.level() == 0
+            && let Some(directory) = &self.directory
+        {
+            // As below: nothing depends on it but speed.
+            let _ = directory.note_made(guard, blocks, &anchors);
         }
         // From left to right, so that what is above is filled in that order.
         for anchor in anchors.into_iter().rev() {
@@ -125,7 +132,7 @@ pub(super) fn make_block(
 fn make_pieces(
     guard: &Guard<'_>,
     blocks: &mut dyn Blocks,
-    level: u8,
+    (level, root): (u8, Option<u64>),
     parts: &[Part<'_>],
     mut right: Option<Right>,
     made: &mut Vec<BlockRef>,
@@ -145,7 +152,7 @@ fn make_pieces(
         } else {
             Anchor::at(guard, first.child.anchor())?.low(guard)?
         };
-        let anchor = Anchor::make(guard, blocks, level, &low, block.offset)?;
+        let anchor = Anchor::make(guard, blocks, (level, root), &low, block.offset)?;
         made.push(anchor);
         anchors.push(anchor.offset);
         right = Some(Right { anchor: anchor.offset, prefix: low.prefix, rank: low.rank });

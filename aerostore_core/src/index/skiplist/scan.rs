@@ -70,6 +70,19 @@ impl<'a> OrderedIndex<'a> {
         }
     }
 
+    /// A scan of the entries whose key is a hash, from behind that of the row `behind` on, if it is to go on there.
+    pub fn seek_hash<'g>(&self, guard: &'g Guard<'_>, hash: u64, behind: Option<u64>) -> Cursor<'g>
+    where
+        'a: 'g,
+    {
+        let lower = match behind {
+            None => Cut::before(Position::of_hash(hash, 0)),
+            Some(row) => Cut::behind(Position::of_hash(hash, row)),
+        };
+        let upper = Cut::behind(Position::of_hash(hash, u64::MAX));
+        self.cursor(guard, lower, upper, Direction::Forward)
+    }
+
     fn cursor<'g>(
         &self,
         guard: &'g Guard<'_>,
@@ -121,7 +134,7 @@ impl<'g> Cursor<'g> {
             block.len()
         } else {
             self.is_done = true;
-            block.count_left_of(self.guard, &self.upper)?
+            block.count_left_of_behind(self.guard, &self.upper, begin)?
         };
         Ok(Batch { guard: self.guard, anchor, word, block, begin, end: end.max(begin), is_backward: false })
     }

@@ -32,6 +32,23 @@ impl OrderedIndex<'_> {
         cut: &Cut<'_>,
         level: u8,
     ) -> Result<Place<'g>, ShmError> {
+        if level == 0
+            && let Some(directory) = &self.directory
+            && let Some(place) = self.descend_by(directory, guard, cut)?
+        {
+            return Ok(place);
+        }
+        self.descend_from_top(guard, cut, level)
+    }
+
+    /// The same, without a directory.
+    #[inline]
+    pub(super) fn descend_from_top<'g>(
+        &self,
+        guard: &'g Guard<'_>,
+        cut: &Cut<'_>,
+        level: u8,
+    ) -> Result<Place<'g>, ShmError> {
         loop {
             let root = Anchor::at(guard, guard.protect(self.root))?;
             if let Some(place) = descend_from(guard, root, cut, level)? {

@@ -15,6 +15,9 @@ impl OrderedIndex<'_> {
     /// # Errors
     /// When the mapping is damaged.
     pub fn for_each_block(&self, guard: &Guard<'_>, mut f: impl FnMut(u64)) -> Result<(), ShmError> {
+        if let Some(directory) = &self.directory {
+            directory.for_each_block(guard, &mut f)?;
+        }
         let mut first = Some(Anchor::at(guard, guard.protect(self.root))?);
         // Anchors of the level that hints lead to, though they may not be in its list any more.
         let mut closing: Vec<u64> = Vec::new();

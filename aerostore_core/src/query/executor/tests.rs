@@ -79,10 +79,11 @@ fn rows_are_looked_at_when_every_other_index_has_them() {
         key_bytes(high, &mut high_key);
         vec![KeyRange::new(&low_key, &high_key)]
     };
-    let among = |column, ranges| Among { column, ranges, estimated_entries: 0 };
+    let among = |column, ranges| Among { column, kind: IndexKind::Ordered, ranges, estimated_entries: 0 };
     let plan = table.plan(Query::all());
     let mut route = table.route(Query::all());
     route.path = AccessPath::Index(IndexPath {
+        kind: IndexKind::Ordered,
         column: 1,
         ranges: keys(Value::I32(-100), Value::I32(40_000)),
         descending: false,
