@@ -15,7 +15,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 /// Enough for the planner to ask for three threads.
-const ROWS: i64 = 30_000;
+const ROWS: i64 = 36_000;
 const THREADS: u32 = 3;
 const READ: TxnOptions =
     TxnOptions { read_only: true, isolation: Isolation::Serializable, synchronous_commit: None };
@@ -34,7 +34,7 @@ fn id(number: i64) -> String {
 
 /// Rows whose altitude is their number, in an order that is not that of their keys.
 fn fill(db: &Database, table: &Table) {
-    for batch in 0..30 {
+    for batch in 0..36 {
         db.transaction(TxnOptions::default(), |txn| {
             (0..1000).try_for_each(|row| {
                 let number = (batch * 1000 + row) * 7919 % ROWS;
@@ -86,8 +86,8 @@ fn several_threads_give_what_one_gives_in_the_same_order() {
     .unwrap();
     for query in [
         "altitude between 1000 3000",
-        "altitude >= 70000",
-        "altitude between 1000 3000 limit 2500 offset 17",
+        "altitude between 70000 90000",
+        "altitude between 1000 3000 limit 3500 offset 17",
         "altitude > 20000 sort -altitude",
         "altitude < 100000 sort lat, gs limit 1000 offset 300",
         "sort gs limit 40",

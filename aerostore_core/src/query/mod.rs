@@ -7,6 +7,7 @@
 mod bind;
 mod builder;
 pub mod compare;
+mod costs;
 mod error;
 mod executor;
 mod explain;

@@ -9,13 +9,17 @@
 //!             order of terms and of indexes decides nothing.
 //!             P7: a scan takes another thread as long as that makes it shorter: each costs its start, and rows that go out as they come
 //!             have to be handed over by those who do not run the plan.
-//! Costs       nanoseconds as measured on rows of 108 bytes that lie in memory, not in caches. Only their ratios matter.
+//! Costs       see `costs`.
 
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
 
 use super::bind::column_list;
+use super::costs::{
+    ENTRY, FETCH_ROW, HAND_OVER, HASH_SEEK, OFFER, POINT, RECALL, REMEMBER, SCAN, SCAN_ROW, SEEK, SORT_ROW,
+    SORT_STEP, THREAD,
+};
 use super::error::QueryError;
 use super::plan::{ColumnKeys, Plan, Scope, SortColumn};
 use super::predicate::{Node, Predicate};
@@ -25,35 +29,6 @@ use super::source::{IndexStatistics, TableStatistics};
 use super::stats::{count, rounded, rows_in, selectivity};
 use crate::index::key::key_value;
 use crate::row::{IndexKind, OwnedValue, Schema};
-
-/// Going through the slabs of a table.
-const SCAN: f64 = 2000.0;
-/// A row in a scan.
-const SCAN_ROW: f64 = 25.0;
-/// Another thread for a scan: its start, and what the others wait for it in the end.
-const THREAD: f64 = 100_000.0;
-/// Handing a row over to the thread that runs the plan.
-const HAND_OVER: f64 = 30.0;
-/// A row that an index leads to.
-const FETCH_ROW: f64 = 90.0;
-/// A row that its key leads to.
-const POINT: f64 = 300.0;
-/// The way down to the first entry of a range.
-const SEEK: f64 = 500.0;
-/// The way to the first entry of a value by a hash.
-const HASH_SEEK: f64 = 250.0;
-/// An entry of an index.
-const ENTRY: f64 = 6.0;
-/// Remembering a row that an index names.
-const REMEMBER: f64 = 15.0;
-/// Asking whether a row was remembered.
-const RECALL: f64 = 6.0;
-/// Offering a row to the best so far.
-const OFFER: f64 = 8.0;
-/// Copying a row to be sorted, and sorting it among two.
-const SORT_ROW: f64 = 120.0;
-/// Sorting it among twice as many.
-const SORT_STEP: f64 = 10.0;
 
 /// What is wanted of the rows.
 #[derive(Clone, Copy, PartialEq)]
@@ -223,7 +198,11 @@ impl<'p> Planner<'p> {
         let pays = |threads: u32| alone / (f64::from(threads) * f64::from(threads - 1)) > THREAD;
         let threads = (2..=most).take_while(|threads| pays(*threads)).last().unwrap_or(1);
         let handed_over = match self.wanted {
-            Wanted::Rows if self.sort.is_empty() => self.matched.min(way.examined) * HAND_OVER,
+            Wanted::Rows if self.sort.is_empty() => {
+                let given =
+                    self.plan.kept_rows().map_or(self.matched, |wanted| self.matched.min(count(wanted)));
+                given.min(way.examined) * HAND_OVER
+            }
             _ => 0.0,
         };
         let saved = alone - alone / f64::from(threads) - THREAD * f64::from(threads - 1) - handed_over;

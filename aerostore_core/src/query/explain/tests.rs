@@ -197,6 +197,64 @@ fn an_index_spares_what_it_can() {
     assert_eq!(examined(group), 41, "a group and the first row of the next");
 }
 
+/// The table as if it had a million rows.
+fn large() -> Table {
+    let mut table = table();
+    table.exaggeration = (250, (1..=4).map(|column| (column, 250)).collect());
+    table
+}
+
+/// The kinds of the steps by which rows are reached.
+fn reached_by(table: &mut Table, all: &'static [&'static str]) -> Vec<StepKind> {
+    let plan = Plan::new(&table.schema, query(table, &Shape { all, ..NONE })).expect("a sound query");
+    let explain = plan.explain_estimate(table, true).expect("statistics");
+    let reaches = |kind: &StepKind| matches!(kind, StepKind::Scan | StepKind::Index | StepKind::Among);
+    explain.steps.iter().map(|step| step.kind).filter(reaches).collect()
+}
+
+/// Where the ways cost the same, as `costs` of `aerostore_bench` measures it, either will do.
+#[test]
+fn the_way_that_was_measured_to_be_quicker_is_taken() {
+    use StepKind::{Among, Index, Scan};
+    let mut table = large();
+    for (all, wanted) in [
+        (&["< alt 40"][..], &[Index][..]),
+        (&["< alt 600"], &[Index]),
+        (&["< alt 1800"], &[Scan]),
+        (&["< alt 3500"], &[Scan]),
+        (&["< alt 200", "< lat -81"], &[Index, Among]),
+        (&["< alt 40", "< lat 0"], &[Index]),
+    ] {
+        assert_eq!(reached_by(&mut table, all), wanted, "{all:?}");
+    }
+}
+
+#[test]
+fn a_scan_takes_the_threads_that_make_it_shorter() {
+    let threads = |table: &mut Table, query: Query, counting: bool| {
+        let plan = table.plan(query);
+        let explain = plan.explain_estimate(table, counting).expect("statistics");
+        let detail = &explain.steps.last().expect("a step").detail;
+        detail.split_once(" by ").map_or(1, |(_, by)| by.replace(" threads", "").parse().expect("a number"))
+    };
+    let (mut small, mut large) = (table(), large());
+    assert_eq!(threads(&mut small, Query::all().threads(8), true), 1, "they cost more than they spare");
+    assert_eq!(threads(&mut large, Query::all().threads(2), true), 2);
+    assert_eq!(threads(&mut large, Query::all().threads(8), true), 8);
+    assert!(
+        threads(&mut large, Query::all().threads(u32::MAX), true) < 30,
+        "each has to spare what it costs"
+    );
+    assert_eq!(threads(&mut large, Query::all(), true), 1, "they have to be asked for");
+    assert_eq!(
+        threads(&mut large, Query::all().threads(8), false),
+        1,
+        "all rows would have to be handed over"
+    );
+    assert_eq!(threads(&mut large, Query::all().sort_by(SortKey::parse("note")).threads(8), false), 8);
+    assert_eq!(threads(&mut large, Query::all().limit(100).threads(8), false), 1, "a limit ends it soon");
+}
+
 #[test]
 fn a_count_needs_no_order() {
     let mut table = table();
@@ -209,7 +267,7 @@ fn a_count_needs_no_order() {
 fn steps_are_told_from_the_last_to_the_first() {
     let mut table = table();
     let shape = Shape {
-        all: &["> alt 9.5", "<= alt 100", "notnull note", "= dest CAP"],
+        all: &["> alt 9.5", "<= alt 250", "notnull note", "= dest CAP"],
         sort: &["-gs", "id"],
         limit: Some(3),
         ..NONE
@@ -218,10 +276,10 @@ fn steps_are_told_from_the_last_to_the_first() {
     let plan = Plan::new(&table.schema, query).expect("a sound query");
     assert_eq!(
         plan.explain_run(&mut table, false).expect("a run").to_string(),
-        "limit 3 offset 2 (estimated 2, actual 3)\n  top 5 by gs descending, id (estimated 4, actual 5)\n    \
-         filter {notnull note} and {<= alt 100} and {> alt 9.5} (estimated 4, actual 5)\n      \
-         index of Flight on dest: = CAP (estimated 4, actual 5)\n        \
-         among entries of alt: >= 10 <= 100 (estimated 88, actual 88)"
+        "limit 3 offset 2 (estimated 3, actual 3)\n  top 5 by gs descending, id (estimated 5, actual 5)\n    \
+         filter {notnull note} and {= dest CAP} (estimated 11, actual 12)\n      \
+         index of Flight on alt: >= 10 <= 250 (estimated 12, actual 12)\n        \
+         among entries of dest: = CAP (estimated 200, actual 200)"
     );
     let route = table.route(Query::filtered(Expr::All(terms(&table, &["> dest X", "null alt"]))));
     assert_eq!(plan.explain(&route).steps.last().and_then(|step| step.actual), None);
