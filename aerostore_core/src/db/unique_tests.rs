@@ -360,6 +360,21 @@ fn nobody_is_refused_for_the_sake_of_a_dead_maker() {
     assert!(given_up > 20 && complete > 0, "{given_up} given up, {complete} complete");
 }
 
+#[test]
+fn who_meets_an_index_that_the_dead_had_to_log_leaves_no_session_behind() {
+    let (scene, one, other, table) = scene("unique-logged", 0, false);
+    let mut dead = scene.process();
+    dead.make_unlogged(&table, TAIL, IndexSpec::UNIQUE);
+    drop(dead);
+    let slots = || one.store().registry().live_slots().unwrap().len();
+    let before = slots();
+    let (back, made) = create_index(other, &table, TAIL, IndexSpec::UNIQUE, false);
+    assert!(matches!(made, Err(TxnError::IndexExists { .. })), "{made:?}");
+    assert_eq!(states(&one, &table), [IndexState::Ready]);
+    assert_eq!(slots(), before);
+    drop(back);
+}
+
 /// How far the indexes of a table are.
 fn states(session: &Session, table: &TableRef) -> Vec<IndexState> {
     let guard = session.participant().pin();

@@ -233,20 +233,24 @@ impl Session {
 
     /// Does for dead sessions that had a turn at an index on the column what others would be refused for.
     fn relieve_dead(&self, table: &TableRef, column: usize) -> Result<(), TxnError> {
-        let guard = self.participant.pin();
-        for index in IndexRoots::of(&guard, table.root(&guard)?) {
-            let index = index?;
-            let word = index.root.word();
-            if index.root.place().is_none_or(|place| place.column() != column) {
-                continue;
-            }
-            if word.state == IndexState::Leaving && self.is_dead_turn(word)? {
-                self.log_again(table.root_offset(), index.offset, word)?;
-            } else {
-                self.give_up_for_dead(index.root)?;
+        let mut to_log = Vec::new();
+        {
+            let guard = self.participant.pin();
+            for index in IndexRoots::of(&guard, table.root(&guard)?) {
+                let index = index?;
+                let word = index.root.word();
+                if index.root.place().is_none_or(|place| place.column() != column) {
+                    continue;
+                }
+                if word.state == IndexState::Leaving && self.is_dead_turn(word)? {
+                    to_log.push((index.offset, word));
+                } else {
+                    self.give_up_for_dead(index.root)?;
+                }
             }
         }
-        Ok(())
+        // Not within that operation, which would hold what the session that logs leaves behind.
+        to_log.into_iter().try_for_each(|(index, word)| self.log_again(table.root_offset(), index, word))
     }
 
     /// Was it a session's turn that is dead?
