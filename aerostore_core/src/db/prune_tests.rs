@@ -390,6 +390,34 @@ fn what_a_large_transaction_needed_for_its_intents_is_given_back_whoever_dies_at
     }
 }
 
+#[test]
+fn no_slot_is_left_with_what_a_large_transaction_needed_for_its_intents() {
+    const KEPT: usize = 512;
+    let blocks = |session: &Session| {
+        let guard = session.participant().pin();
+        intent_blocks(&guard, session.participant().slot()).unwrap().len()
+    };
+    let (scene, mut peer, table) = scene("intents-left", 0);
+    let mut idle = scene.process();
+    idle.have_had_intents(10_300);
+    assert!(blocks(&idle) > KEPT);
+    idle.tidy_idle().unwrap();
+    assert_eq!(blocks(&idle), KEPT, "idle");
+    idle.have_had_intents(10_300);
+    let slot = idle.participant().owner().slot;
+    idle.close().unwrap();
+    let mut next = scene.process();
+    assert_eq!((next.participant().owner().slot, blocks(&next)), (slot, KEPT), "ended");
+    next.have_had_intents(10_300);
+    drop(next);
+    reap(&scene, &mut peer, 1, 1);
+    let last = scene.process();
+    assert_eq!((last.participant().owner().slot, blocks(&last)), (slot, KEPT), "reaped");
+    drop(put(last, &table, 1));
+    reap(&scene, &mut peer, 1, 1);
+    assert!(check(&mut peer).unwrap().is_clean());
+}
+
 /// In a transaction that owns rows, and has made some, and takes some of that back.
 #[test]
 fn dying_in_a_write_that_lets_go_what_a_look_has_found() {

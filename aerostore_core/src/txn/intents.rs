@@ -3,10 +3,11 @@
 //!
 //! Shape       blocks of 20 entries, hung on the slot and kept over transactions; the slot's `intent_count` says how many
 //!             entries of the current transaction are valid. What only a large transaction needed is given back when the session
-//!             is idle, or ends.
+//!             is idle, ends, or is reaped.
 //! Invariants  N1: an entry is written, and counted, before its row's owner word, version or index entry is touched.
 //!             N2: the count goes to 0 only after every entry is settled. N3: blocks are taken off the end of the list, one at a
-//!             time, by their slot's session: nobody else reads the list of one that lives.
+//!             time, by their slot's session, or the reaper who has the slot to himself: nobody else reads the list. A slot that is
+//!             free has `KEPT_BLOCKS` at most, so a session that needs more knows all of them.
 
 use crate::epoch::{Guard, Slot};
 use crate::index::Blocks;
@@ -123,8 +124,6 @@ fn low32(word: u64) -> u32 {
 pub(super) struct IntentList {
     blocks: Vec<u64>,
     count: usize,
-    /// Whether what earlier sessions of the slot have left was looked through.
-    is_known: bool,
 }
 
 impl IntentList {
@@ -182,28 +181,12 @@ impl IntentList {
         slot.intent_count.store(count as u64, Ordering::Release);
     }
 
-    /// Blocks that this session has needed.
-    pub(super) fn blocks(&self) -> usize {
-        self.blocks.len()
-    }
-
-    /// Gives back all blocks but the first `kept`, at least one, also those of an earlier session of its slot (N3); nothing while there are
-    /// entries.
+    /// Gives back all blocks but the first `kept`; nothing while there are entries (N3).
     pub(super) fn shed(&mut self, linker: &mut Linker<'_>, kept: usize) -> Result<(), ShmError> {
-        if self.count > 0 || self.is_known && self.blocks.len() <= kept {
-            return Ok(());
+        if self.count == 0 && self.blocks.len() > kept {
+            shed_blocks(linker, &self.blocks, kept)?;
+            self.blocks.truncate(kept);
         }
-        let participant = linker.participant;
-        let guard = participant.pin();
-        let list = blocks_of(&guard, participant.slot())?;
-        for pair in list.windows(2).skip(kept - 1).rev() {
-            let next = &guard.resolve::<IntentBlock>(pair[0])?.next;
-            let block = guard.arena().block_ref(pair[1])?;
-            let cut = || next.compare_exchange(block.offset, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-            linker.unlink_own(pair[0] + offset_of!(IntentBlock, next) as u64, block, cut);
-        }
-        self.blocks.truncate(kept);
-        self.is_known = true;
         Ok(())
     }
 
@@ -216,6 +199,25 @@ impl IntentList {
 
 fn entry_at<'g>(guard: &Guard<'g>, block: u64, index: usize) -> Result<&'g Intent, ShmError> {
     guard.resolve(block + (offset_of!(IntentBlock, entries) + index * size_of::<Intent>()) as u64)
+}
+
+/// Gives back the blocks that a dead slot's largest transaction needed, for its reaper, when all entries are settled (N3).
+pub(super) fn shed_dead(linker: &mut Linker<'_>, dead: &Slot) -> Result<(), ShmError> {
+    let list = blocks_of(&linker.participant.pin(), dead)?;
+    shed_blocks(linker, &list, KEPT_BLOCKS)
+}
+
+/// Takes all but the first `kept` of `list`, which is all of it, off its end.
+fn shed_blocks(linker: &mut Linker<'_>, list: &[u64], kept: usize) -> Result<(), ShmError> {
+    let participant = linker.participant;
+    let guard = participant.pin();
+    for pair in list.windows(2).skip(kept - 1).rev() {
+        let next = &guard.resolve::<IntentBlock>(pair[0])?.next;
+        let block = guard.arena().block_ref(pair[1])?;
+        let cut = || next.compare_exchange(block.offset, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        linker.unlink_own(pair[0] + offset_of!(IntentBlock, next) as u64, block, cut);
+    }
+    Ok(())
 }
 
 /// Offsets of the blocks of a slot's list, in order.

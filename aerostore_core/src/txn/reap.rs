@@ -64,6 +64,11 @@ impl Session {
             return Ok(());
         }
         self.give_up_all_for_dead()?;
+        {
+            let Self { participant, heap, limbo, .. } = self;
+            let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
+            intents::shed_dead(&mut linker, slot)?;
+        }
         // What its session remembered is garbage that nobody remembers now.
         store.garbage().want();
         store.registry().release_slot(dead)?;

@@ -281,9 +281,7 @@ impl Session {
         if !self.superseding.is_empty() {
             self.store.garbage().want();
         }
-        if self.intents.blocks() > KEPT_BLOCKS {
-            self.shed_intents(KEPT_BLOCKS)?;
-        }
+        self.shed_intents(KEPT_BLOCKS)?;
         self.records.close(&self.participant, &mut self.limbo)?;
         let deadline = crate::sys::monotonic_ns() + 2_000_000_000;
         self.out_of_line.release(self.store.log().durable_ts(), &mut self.heap);
