@@ -3,8 +3,8 @@
 //! Rules       H1: each helper has a session of its own, from the pool if one is idle there; it goes back there, whatever happens, when
 //!             its thread has ended. Where no session or no thread is to be had, there are fewer helpers. H2: the call
 //!             returns when all threads have ended, so what they borrow lives long enough, and neither a handle nor a transaction can
-//!             end under them. H3: the first to break or to fail stops the pass (P4 of `txn::scan`); a panic goes on in the thread that
-//!             called, when the others have come to the end. H4: threads are not kept: they cost some tens of
+//!             end under them. H3: the first to break, to fail or to panic stops the pass (P4 of `txn::scan`); a panic goes on in the
+//!             thread that called, when the others have come to their end. H4: threads are not kept: they cost some tens of
 //!             microseconds, and the planner asks for them where they save more.
 
 #![forbid(unsafe_code)]
@@ -16,6 +16,7 @@ use crate::row::VisitRows;
 use crate::txn::{self, Pass, RowPredicate, Session};
 use std::ops::ControlFlow;
 use std::panic::resume_unwind;
+use std::sync::OnceLock;
 use std::thread;
 
 /// Goes through the rows of a table with as many helpers as can be had; see [`RowSource::scan_shared`](crate::query::RowSource).
@@ -45,6 +46,14 @@ pub(super) fn scan(
     });
     outcome?;
     Ok(pass.end()?)
+}
+
+/// Processors that this process may use. Asked once: to ask takes files to be read.
+pub(super) fn processors() -> u32 {
+    static COUNT: OnceLock<u32> = OnceLock::new();
+    *COUNT.get_or_init(|| {
+        thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
+    })
 }
 
 /// Sessions of helpers, on loan from the pool (H1).
@@ -78,11 +87,24 @@ impl Place<'_> {
         &self,
         job: impl FnOnce(&dyn Share<Error = Error>) -> Result<ControlFlow<()>, Error>,
     ) -> Result<(), Error> {
+        // H3, whether the job comes back or panics.
+        let mut stops = Stops(Some(self.pass));
         let outcome = job(self);
-        if !matches!(outcome, Ok(ControlFlow::Continue(()))) {
-            self.pass.stop();
+        if matches!(outcome, Ok(ControlFlow::Continue(()))) {
+            stops.0 = None;
         }
         outcome.map(drop)
+    }
+}
+
+/// Stops a pass when it goes, unless it was taken out.
+struct Stops<'p>(Option<&'p Pass<'p>>);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        if let Some(pass) = self.0 {
+            pass.stop();
+        }
     }
 }
 
@@ -159,9 +181,10 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_of_a_helper_goes_on_in_the_caller() {
+    fn a_panic_of_a_helper_keeps_the_others_from_claiming_more_and_goes_on_in_the_caller() {
         let panics: Helper<'static, Error> = Box::new(|_| panic!("a helper has had enough"));
-        let outcome = scanned("panics", vec![panics], &mut |_| Ok(ControlFlow::Continue(())));
+        let waits: Helper<'static, Error> = Box::new(until_stopped);
+        let outcome = scanned("panics", vec![panics, waits], &mut until_stopped);
         let panic = outcome.expect_err("a panic");
         assert_eq!(panic.downcast_ref(), Some(&"a helper has had enough"));
     }

@@ -237,9 +237,12 @@ impl Transaction {
         helpers::scan(&database, &mut txn, table, predicate, helped, lead)
     }
 
-    /// How many threads a scan may take where the query does not say.
+    /// How many threads a scan may take where the query does not say: no more than there are processors.
     pub(super) fn search_threads(&self) -> u32 {
-        self.database.config.search_threads()
+        match self.database.config.search_threads() {
+            1 => 1,
+            most => most.min(helpers::processors()),
+        }
     }
 
     /// Rows of the table that this transaction sees.
