@@ -77,11 +77,18 @@ impl SessionPool {
                 }
             }
         }
-        let mut others = std::mem::take(&mut *self.others.lock().unwrap_or_else(PoisonError::into_inner));
-        for session in &mut others {
-            tend(session);
+        // One at a time: who finds fewer than there are makes more, for good.
+        let others = || self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = others().len();
+        while left > 0 {
+            let mut sessions = others();
+            // From the front, while users take from the back.
+            let Some(mut session) = (!sessions.is_empty()).then(|| sessions.remove(0)) else { break };
+            drop(sessions);
+            tend(&mut session);
+            others().push(session);
+            left -= 1;
         }
-        self.others.lock().unwrap_or_else(PoisonError::into_inner).append(&mut others);
     }
 
     /// Takes all out, to be closed.
