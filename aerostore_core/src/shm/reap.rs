@@ -83,6 +83,7 @@ pub fn adopt_retired(arena: &Arena, dead: u16, to: u16) -> Vec<BlockRef> {
 pub(super) fn is_held(arena: &Arena, slab: SlabRef, owner: OwnerId) -> bool {
     slab.word().is_owned_by(owner)
         && !(slab.word().usage() == SlabUse::Tail && covering_head(arena, slab.index()))
+        && slab.is_unchanged(arena) // last: others may have dissolved the run since
 }
 
 /// The slabs that `owner` holds.
