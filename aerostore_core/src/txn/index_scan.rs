@@ -23,6 +23,7 @@ use crate::txn::scan::look_below;
 use crate::txn::secondary::{KeptCursor, tree};
 use crate::txn::transaction::{running, still_has};
 use crate::txn::{Session, TableRef, Transaction, TxnError};
+use std::cell::Cell;
 use std::ops::{Bound, ControlFlow};
 
 /// Entries whose rows are fetched together.
@@ -113,7 +114,7 @@ impl Transaction {
         self.check_running()?;
         let snapshot = self.read_ts()?;
         let participant = &running(&mut self.session)?.participant;
-        let mut place = Place { column, snapshot, span, direction: Direction::Forward, last: None };
+        let mut place = Place::new(column, snapshot, span, Direction::Forward);
         loop {
             let guard = participant.pin();
             let mut cursor = place.cursor(&guard, table)?;
@@ -158,9 +159,16 @@ pub(super) struct Place<'a> {
     pub(super) direction: Direction,
     /// The last entry passed.
     pub(super) last: Option<(Vec<u8>, u64)>,
+    /// Whether the index that the walk began in is a hash.
+    is_hash: Cell<Option<bool>>,
 }
 
-impl Place<'_> {
+impl<'a> Place<'a> {
+    /// At the beginning of a walk.
+    pub(super) fn new(column: usize, snapshot: u64, span: KeySpan<'a>, direction: Direction) -> Self {
+        Self { column, snapshot, span, direction, last: None, is_hash: Cell::default() }
+    }
+
     /// The rest of the walk.
     pub(super) fn cursor<'g>(
         &'g self,
@@ -172,8 +180,13 @@ impl Place<'_> {
             table: table.schema().name().to_owned(),
         };
         let index = readable_index(guard, table, self.column, self.snapshot)?.ok_or_else(gone)?;
-        if index.root.spec().is_hash && self.span.single().is_none() {
+        let is_hash = index.root.spec().is_hash;
+        if is_hash && self.span.single().is_none() {
             // What was to be read was ordered.
+            return Err(gone());
+        }
+        if self.is_hash.replace(Some(is_hash)).is_some_and(|began| began != is_hash) {
+            // Another has taken its place, in which the last entry is none.
             return Err(gone());
         }
         if let Some(hash) = key::hashed(index.root.spec(), self.span.low) {
@@ -313,8 +326,7 @@ impl RangeWalk<'_> {
     fn run(&self, f: &mut VisitRows<'_>) -> Result<Option<Vec<u8>>, TxnError> {
         let (session, scan) = (self.session, self.scan);
         let direction = if scan.is_descending { Direction::Backward } else { Direction::Forward };
-        let mut place =
-            Place { column: scan.column, snapshot: self.snapshot, span: scan.span, direction, last: None };
+        let mut place = Place::new(scan.column, self.snapshot, scan.span, direction);
         let mut expected = scan.expected;
         loop {
             let guard = session.participant.pin();

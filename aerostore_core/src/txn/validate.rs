@@ -177,8 +177,7 @@ impl Check<'_> {
         read: &RangeRead,
         concerns: &mut dyn FnMut(&RowView<'_>) -> bool,
     ) -> Result<bool, TxnError> {
-        let (direction, span) = (Direction::Forward, read.span());
-        let mut place = Place { column: read.column, snapshot: self.snapshot, span, direction, last: None };
+        let mut place = Place::new(read.column, self.snapshot, read.span(), Direction::Forward);
         loop {
             let guard = participant.pin();
             self.touch(&guard)?;
