@@ -19,7 +19,7 @@ pub(super) const FETCH_ROW: f64 = 58.0;
 pub(super) const POINT: f64 = 300.0;
 /// The way down to the first entry of a range.
 pub(super) const SEEK: f64 = 500.0;
-/// The way to the first entry of a value by a hash.
+/// The way to the first entry of a value by a hash: reckoned as half of the way down.
 pub(super) const HASH_SEEK: f64 = 250.0;
 /// An entry of an index.
 pub(super) const ENTRY: f64 = 6.0;

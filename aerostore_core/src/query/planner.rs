@@ -348,6 +348,8 @@ impl<'p> Planner<'p> {
         for keys in &scope.columns {
             let index = self.statistics.indexes.iter().find(|index| index.column == keys.column);
             let named = match index {
+                // A hash knows no ends, so it says nothing of a range.
+                Some(index) if index.kind == IndexKind::Hash && !keys.ranges.is_points() => continue,
                 Some(index) => self.rows_in(index, &keys.ranges) / count(index.rows.max(1)),
                 None if keys.column == self.plan.schema.key_index() && keys.ranges.is_points() => {
                     count(keys.ranges.ranges().len() as u64) / rows.max(1.0)
