@@ -7,7 +7,7 @@
 //!             very rows that the victim is at; then the victim goes on and must come to its end, by success or by an error
 //!             that is worth a retry.
 //! Length      `AEROSTORE_FAULT_STRIDE`: every how manyth point is tried by a kill, `AEROSTORE_STOP_STRIDE`: by a stop; default:
-//!             so many that an operation has some hundred kills and a few stops. 1 is the long form. Which ones are left out
+//!             so many that an operation has some sixty kills and a few stops. 1 is the long form. Which ones are left out
 //!             changes with the operation's own length, and for stops with the process.
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests")]
@@ -27,7 +27,7 @@ const BALANCE: i64 = 1000;
 /// Victims that one database serves, so that checking it stays quick.
 const VICTIMS_PER_WORLD: u32 = 16;
 /// Points of an operation that the short form tries by a kill.
-const SHORT_KILLS: u64 = 120;
+const SHORT_KILLS: u64 = 60;
 /// And by a stop, which takes as long as the others need to see that somebody stands still.
 const SHORT_STOPS: u64 = 6;
 /// Rows that fill the first table of a key index up to the last before it grows.

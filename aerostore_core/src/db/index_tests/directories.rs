@@ -24,7 +24,7 @@ fn dying_while_a_directory_is_made() {
     let last = blocks_of(8);
     let numbers = [last, last + 1];
     at_every_point(
-        (Kind::Hash, "directory-made", 3),
+        (Kind::Hash, "directory-made", 7),
         |root, session| {
             fill(0..last)(root, session);
             assert_eq!(slots(root, session), 0);
@@ -46,7 +46,7 @@ fn dying_while_a_directory_grows() {
     let last = blocks_of(17);
     let numbers = [last, last + 1];
     at_every_point(
-        (Kind::Hash, "directory-grows", 5),
+        (Kind::Hash, "directory-grows", 11),
         |root, session| {
             fill(0..last)(root, session);
             assert_eq!(slots(root, session), 16);
@@ -82,7 +82,7 @@ fn dying_while_a_directory_is_replaced_by_a_smaller_one() {
     };
     let first = (0..last).find(shrinks).unwrap();
     at_every_point(
-        (Kind::Hash, "directory-shrinks", 13),
+        (Kind::Hash, "directory-shrinks", 29),
         |root, session| prepared(root, session, first),
         |root, session| {
             root.remove(session, &spread(first), 16);
