@@ -5,7 +5,8 @@
 //!             more; (3) the block on its left is replaced by one that has the contents of both; (4) the word becomes DEAD and the
 //!             block is retired; (5) the level above leads to it no more, and the anchor is retired. Whoever meets an anchor after
 //!             step 1 does what is left to do. After a death, or where there was no room, the anchor stays, with its closing hint, until
-//!             somebody adds or removes an entry next to it: until then it is reached, and searches pass it by at the cost of one look.
+//!             somebody adds or removes an entry next to it, from the top: until then it is reached, and searches pass it by at the cost
+//!             of one look. In a hash most go by the directory, so there it may stay for as long as the index.
 //! Rules       M1: the first entry of a block above the bottom level has the low key of the block's anchor: it is never closing, and no
 //!             split begins a block with one that is. M2: a hint to an anchor that is frozen or DEAD is never added: who adds one has
 //!             loaded the block of the level above before it looked at the anchor, and step 5 has changed that block. M3: a frozen
