@@ -8,6 +8,7 @@ mod error;
 mod giveback;
 mod index_build;
 mod index_ddl;
+mod index_mend;
 mod index_scan;
 mod index_stats;
 mod intents;
