@@ -128,7 +128,8 @@ impl Share for Place<'_> {
 #[cfg(not(loom))] // needs an arena
 mod tests {
     use super::*;
-    use crate::db::{Database, TxnOptions};
+    use crate::db::{Database, ErrorKind, TxnOptions};
+    use crate::epoch::SlotId;
     use crate::row::{Column, ColumnType, RowImage, Schema, Value};
     use std::path::PathBuf;
 
@@ -136,28 +137,55 @@ mod tests {
         Schema::builder("Cell").column(Column::new("name", ColumnType::I64)).key("name").build().unwrap()
     }
 
-    /// Goes through a table of one row with helpers.
+    /// A database of one table, with one row.
+    struct Scene {
+        db: Database,
+        table: Table,
+        files: [PathBuf; 2],
+    }
+
+    impl Scene {
+        fn new(name: &str) -> Self {
+            let unique = format!("/dev/shm/aerostore-test-helpers-{name}-{}", std::process::id());
+            let files = [PathBuf::from(&unique), PathBuf::from(format!("{unique}.mmap"))];
+            let db = Database::builder(&files[0]).shm_path(&files[1]).max_bytes(64 << 20).open().unwrap();
+            let table = db.create_table(&schema()).unwrap();
+            let scene = Self { db, table, files };
+            scene.put();
+            scene
+        }
+
+        /// Puts the row, or a newer version of it.
+        fn put(&self) {
+            let mut image = RowImage::new(self.table.schema());
+            image.set(self.table.schema(), 0, Value::I64(1)).unwrap();
+            image.finish(self.table.schema()).unwrap();
+            let mut txn = self.db.begin(TxnOptions::default()).unwrap();
+            txn.delete(&self.table, Value::I64(1)).unwrap();
+            txn.insert(&self.table, &image).unwrap();
+            txn.commit().unwrap();
+        }
+
+        fn remove(self) {
+            self.db.close().unwrap();
+            std::fs::remove_dir_all(&self.files[0]).unwrap();
+            std::fs::remove_file(&self.files[1]).unwrap();
+        }
+    }
+
+    /// Goes through the table with helpers.
     fn scanned(
         name: &str,
         helpers: Vec<Helper<'_, Error>>,
         lead: &mut Lead<'_, Error>,
     ) -> thread::Result<Result<(), Error>> {
-        let unique = format!("/dev/shm/aerostore-test-helpers-{name}-{}", std::process::id());
-        let (dir, shm) = (PathBuf::from(&unique), PathBuf::from(format!("{unique}.mmap")));
-        let db = Database::builder(&dir).shm_path(&shm).max_bytes(64 << 20).open().unwrap();
-        let table = db.create_table(&schema()).unwrap();
-        let mut txn = db.begin(TxnOptions::default()).unwrap();
-        let mut image = RowImage::new(table.schema());
-        image.set(table.schema(), 0, Value::I64(1)).unwrap();
-        image.finish(table.schema()).unwrap();
-        txn.insert(&table, &image).unwrap();
-        let scan = || txn.scan_shared(&table, None, helpers, lead);
+        let scene = Scene::new(name);
+        let mut txn = scene.db.begin(TxnOptions::default()).unwrap();
+        let scan = || txn.scan_shared(&scene.table, None, helpers, lead);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(scan));
-        assert_eq!(txn.count(&table).unwrap(), 1, "it goes on");
+        assert_eq!(txn.count(&scene.table).unwrap(), 1, "it goes on");
         drop(txn);
-        db.close().unwrap();
-        std::fs::remove_dir_all(&dir).unwrap();
-        std::fs::remove_file(&shm).unwrap();
+        scene.remove();
         outcome
     }
 
@@ -208,5 +236,30 @@ mod tests {
         };
         scanned("parts", vec![Box::new(shows(1)), Box::new(shows(2))], &mut shows(0)).unwrap().unwrap();
         assert_eq!(*seen.lock().unwrap(), [Some(1)]);
+    }
+
+    /// P3 of `txn::scan`: each helper asks before it shows a row, not only the caller in the end.
+    #[test]
+    fn a_helper_shows_nothing_at_a_snapshot_that_its_caller_has_no_more() {
+        let scene = Scene::new("revoked");
+        let mut txn = scene.db.begin(TxnOptions { read_only: true, ..TxnOptions::default() }).unwrap();
+        assert_eq!(txn.count(&scene.table).unwrap(), 1);
+        let store = &scene.db.0.store;
+        let snapshot = store.clock().now();
+        scene.put();
+        let helper: Helper<'_, Error> = Box::new(|share| {
+            let slots = store.registry().live_slots().unwrap().into_iter();
+            let revoked = slots
+                .filter(|(owner, ..)| store.registry().slot(SlotId(owner.slot)).unwrap().revoke(snapshot));
+            assert_eq!(revoked.count(), 1, "the caller's");
+            let error = share.show(0, &mut |_| panic!("a row was shown")).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Revoked);
+            Ok(ControlFlow::Continue(()))
+        });
+        let outcome =
+            txn.scan_shared(&scene.table, None, vec![helper], &mut |_| Ok(ControlFlow::Continue(())));
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Revoked);
+        drop(txn);
+        scene.remove();
     }
 }
