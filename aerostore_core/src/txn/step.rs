@@ -101,8 +101,9 @@ impl Added<'_, '_> {
     }
 
     /// Whoever pushes the version out may have looked for its entries too early, and nobody else will. So this waits for room, in the
-    /// memory that is kept for such work: what removals replace is free again when the operations end that run now, and
-    /// one that stands still holds back no more than there was when it began.
+    /// memory that is kept for such work: what removals replace is free again when the operations end that run now. This is one of
+    /// them, and holds back what has been in use since it began: where the mapping and all of that memory are full, it waits until others
+    /// give back what they had before.
     fn remove_after_abort(&self, linker: &mut Linker<'_>) -> Result<(), TxnError> {
         let Linker { participant, heap, limbo, .. } = linker;
         loop {
