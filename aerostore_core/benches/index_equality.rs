@@ -17,7 +17,7 @@ mod common;
 mod index_common;
 
 use aerostore_core::epoch::Participant;
-use aerostore_core::index::{Direction, Directory, Entry, HashIndex, OrderedIndex, key};
+use aerostore_core::index::{Cursor, Direction, Directory, Entry, HashIndex, OrderedIndex, key};
 use aerostore_core::shm::ShmError;
 use common::flights::Random;
 use common::turns::Turns;
@@ -45,12 +45,9 @@ fn at(keys: &[Key], row: u64) -> &Key {
     &keys[usize::try_from(row >> 4).unwrap_or(0) - 1]
 }
 
-#[inline(never)]
-fn by_order(index: OrderedIndex<'_>, participant: &Participant, keys: &[Key], key: &Key) -> u64 {
-    let guard = participant.pin();
-    let mut high = [0; KEY_BYTES + 1];
-    high[..KEY_BYTES].copy_from_slice(key);
-    let mut cursor = index.seek(&guard, Bound::Included(key), Bound::Excluded(&high), Direction::Forward);
+/// The first row that has the key, of those that entries lead to.
+#[inline]
+fn first(mut cursor: Cursor<'_>, keys: &[Key], key: &Key) -> u64 {
     while let Ok(Some(batch)) = cursor.next_batch() {
         if let Some(row) = (0..batch.len()).map(|entry| batch.row(entry)).find(|row| at(keys, *row) == key) {
             return row;
@@ -60,15 +57,17 @@ fn by_order(index: OrderedIndex<'_>, participant: &Participant, keys: &[Key], ke
 }
 
 #[inline(never)]
+fn by_order(index: OrderedIndex<'_>, participant: &Participant, keys: &[Key], key: &Key) -> u64 {
+    let guard = participant.pin();
+    let mut high = [0; KEY_BYTES + 1];
+    high[..KEY_BYTES].copy_from_slice(key);
+    first(index.seek(&guard, Bound::Included(key), Bound::Excluded(&high), Direction::Forward), keys, key)
+}
+
+#[inline(never)]
 fn by_hash(index: OrderedIndex<'_>, participant: &Participant, keys: &[Key], key: &Key) -> u64 {
     let guard = participant.pin();
-    let mut cursor = index.seek_hash(&guard, key::hash(key), None);
-    while let Ok(Some(batch)) = cursor.next_batch() {
-        if let Some(row) = (0..batch.len()).map(|entry| batch.row(entry)).find(|row| at(keys, *row) == key) {
-            return row;
-        }
-    }
-    0
+    first(index.seek_hash(&guard, key::hash(key), None), keys, key)
 }
 
 #[inline(never)]

@@ -5,10 +5,8 @@ mod common;
 
 use aerostore_core::db::{Database, Error, ErrorKind, Isolation, Table, Transaction, TxnOptions};
 use aerostore_core::row::Value;
-use common::{Place, flight, flight_schema};
-use std::io::{BufRead, BufReader, Lines};
+use common::{Place, child_of, flight, flight_schema};
 use std::ops::ControlFlow;
-use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 const ROWS: u64 = 200;
@@ -190,19 +188,6 @@ fn a_snapshot_that_holds_nothing_back_or_has_no_limit_is_left_alone() {
 
 const ROLE: &str = "AEROSTORE_REVOCATION_CHILD";
 
-/// A process that reads at one snapshot for as long as it is let, and says what came of it.
-fn child(place: &Place) -> (Child, Lines<BufReader<ChildStdout>>) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_process", "--nocapture", "--test-threads=1"])
-        .env(ROLE, format!("{}|{}", place.dir.display(), place.shm.display()))
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().contains("ready:")), "the child ended");
-    (child, lines)
-}
-
 /// Not a test of its own: what the child runs.
 #[test]
 fn child_process() {
@@ -243,7 +228,7 @@ fn what_a_stopped_process_holds_back_is_freed_and_when_it_goes_on_it_is_told() {
     for round in 0..4 {
         put(&db, &table, 7);
         let before = revoked(&db);
-        let (mut child, mut lines) = child(&place);
+        let (mut child, mut lines) = child_of(ROLE, place.names());
         std::thread::sleep(Duration::from_millis(3 * round));
         let pid = i32::try_from(child.id()).unwrap();
         // SAFETY: the child was started by this test and has not been waited for, so the pid is its own.

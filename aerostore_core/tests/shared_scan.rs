@@ -6,11 +6,9 @@ mod common;
 use aerostore_core::db::{Database, Error, ErrorKind, Isolation, Table, Transaction, TxnOptions};
 use aerostore_core::query::{Outcome, Plan, Query, text};
 use aerostore_core::row::{RowView, Value};
-use common::{Place, flight, flight_schema};
-use std::io::{BufRead, BufReader};
+use common::{Place, child_of, flight, flight_schema};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -348,14 +346,7 @@ fn a_process_that_scans_by_several_threads_may_be_stopped_and_killed_anywhere() 
         scope.spawn(move || shuffle(db, table, &ready, &stopped));
         started.recv().unwrap();
         for round in 0..4 {
-            let mut child = Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "child_process", "--nocapture", "--test-threads=1"])
-                .env(ROLE, format!("{}|{}", place.dir.display(), place.shm.display()))
-                .stdout(Stdio::piped())
-                .spawn()
-                .unwrap();
-            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-            assert!(lines.any(|line| line.unwrap().contains("ready:")), "the child ended");
+            let (mut child, mut lines) = child_of(ROLE, place.names());
             std::thread::sleep(Duration::from_millis(60 + 17 * round));
             if round == 2 {
                 let before = db.status().unwrap().vacuum.snapshots_revoked;

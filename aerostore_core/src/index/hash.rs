@@ -317,15 +317,8 @@ impl<'a> HashIndex<'a> {
     ///
     /// # Errors
     /// When the mapping is damaged.
-    pub fn for_each_block(&self, guard: &Guard<'_>, mut f: impl FnMut(u64)) -> Result<(), ShmError> {
-        let mut offset = guard.protect(self.root);
-        while offset != 0 {
-            let table: &HashTable = guard.resolve(offset)?;
-            f(offset);
-            table.segments(guard, offset)?.into_iter().for_each(&mut f);
-            offset = guard.protect(table.next());
-        }
-        Ok(())
+    pub fn for_each_block(&self, guard: &Guard<'_>, f: impl FnMut(u64)) -> Result<(), ShmError> {
+        HashTable::for_each_block(guard, self.root, f)
     }
 
     /// Calls `f` with the row of every entry, and whether it is about to be moved: such a row may be in the next table

@@ -15,9 +15,8 @@ mod vacuum;
 
 use aerostore_core::db::{Database, Error, Table, TxnOptions, VerifyReport};
 use aerostore_core::row::Value;
-use common::{Place, flight, flight_schema};
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use common::{Place, child_of, flight, flight_schema};
+use std::process::Child;
 use std::time::Duration;
 
 const SMALL: u64 = 24 << 20;
@@ -102,15 +101,7 @@ fn update_each(db: &Database, table: &Table, rows: u64, from: u64, updates: u64)
 
 /// A process that deletes what it inserts and then stands there.
 fn child(place: &Place, role: &str) -> Child {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_process", "--nocapture", "--test-threads=1"])
-        .env(ROLE, format!("{role}|{}|{}", place.dir.display(), place.shm.display()))
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().contains("ready:")), "the child ended");
-    child
+    child_of(ROLE, format!("{role}|{}", place.names())).0
 }
 
 /// Not a test of its own: what the child runs.

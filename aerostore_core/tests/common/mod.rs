@@ -5,7 +5,9 @@ pub(crate) mod fleet;
 
 use aerostore_core::db::{Database, DatabaseBuilder, Table};
 use aerostore_core::row::{Column, ColumnType, RowImage, Schema, Value};
+use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -51,6 +53,11 @@ impl Place {
         self.builder().open().expect("open")
     }
 
+    /// Its names, for another process.
+    pub(crate) fn names(&self) -> String {
+        format!("{}|{}", self.dir.display(), self.shm.display())
+    }
+
     pub(crate) fn remove(&self) {
         let _ = std::fs::remove_dir_all(&self.dir);
         let _ = std::fs::remove_file(&self.shm);
@@ -65,6 +72,20 @@ impl Drop for Place {
             self.remove();
         }
     }
+}
+
+/// This program once more, for its `child_process`, which finds `role` in that variable; it has said that it is ready. And what it says
+/// after that.
+pub(crate) fn child_of(variable: &str, role: String) -> (Child, Lines<BufReader<ChildStdout>>) {
+    let mut child = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", "child_process", "--nocapture", "--test-threads=1"])
+        .env(variable, role)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a child");
+    let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+    assert!(lines.any(|line| line.expect("a line").contains("ready:")), "the child ended");
+    (child, lines)
 }
 
 /// The six columns of a flight.

@@ -176,6 +176,25 @@ impl HashTable {
         }
         Ok(segments)
     }
+
+    /// Calls `f` with the offsets of the table that `word` leads to, of those that follow it, and of their segments.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    pub(in crate::index) fn for_each_block(
+        guard: &Guard<'_>,
+        word: &AtomicU64,
+        mut f: impl FnMut(u64),
+    ) -> Result<(), ShmError> {
+        let mut offset = guard.protect(word);
+        while offset != 0 {
+            let table: &Self = guard.resolve(offset)?;
+            f(offset);
+            table.segments(guard, offset)?.into_iter().for_each(&mut f);
+            offset = guard.protect(table.next());
+        }
+        Ok(())
+    }
 }
 
 impl HashTable {

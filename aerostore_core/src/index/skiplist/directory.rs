@@ -204,15 +204,8 @@ impl<'a> Directory<'a> {
     ///
     /// # Errors
     /// When the mapping is damaged.
-    pub(super) fn for_each_block(&self, guard: &Guard<'_>, mut f: impl FnMut(u64)) -> Result<(), ShmError> {
-        let mut offset = guard.protect(self.word);
-        while offset != 0 {
-            let table: &HashTable = guard.resolve(offset)?;
-            f(offset);
-            table.segments(guard, offset)?.into_iter().for_each(&mut f);
-            offset = guard.protect(table.next());
-        }
-        Ok(())
+    pub(super) fn for_each_block(&self, guard: &Guard<'_>, f: impl FnMut(u64)) -> Result<(), ShmError> {
+        HashTable::for_each_block(guard, self.word, f)
     }
 
     /// The slots there are, for checks.
