@@ -41,8 +41,8 @@ mod imp {
 }
 
 #[cfg(all(test, not(loom)))]
-pub(crate) use fault::{signalled_at, survives};
+pub(crate) use fault::{point_stride, signalled_at, survives};
 pub(crate) use imp::*;
 #[cfg(all(test, not(loom)))]
-pub(crate) use schedule::{interrupted_at, run_scheduled};
+pub(crate) use schedule::{interrupted_at, interrupted_from, run_scheduled};
 pub(crate) use std::sync::atomic::Ordering;

@@ -63,6 +63,12 @@ pub(crate) fn survives(point: u64, operation: impl FnOnce()) -> bool {
     }
 }
 
+/// Every how manyth point a test tries that takes long: `short`, or what `AEROSTORE_POINT_STRIDE` says. A prime number, so that what is done
+/// again and again is met at all its points.
+pub(crate) fn point_stride(short: u64) -> u64 {
+    std::env::var("AEROSTORE_POINT_STRIDE").ok().and_then(|text| text.parse().ok()).unwrap_or(short)
+}
+
 /// Runs `operation`, in which the process gets `signal` at the `point`-th point that this thread comes to. Returns the points it
 /// has passed when there are fewer.
 pub(crate) fn signalled_at<R>(signal: i32, point: u64, operation: impl FnOnce() -> R) -> (u64, R) {

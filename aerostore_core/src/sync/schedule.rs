@@ -5,7 +5,7 @@
 //! Source      as the crate `shuttle`, whose own atomics are larger than a word and cannot lie in a mapping.
 #![forbid(unsafe_code)]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 struct Baton {
@@ -39,6 +39,14 @@ impl Turn {
 
 thread_local! {
     static PLACE: RefCell<Option<(Arc<Baton>, usize)>> = const { RefCell::new(None) };
+    /// Whether this thread has a place or is to be interrupted: all that most accesses in tests, which are not optimized, ask for.
+    static IS_WATCHED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Takes a place, or gives it up.
+fn stand(place: Option<(Arc<Baton>, usize)>) {
+    IS_WATCHED.set(place.is_some());
+    PLACE.set(place);
 }
 
 impl Baton {
@@ -73,11 +81,22 @@ impl Baton {
     }
 }
 
-type Interruption = Option<(u64, Box<dyn FnOnce()>)>;
+/// True when it is to happen again before the next access.
+type Deed = Box<dyn FnMut() -> bool>;
+type Interruption = Option<(u64, Deed)>;
 
 thread_local! {
     /// Accesses left until something else happens, and what.
     static INTERRUPTION: RefCell<Interruption> = const { RefCell::new(None) };
+}
+
+/// Runs `operation`, with that before access number `point`; whether there were as many.
+fn interrupted<R>(point: u64, deed: Deed, operation: impl FnOnce() -> R) -> (bool, R) {
+    INTERRUPTION.set(Some((point, deed)));
+    let was_watched = IS_WATCHED.replace(true);
+    let result = operation();
+    IS_WATCHED.set(was_watched);
+    (INTERRUPTION.take().is_none(), result)
 }
 
 /// Runs `operation`, and `deed` in the middle: before its access number `point`, counted from 1. Says whether there were as many.
@@ -86,9 +105,30 @@ pub(crate) fn interrupted_at<R>(
     deed: impl FnOnce() + 'static,
     operation: impl FnOnce() -> R,
 ) -> (bool, R) {
-    INTERRUPTION.set(Some((point, Box::new(deed))));
-    let result = operation();
-    (INTERRUPTION.take().is_none(), result)
+    let mut deed = Some(deed);
+    let once = move || {
+        deed.take().into_iter().for_each(|deed| deed());
+        false
+    };
+    interrupted(point, Box::new(once), operation)
+}
+
+/// The same, and `later` before each access after that.
+pub(crate) fn interrupted_from<R>(
+    point: u64,
+    deed: impl FnOnce() + 'static,
+    mut later: impl FnMut() + 'static,
+    operation: impl FnOnce() -> R,
+) -> R {
+    let mut deed = Some(deed);
+    let each = move || {
+        match deed.take() {
+            Some(deed) => deed(),
+            None => later(),
+        }
+        true
+    };
+    interrupted(point, Box::new(each), operation).1
 }
 
 fn interrupt() {
@@ -99,18 +139,25 @@ fn interrupt() {
         }
         None => false,
     });
-    if is_due && let Some((_, deed)) = INTERRUPTION.take() {
-        deed();
+    if is_due
+        && let Some((_, mut deed)) = INTERRUPTION.take()
+        && deed()
+    {
+        INTERRUPTION.set(Some((1, deed)));
     }
 }
 
 /// Before an access of a word that may be shared.
+#[inline]
 pub(super) fn schedule_point() {
-    if INTERRUPTION.try_with(|interruption| interruption.try_borrow().is_ok_and(|it| it.is_some()))
-        == Ok(true)
-    {
-        interrupt();
+    if IS_WATCHED.get() {
+        watched_point();
     }
+}
+
+#[cold]
+fn watched_point() {
+    interrupt();
     // A thread at its end has no place any more.
     let place = PLACE.try_with(|place| place.borrow().clone()).ok().flatten();
     if let Some((baton, me)) = place {
@@ -123,7 +170,7 @@ struct Leave(Arc<Baton>, usize);
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        PLACE.with(|place| place.borrow_mut().take());
+        stand(None);
         self.0.leave(self.1);
     }
 }
@@ -153,7 +200,7 @@ pub(crate) fn run_scheduled<R: Send>(
                 scope.spawn(move || {
                     let _leave = Leave(Arc::clone(&baton), me);
                     baton.wait_for(me);
-                    PLACE.with(|place| *place.borrow_mut() = Some((Arc::clone(&baton), me)));
+                    stand(Some((Arc::clone(&baton), me)));
                     run()
                 })
             })

@@ -7,13 +7,15 @@
 //!             F3: a new or renamed name survives power loss after `sync_dir`.
 //! Traits, so that a test can drop, tear and flip writes, or let the n-th sync fail.
 
-use std::ffi::OsString;
+use super::file_system_space;
+use std::ffi::{CString, OsString};
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// One open file of the data directory.
@@ -104,6 +106,30 @@ pub trait FileSystem: Send + Sync + fmt::Debug {
     /// The operating system's error.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Renames within a directory, if nothing has the new name.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, `NotFound`; `Unsupported` from whoever cannot do that in one step.
+    fn rename_new(&self, _from: &Path, _to: &Path) -> io::Result<()> {
+        Err(ErrorKind::Unsupported.into())
+    }
+
+    /// Whether a file has no other name, and nobody has it open. Whoever cannot tell says no.
+    ///
+    /// # Errors
+    /// `NotFound`, or the operating system's error.
+    fn is_unshared(&self, _path: &Path) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    /// How many bytes more go into `dir`, about. Whoever cannot tell says all there may be.
+    ///
+    /// # Errors
+    /// `NotFound`, or the operating system's error.
+    fn free_bytes(&self, _dir: &Path) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
+
     /// Removes a file.
     ///
     /// # Errors
@@ -122,6 +148,9 @@ pub trait FileSystem: Send + Sync + fmt::Debug {
     /// The operating system's error.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 }
+
+/// Which signal the kernel tells of a lease by, `linux/fcntl.h`.
+const F_SETSIG: libc::c_int = 10;
 
 /// The operating system's files.
 #[derive(Debug, Default, Clone, Copy)]
@@ -145,6 +174,10 @@ impl OsFileSystem {
         }
         Ok(Box::new(OsFile { file }))
     }
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    Ok(CString::new(path.as_os_str().as_bytes())?)
 }
 
 impl OsFile {
@@ -182,6 +215,38 @@ impl FileSystem for OsFileSystem {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::rename(from, to)
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let (from, to) = (c_path(from)?, c_path(to)?);
+        let here = libc::AT_FDCWD;
+        // SAFETY: both are C strings, which the kernel only reads.
+        let result =
+            unsafe { libc::renameat2(here, from.as_ptr(), here, to.as_ptr(), libc::RENAME_NOREPLACE) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// A write lease is granted only for a file that nobody else has open, whatever for.
+    fn is_unshared(&self, path: &Path) -> io::Result<bool> {
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK)
+            .open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() || metadata.nlink() != 1 {
+            return Ok(false);
+        }
+        // Should somebody open it meanwhile, the kernel tells us by a signal: by one that nobody minds.
+        // SAFETY: neither call takes a pointer; the descriptor is ours. The lease goes with it.
+        let granted = unsafe {
+            libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG) == 0
+                && libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) == 0
+        };
+        Ok(granted)
+    }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        Ok(file_system_space(dir).map_err(io::Error::other)?.free_bytes)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -325,6 +390,30 @@ mod tests {
             assert!(whole || ranges.iter().all(|range| range.start > 600_000 && range.end < 800_000));
             assert_eq!(file.data_ranges(700_001).unwrap()[0].start, 700_001);
         }
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn whoever_has_a_file_open_shares_it() {
+        let dir = scratch("shared");
+        let (path, other) = (dir.join("a"), dir.join("b"));
+        let file = OsFileSystem.create_new(&path).unwrap();
+        let is_unshared = || OsFileSystem.is_unshared(&path).unwrap();
+        assert!(!is_unshared(), "it is open for writing");
+        drop(file);
+        // Not every file system has leases.
+        let can_tell = is_unshared();
+        let reader = OsFileSystem.open_read(&path).unwrap();
+        assert!(!is_unshared(), "it is open for reading");
+        drop(reader);
+        assert_eq!(is_unshared(), can_tell);
+        std::fs::hard_link(&path, &other).unwrap();
+        assert!(!is_unshared(), "it has another name");
+        assert_eq!(OsFileSystem.rename_new(&path, &other).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        std::fs::remove_file(&other).unwrap();
+        OsFileSystem.rename_new(&path, &other).unwrap();
+        assert_eq!(OsFileSystem.list(&dir).unwrap(), ["b"]);
+        assert_eq!(OsFileSystem.is_unshared(&path).unwrap_err().kind(), ErrorKind::NotFound);
         std::fs::remove_dir_all(dir).unwrap();
     }
 

@@ -120,15 +120,40 @@ mod imp {
 
 /// A number that is greater in a forked child than it was in its parent; handles keep the one they were opened at.
 #[inline]
-pub fn fork_generation() -> u64 {
+fn fork_generation() -> u64 {
     imp::install();
     imp::generation()
 }
 
 /// Whether this process was forked off after a handle took `opened_at` from [`fork_generation`].
 #[inline]
-pub fn is_forked_child(opened_at: u64) -> bool {
+fn is_forked_child(opened_at: u64) -> bool {
     imp::generation() != opened_at
+}
+
+/// The process that has opened a handle, and whose alone is what it stands for.
+#[derive(Clone, Copy, Debug)]
+pub struct Opener {
+    opened_at: u64,
+    process: u32,
+}
+
+impl Opener {
+    /// This process, as it is.
+    pub fn this_process() -> Self {
+        Self { opened_at: fork_generation(), process: std::process::id() }
+    }
+
+    /// Whether this process was forked off since. That is one load, and does not notice a child that was made past `fork`.
+    #[inline]
+    pub fn has_forked(&self) -> bool {
+        is_forked_child(self.opened_at)
+    }
+
+    /// Whether this is any other process: asked before something is given back, as it takes a system call.
+    pub fn is_another(&self) -> bool {
+        self.has_forked() || std::process::id() != self.process
+    }
 }
 
 /// A descriptor that a forked child does not keep.

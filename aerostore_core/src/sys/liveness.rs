@@ -382,14 +382,14 @@ mod tests {
         let scratch = Scratch::new("fork");
         let lock = LockFile::open_or_create(&scratch.0).unwrap();
         assert!(lock.try_lock(1).unwrap());
-        let opened_at = crate::sys::fork_generation();
+        let opened_by = crate::sys::Opener::this_process();
         let probe = Probe::open(&scratch.0).unwrap();
         // SAFETY: the child calls only what is allowed after a fork of many threads (no allocation on these paths), then
         // waits for its parent's signal.
         #[expect(clippy::disallowed_methods, reason = "what a fork does is what is tested")]
         let child = unsafe { libc::fork() };
         if child == 0 {
-            let forked = crate::sys::is_forked_child(opened_at);
+            let forked = opened_by.has_forked();
             let refused = matches!(lock.try_lock(2), Err(SysError::Forked));
             let code = if forked && refused { libc::SIGSTOP } else { libc::SIGABRT };
             // SAFETY: ends or stops this child only.

@@ -229,11 +229,20 @@ impl Mapping {
     }
 }
 
-/// The size of the file system that holds `path`, used or not.
+/// How large a file system is.
+#[derive(Clone, Copy, Debug)]
+pub struct FileSystemSpace {
+    /// Bytes, used or not.
+    pub bytes: u64,
+    /// Bytes that we may still use.
+    pub free_bytes: u64,
+}
+
+/// The size of the file system that holds `path`.
 ///
 /// # Errors
 /// `Io` when `path` does not exist or cannot be asked.
-pub fn filesystem_bytes(path: &Path) -> Result<u64, SysError> {
+pub fn file_system_space(path: &Path) -> Result<FileSystemSpace, SysError> {
     use std::os::unix::ffi::OsStrExt;
     let name = std::ffi::CString::new(path.as_os_str().as_bytes())
         .map_err(|source| SysError::io("statvfs", path, source.into()))?;
@@ -243,7 +252,10 @@ pub fn filesystem_bytes(path: &Path) -> Result<u64, SysError> {
     if unsafe { libc::statvfs64(name.as_ptr(), &raw mut answer) } != 0 {
         return Err(SysError::last("statvfs", path));
     }
-    Ok(answer.f_blocks.saturating_mul(answer.f_frsize))
+    Ok(FileSystemSpace {
+        bytes: answer.f_blocks.saturating_mul(answer.f_frsize),
+        free_bytes: answer.f_bavail.saturating_mul(answer.f_frsize),
+    })
 }
 
 #[cfg(test)]

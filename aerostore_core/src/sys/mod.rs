@@ -14,16 +14,16 @@ mod prefetch;
 mod regular;
 mod width;
 
-pub use clock::{boot_id, coarse_ns, monotonic_ns, random_uuid, unix_seconds};
+pub use clock::{boot_id, coarse_ns, monotonic_ns, random_uuid, thread_cpu_ns, unix_seconds};
 pub use error::SysError;
 pub use file::{FileSystem, LogFile, OsFileSystem};
-pub use fork::{fork_generation, is_forked_child};
+pub use fork::Opener;
 pub use futex::{WaitResult, wait, wake};
 pub use liveness::{LockFile, Probe};
-pub use mapping::{Mapping, filesystem_bytes};
+pub use mapping::{FileSystemSpace, Mapping, file_system_space};
 pub use prefetch::prefetch;
 pub use regular::{Create, RegularFile, anonymous_file};
 pub use width::{u64_of, usize_of};
 
 #[cfg(all(test, not(loom)))]
-pub(crate) use file::memory::MemoryFileSystem;
+pub(crate) use file::memory::{Call, MemoryFileSystem};
