@@ -4,11 +4,12 @@
 //! Rules   I1: a block is born at the epoch of its allocation and retired at an epoch that was read after a fence after its
 //!         unlinking: who published a later one, and then passed a fence, cannot reach it. I2: an operation reserves
 //!         [low, high]; it only follows pointers it has loaded while `high` was the current epoch. I3: a retired block is
-//!         freed when no reservation meets [birth, retire].
+//!         freed when no reservation meets [birth, retire], and no slot names it as a version whose entries are being added.
 //! Cost    one fence per operation, or per transaction and epoch, and one load per pointer followed. A process stopped inside
 //!         an operation holds back what was live then, and nothing that was born later; so does an idle transaction.
 //! Source  `2GE-IBR`: Wen et al., "Interval-Based Memory Reclamation", `PPoPP` 2018.
 
+use crate::epoch::held::Held;
 use crate::epoch::reservation::Reservation;
 use crate::epoch::{EpochError, Registry, SlotId};
 use crate::shm::{
@@ -90,8 +91,8 @@ impl Participant {
         Guard { participant: self }
     }
 
-    fn intervals(&self, into: &mut Vec<(u64, u64)>) -> Result<(), ShmError> {
-        self.registry.intervals(into)?;
+    fn held(&self, into: &mut Held) -> Result<(), ShmError> {
+        self.registry.held(into)?;
         self.note_fence();
         Ok(())
     }
@@ -115,9 +116,9 @@ impl Participant {
     /// # Errors
     /// When the mapping is damaged.
     pub fn is_over(&self, epoch: u64) -> Result<bool, ShmError> {
-        let mut intervals = Vec::new();
-        self.intervals(&mut intervals)?;
-        Ok(intervals.iter().all(|(low, _)| *low > epoch))
+        let mut held = Held::default();
+        self.held(&mut held)?;
+        Ok(held.is_later_than(epoch))
     }
 }
 
@@ -317,13 +318,6 @@ struct Retired {
     epoch: u64,
 }
 
-impl Retired {
-    /// May a running operation still reach it (I3)?
-    fn is_held(&self, intervals: &[(u64, u64)]) -> bool {
-        intervals.iter().any(|(low, high)| self.birth <= *high && *low <= self.epoch)
-    }
-}
-
 /// Blocks that no structure refers to any more, in the order in which they were retired.
 ///
 /// An epoch that is read right after an unlinking may be older than one that a reader has published who does not see the
@@ -359,32 +353,28 @@ impl Waiting {
         self.dated = self.blocks.len();
     }
 
-    /// Calls `f` with every block that no running operation can reach, and forgets it. `intervals` is memory to use again.
+    /// Calls `f` with every block that nobody holds back, and forgets it. `held` is memory to use again.
     fn release(
         &mut self,
         participant: &Participant,
-        intervals: &mut Vec<(u64, u64)>,
+        held: &mut Held,
         f: impl FnMut(BlockRef),
     ) -> Result<(), ShmError> {
-        participant.intervals(intervals)?;
-        self.release_outside(participant, intervals, f);
+        participant.held(held)?;
+        self.release_outside(participant, held, f);
         Ok(())
     }
 
-    /// The same, of the operations with these intervals; a fence of the session came before they were read.
-    fn release_outside(
-        &mut self,
-        reservation: &Reservation,
-        intervals: &[(u64, u64)],
-        mut f: impl FnMut(BlockRef),
-    ) {
+    /// The same, where that is what is held back; a fence of the session came before it was read.
+    fn release_outside(&mut self, reservation: &Reservation, held: &Held, mut f: impl FnMut(BlockRef)) {
         self.date(reservation);
         self.blocks.retain(|retired| {
-            let held = retired.is_held(intervals);
-            if !held {
+            // I3
+            let is_held = held.holds(retired.block.offset, retired.birth, retired.epoch);
+            if !is_held {
                 f(retired.block);
             }
-            held
+            is_held
         });
         self.dated = self.blocks.len();
     }
@@ -399,7 +389,7 @@ pub struct Recycler {
     next_look: usize,
     /// The epoch after the last look.
     epoch: u64,
-    intervals: Vec<(u64, u64)>,
+    held: Held,
 }
 
 impl Recycler {
@@ -422,8 +412,8 @@ impl Recycler {
     }
 
     fn look(&mut self, participant: &Participant) -> Result<(), ShmError> {
-        let Self { ready, waiting, intervals, .. } = self;
-        waiting.release(participant, intervals, |block| ready.push(block))?;
+        let Self { ready, waiting, held, .. } = self;
+        waiting.release(participant, held, |block| ready.push(block))?;
         // As in `Limbo::collect_now`.
         let count = self.waiting.blocks.len();
         self.next_look = count + count / 2 + RECYCLE_BATCH;
@@ -457,7 +447,7 @@ pub struct Limbo {
     since_advance: u32,
     next_collect: usize,
     calls_waited: u32,
-    intervals: Vec<(u64, u64)>,
+    held: Held,
 }
 
 impl Limbo {
@@ -551,11 +541,11 @@ impl Limbo {
     /// Frees what no running operation can reach, but for `left` blocks, which are left to [`Limbo::free_some`].
     fn look(&mut self, participant: &Participant, heap: &mut Heap, left: usize) -> Result<(), ShmError> {
         self.calls_waited = 0;
-        let Self { retired, free, intervals, .. } = self;
+        let Self { retired, free, held, .. } = self;
         free.drain(..).for_each(|block| {
             heap.free(block);
         });
-        retired.release(participant, intervals, |block| {
+        retired.release(participant, held, |block| {
             if free.len() < left {
                 free.push(block);
             } else {

@@ -5,10 +5,12 @@
 //! the interval of epochs it may hold pointers from (which unlinked blocks must stay allocated).
 
 mod error;
+mod held;
 mod horizon;
 mod interval;
 mod registry;
 mod reservation;
+mod role;
 mod slot;
 
 pub use error::EpochError;
@@ -18,4 +20,5 @@ pub use registry::{
     BEAT_INTERVAL_NS, ProcessEntry, ProcessId, Registry, RegistryHeader, SILENCE_NS, SlotId, SlotState,
 };
 pub use reservation::Reservation;
-pub use slot::{NO_SNAPSHOT, Slot};
+pub use role::Role;
+pub use slot::{Adding, NO_SNAPSHOT, Slot};

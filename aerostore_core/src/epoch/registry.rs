@@ -6,6 +6,7 @@
 //!             the next incarnation, by its owner or by the reaper that holds the reap lock of its dead process.
 //! Ordering    see `slot` for snapshots and the horizon.
 
+use crate::epoch::held::Held;
 use crate::epoch::{EpochError, Slot};
 use crate::shm::{Arena, OwnerId, RelPtr, Shared, ShmError};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
@@ -459,13 +460,26 @@ impl Registry {
         Ok(horizon)
     }
 
-    /// The intervals of all running operations.
+    /// What all sessions hold back.
     ///
     /// # Errors
     /// When the registry is damaged.
-    pub(super) fn intervals(&self, into: &mut Vec<(u64, u64)>) -> Result<(), ShmError> {
+    pub(super) fn held(&self, into: &mut Held) -> Result<(), ShmError> {
         into.clear();
         fence(Ordering::SeqCst);
-        self.for_each_slot(|_, slot| into.extend(slot.interval()))
+        self.for_each_slot(|_, slot| into.look(slot))
+    }
+
+    /// May somebody add an index entry yet that leads to `row`, or has left one there (K4 of `txn::secondary`)? Asked by who has seen that
+    /// none of the row's writers is undecided.
+    ///
+    /// # Errors
+    /// When the registry is damaged.
+    pub fn is_adding_to(&self, row: u64) -> Result<bool, ShmError> {
+        // Pairs with the fence of whoever adds: either he is seen here, or he sees that he was aborted.
+        fence(Ordering::SeqCst);
+        let mut is_adding = false;
+        self.for_each_slot(|_, slot| is_adding |= slot.is_adding_to(row))?;
+        Ok(is_adding)
     }
 }

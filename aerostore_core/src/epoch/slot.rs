@@ -65,7 +65,15 @@ pub struct Slot {
     pub dropped_block: AtomicU64,
     /// Generation of the first in the low half, of the second in the high half.
     pub exchange_generations: AtomicU64,
-    _pad: [u64; 12],
+    /// The version whose entries this session is adding to indexes, or 0; see [`Adding`].
+    adding_version: AtomicU64,
+    /// Its row, or 0.
+    adding_row: AtomicU64,
+    /// The root of its table.
+    adding_table: AtomicU64,
+    /// Classes of tables that this session follows (F1 of `txn::watched`).
+    watched: AtomicU64,
+    _pad: [u64; 8],
 }
 
 #[cfg(not(loom))]
@@ -100,7 +108,11 @@ impl Slot {
             replaced_block: word(),
             dropped_block: word(),
             exchange_generations: word(),
-            _pad: [0; 12],
+            adding_version: word(),
+            adding_row: word(),
+            adding_table: word(),
+            watched: word(),
+            _pad: [0; 8],
         };
         slot.reset();
         slot
@@ -221,12 +233,71 @@ impl Slot {
         [next, self.snapshot()]
     }
 
-    /// As it is when it is claimed.
-    pub(super) fn reset(&self) {
+    /// Names a version whose entries are about to be added (K4 of `txn::secondary`), while the session's operation holds it. Until
+    /// [`Slot::end_adding`] its memory is not used again, and its row not removed.
+    #[inline]
+    pub fn begin_adding(&self, adding: Adding) {
+        self.adding_table.store(adding.table, Ordering::Relaxed);
+        self.adding_row.store(adding.row, Ordering::Relaxed);
+        // Release: who sees it sees the rest; and an operation that ends later is seen to have ended later.
+        self.adding_version.store(adding.version, Ordering::Release);
+    }
+
+    /// No entry of it is to be removed any more.
+    #[inline]
+    pub fn end_adding(&self) {
+        // Release: what was done for it comes before. In this order: the row alone holds up its removal and nothing else.
+        self.adding_version.store(0, Ordering::Release);
+        self.adding_row.store(0, Ordering::Release);
+    }
+
+    /// What the session is adding entries for, or has left there.
+    #[inline]
+    pub fn adding(&self) -> Option<Adding> {
+        match self.adding_version.load(Ordering::Acquire) {
+            0 => None,
+            version => Some(Adding {
+                version,
+                row: self.adding_row.load(Ordering::Relaxed),
+                table: self.adding_table.load(Ordering::Relaxed),
+            }),
+        }
+    }
+
+    /// May an entry be added yet that leads to `row`?
+    pub(super) fn is_adding_to(&self, row: u64) -> bool {
+        self.adding_row.load(Ordering::Acquire) == row
+    }
+
+    /// The version that is named here, or 0.
+    pub(super) fn kept_version(&self) -> u64 {
+        self.adding_version.load(Ordering::Acquire)
+    }
+
+    /// This session follows those tables, and no others.
+    pub fn watch(&self, tables: u64) {
+        // Release: comes before the change of the common word that says so.
+        self.watched.store(tables, Ordering::Release);
+    }
+
+    /// What it follows.
+    pub fn watched(&self) -> u64 {
+        self.watched.load(Ordering::Acquire)
+    }
+
+    /// Holds nothing back any more of what may be seen or touched: its session is dead, and what it had begun is settled.
+    pub fn let_go(&self) {
         self.clear_interval();
         self.clear_snapshot();
         self.drop_next_snapshot();
         self.end_check();
+        self.watch(0);
+    }
+
+    /// As it is when it is claimed.
+    pub(super) fn reset(&self) {
+        self.let_go();
+        self.end_adding();
         self.link_word.store(0, Ordering::Relaxed);
         self.link_block.store(0, Ordering::Relaxed);
         self.removed_row.store(0, Ordering::Relaxed);
@@ -234,6 +305,17 @@ impl Slot {
         self.record.store(0, Ordering::Relaxed);
         self.retired_count.store(0, Ordering::Release);
     }
+}
+
+/// A version whose entries are being added to indexes: offsets of its block, its row and its table's root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Adding {
+    /// The version.
+    pub version: u64,
+    /// Its row.
+    pub row: u64,
+    /// The root of its table.
+    pub table: u64,
 }
 
 /// When the reads of a transaction that commits have to hold.

@@ -1,17 +1,14 @@
 //! The vacuum's shared state: who runs it, whether it is wanted, what it has done.
 
+use crate::epoch::Role;
 use crate::shm::Shared;
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering};
 use std::mem::size_of;
 
-/// What every process knows of the vacuum. The role has one holder at a time; two at once would only do work twice.
+/// What every process knows of the vacuum.
 #[repr(C)]
 pub struct GarbageControl {
-    /// Process that has the role, in the form of the log's holder word; 0 while nobody has it.
-    holder: AtomicU32,
-    _pad: u32,
-    /// Monotonic nanoseconds of the holder's last sign of life.
-    heartbeat_ns: AtomicU64,
+    role: Role,
     /// How often somebody has left garbage that only a walk over the rows finds.
     wanted: AtomicU64,
     /// The count up to which walks have found everything.
@@ -62,31 +59,9 @@ impl GarbageControl {
         (wanted != self.done.load(Ordering::Relaxed)).then_some(wanted)
     }
 
-    /// Who has the role, or 0.
-    pub fn holder(&self) -> u32 {
-        self.holder.load(Ordering::Acquire)
-    }
-
-    /// Gives a sign of life in the role, or takes it from one who is dead or has been silent for longer than `patience_ns`.
-    /// True for who has it then.
-    pub fn stand(&self, me: u32, now_ns: u64, patience_ns: u64, is_dead: impl FnOnce(u32) -> bool) -> bool {
-        let holder = self.holder();
-        if holder != me {
-            let silence_ns = now_ns.saturating_sub(self.heartbeat_ns.load(Ordering::Relaxed));
-            let is_free = holder == 0 || silence_ns > patience_ns || is_dead(holder);
-            if !is_free
-                || self.holder.compare_exchange(holder, me, Ordering::AcqRel, Ordering::Acquire).is_err()
-            {
-                return false;
-            }
-        }
-        self.heartbeat_ns.store(now_ns, Ordering::Relaxed);
-        true
-    }
-
-    /// Gives the role up.
-    pub fn resign(&self, me: u32) {
-        let _ = self.holder.compare_exchange(me, 0, Ordering::AcqRel, Ordering::Acquire);
+    /// Who runs it: one process at a time; two at once would only do work twice.
+    pub fn role(&self) -> &Role {
+        &self.role
     }
 
     /// Counts what a part of a walk has done.

@@ -17,7 +17,7 @@
 //! Ordering    the state is moved by `SeqCst` CAS, and a fence follows (O4); `txn::secondary` has the other side.
 
 use crate::epoch::Guard;
-use crate::mvcc::TableRoot;
+use crate::mvcc::{TableRoot, turn_word};
 use crate::row::{ColumnPlace, IndexSpec};
 use crate::shm::{OwnerId, Shared, ShmError};
 use crate::sync::{AtomicU64, Ordering};
@@ -76,15 +76,12 @@ impl IndexWord {
         matches!(self.state, IndexState::Ready | IndexState::Leaving)
     }
 
-    /// state | slot << 8 | incarnation << 24; a live slot's incarnation is never 0.
     fn word(self) -> u64 {
-        let owner = self.owner.map_or(0, |owner| u64::from(owner.slot) | u64::from(owner.incarnation) << 16);
-        self.state as u64 | owner << 8
+        turn_word::encode(self.state as u8, self.owner)
     }
 
     fn from_word(word: u64) -> Self {
-        let [state, s0, s1, i0, i1, i2, i3, _] = word.to_le_bytes();
-        let (slot, incarnation) = (u16::from_le_bytes([s0, s1]), u32::from_le_bytes([i0, i1, i2, i3]));
+        let (state, owner) = turn_word::decode(word);
         let state = match state {
             1 => IndexState::Preparing,
             2 => IndexState::Building,
@@ -94,7 +91,7 @@ impl IndexWord {
             6 => IndexState::Clearing,
             _ => IndexState::Free,
         };
-        Self { state, owner: (incarnation != 0).then_some(OwnerId { slot, incarnation }) }
+        Self { state, owner }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Version chains: rows, their images over time, and the transaction records that decide which of them count.
 
+#[cfg(not(loom))]
+mod checkpoints;
 mod clock;
 #[cfg(not(loom))]
 mod garbage;
@@ -9,12 +11,22 @@ mod record;
 #[cfg(not(loom))]
 mod row;
 #[cfg(not(loom))]
+mod sweeps;
+#[cfg(not(loom))]
 mod table;
+#[cfg(not(loom))]
+mod table_drop;
+#[cfg(not(loom))]
+mod turn_word;
 #[cfg(not(loom))]
 mod version;
 #[cfg(not(loom))]
 mod visibility;
+#[cfg(not(loom))]
+mod watched;
 
+#[cfg(not(loom))]
+pub use checkpoints::{CheckpointControl, CheckpointStats};
 pub use clock::Clock;
 #[cfg(not(loom))]
 pub use garbage::{GarbageControl, VacuumStats};
@@ -24,8 +36,14 @@ pub use record::{RecordState, TxnRecord};
 #[cfg(not(loom))]
 pub use row::RowHeader;
 #[cfg(not(loom))]
+pub use sweeps::{SweepControl, SweepStats};
+#[cfg(not(loom))]
 pub use table::{Catalog, TableRoot, TableState};
+#[cfg(not(loom))]
+pub use table_drop::{DropStage, DropWord};
 #[cfg(not(loom))]
 pub use version::{BeginWord, Heads, NEVER, NextWord, TOMBSTONE, Version, VersionRef, change_flags};
 #[cfg(not(loom))]
 pub use visibility::{Resolved, Stall, StallPolicy, newest_committed, resolve_begin, visible_at};
+#[cfg(not(loom))]
+pub use watched::{WatchControl, Watched};

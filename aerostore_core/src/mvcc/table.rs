@@ -2,9 +2,15 @@
 //!
 //! Invariants  C1: the catalog is a list that only grows at its head, by CAS. C2: a table's definition is written before
 //!             the table is linked and never changes. C3: every row of a table lies in a slab on its `rows` list.
+//!             C4: a table is linked MAKING before its definition is in the log, and LIVE once it is: whoever has taken a snapshot finds
+//!             on the list every table that the log defines up to that snapshot. Anybody may log it again, and make it LIVE by that. Who is
+//!             about to is counted in the state; the last of those who could not makes it FAILED, which is as good as none, until somebody
+//!             makes one of the same definition. C5: a key of a table that numbers its rows is below `next_key` before its row is linked, so no number
+//!             that is given is the key of a row, unless somebody names that number himself meanwhile: who inserts under it learns that.
 
 use crate::epoch::Guard;
 use crate::mvcc::IndexRoots;
+use crate::mvcc::table_drop::DropWords;
 use crate::row::DirtyMask;
 use crate::shm::{Shared, ShmError};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -13,11 +19,30 @@ use std::mem::{offset_of, size_of};
 /// Whether a table may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableState {
+    /// Linked; its definition may not be in the log yet, and nobody uses it.
+    Making,
     /// In use.
     Live,
+    /// It was never made after all.
+    Failed,
+    /// Somebody is about to log that it is dropped; nobody uses it any more.
+    Leaving,
     /// Dropped.
     Dropped,
+    /// Dropped, and its memory is given back.
+    Gone,
 }
+
+/// States, as stored.
+const LIVE: u32 = 0;
+const MAKING: u32 = 2;
+const FAILED: u32 = 3;
+const LEAVING: u32 = 4;
+const DROPPED: u32 = 5;
+const GONE: u32 = 6;
+/// One who is about to log the definition of a table that is MAKING.
+const MAKER: u32 = 1 << 8;
+const STATE_MASK: u32 = MAKER - 1;
 
 /// The shared root of a table.
 #[repr(C)]
@@ -42,7 +67,13 @@ pub struct TableRoot {
     pub row_count: AtomicU64,
     /// Bit *i* is set while column *i* has a unique index, and for a while after that (O5).
     unique: AtomicU64,
-    _reserved: [u64; 6],
+    /// Where the table numbers its rows: the next number to be given, above every key that a row has, or has had since the mapping was made (C5).
+    next_key: AtomicU64,
+    drop: DropWords,
+    /// What the slabs of its rows are tagged with: its own number, or that of the first table that had them (T8 of `txn::drop`).
+    tag: AtomicU32,
+    _unused: u32,
+    _reserved: [u64; 1],
 }
 
 const _: () = assert!(size_of::<TableRoot>() == 128 && offset_of!(TableRoot, indexed) == 48);
@@ -53,7 +84,92 @@ unsafe impl Shared for TableRoot {}
 impl TableRoot {
     /// Is the table in use?
     pub fn state(&self) -> TableState {
-        if self.state.load(Ordering::Acquire) == 0 { TableState::Live } else { TableState::Dropped }
+        match self.state.load(Ordering::Acquire) & STATE_MASK {
+            LIVE => TableState::Live,
+            MAKING => TableState::Making,
+            FAILED => TableState::Failed,
+            LEAVING => TableState::Leaving,
+            DROPPED => TableState::Dropped,
+            _ => TableState::Gone,
+        }
+    }
+
+    /// Is it LIVE?
+    #[inline]
+    pub fn is_live(&self) -> bool {
+        // Acquire: who finds it dropped finds what came before. On a line with what every operation on the table loads.
+        self.state.load(Ordering::Acquire) == LIVE
+    }
+
+    /// The tag of the slabs of its rows.
+    #[inline]
+    pub fn tag(&self) -> u32 {
+        // Relaxed: written before the table is linked.
+        self.tag.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_tag(&self, tag: u32) {
+        self.tag.store(tag, Ordering::Relaxed);
+    }
+
+    pub(super) fn drop_words(&self) -> &DropWords {
+        &self.drop
+    }
+
+    /// Nobody uses it from here on (T2); by whose turn it is.
+    pub fn set_leaving(&self) {
+        self.state.store(LEAVING, Ordering::SeqCst);
+    }
+
+    /// It stays after all; likewise.
+    pub fn set_staying(&self) {
+        self.state.store(LIVE, Ordering::SeqCst);
+    }
+
+    pub(super) fn set_dropped(&self) {
+        self.state.store(DROPPED, Ordering::SeqCst);
+    }
+
+    /// Its memory is given back; likewise.
+    pub fn set_gone(&self) {
+        self.state.store(GONE, Ordering::SeqCst);
+    }
+
+    /// Makes a table that nobody else knows one that is MAKING.
+    pub fn set_making(&self) {
+        self.state.store(MAKING, Ordering::Relaxed);
+    }
+
+    /// Moves the state on, from MAKING, to what `next` says of it; false when it is not MAKING.
+    fn move_on(&self, next: impl Fn(u32) -> u32) -> bool {
+        let mut word = self.state.load(Ordering::Acquire);
+        while word & STATE_MASK == MAKING {
+            match self.state.compare_exchange(word, next(word), Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+
+    /// Somebody is about to log its definition; false when it is not MAKING any more.
+    pub fn begin_making(&self) -> bool {
+        self.move_on(|word| word + MAKER)
+    }
+
+    /// One who was about to log its definition could not.
+    pub fn give_up_making(&self) {
+        self.move_on(|word| if word - MAKER == MAKING { FAILED } else { word - MAKER });
+    }
+
+    /// From MAKING to LIVE: its definition is in the log.
+    pub fn set_live(&self) {
+        self.move_on(|_| LIVE);
+    }
+
+    /// From FAILED to MAKING; true for the one who did.
+    pub fn make_again(&self) -> bool {
+        self.state.compare_exchange(FAILED, MAKING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// The columns that have, or have had a while ago, a unique index.
@@ -66,6 +182,22 @@ impl TableRoot {
     /// Takes the mark of column `column` back: nobody is at a unique index on it any more, nor about to make one (O5).
     pub fn forget_unique(&self, column: usize) {
         self.unique.fetch_and(!(1 << column), Ordering::SeqCst);
+    }
+
+    /// A number that no row has as its key, nor gets from anybody else; `None` when there are no more (C5).
+    pub fn take_key(&self) -> Option<i64> {
+        // Relaxed: rows are found by their keys, and nothing else is learned from the number. Past the last number the word goes on, and
+        // has as many steps left as there were numbers.
+        i64::try_from(self.next_key.fetch_add(1, Ordering::Relaxed)).ok()
+    }
+
+    /// A row is about to be linked under this key (C5).
+    pub fn note_key(&self, key: i64) {
+        if let Ok(key) = u64::try_from(key)
+            && self.next_key.load(Ordering::Relaxed) <= key
+        {
+            self.next_key.fetch_max(key + 1, Ordering::Relaxed);
+        }
     }
 
     /// Offsets of the blocks that a table is made with: its schema, its first key hash table, and its secondary indexes.
@@ -96,6 +228,7 @@ impl TableRoot {
     /// Makes a zeroed, unlinked block a table.
     pub fn init(&self, id: u32, schema: u64, schema_bytes: u64, primary: u64) {
         self.id.store(id, Ordering::Relaxed);
+        self.set_tag(id);
         self.schema.store(schema, Ordering::Relaxed);
         self.schema_bytes.store(schema_bytes, Ordering::Relaxed);
         self.primary.store(primary, Ordering::Release);
@@ -110,7 +243,9 @@ pub struct Catalog {
     /// Odd while any table has a unique index, and for a while after that (O5). Its other bits count how often that was said, so that no
     /// value comes back.
     has_unique: AtomicU32,
-    _reserved: [u64; 6],
+    /// How many tables somebody has begun to drop (T2).
+    drops: AtomicU64,
+    _reserved: [u64; 5],
 }
 
 const _: () = assert!(size_of::<Catalog>() == 64);
@@ -119,6 +254,18 @@ const _: () = assert!(size_of::<Catalog>() == 64);
 unsafe impl Shared for Catalog {}
 
 impl Catalog {
+    /// How many tables somebody has begun to drop.
+    #[inline]
+    pub fn drops(&self) -> u64 {
+        // SeqCst: T2.
+        self.drops.load(Ordering::SeqCst)
+    }
+
+    /// A table is LEAVING.
+    pub fn note_drop(&self) {
+        self.drops.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// Has any table a unique index, or has one had any a while ago?
     #[inline]
     pub fn has_unique(&self) -> bool {
@@ -168,15 +315,15 @@ impl Catalog {
         self.head.compare_exchange(seen, table, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// The table of that number, as offset and root.
+    /// The table whose rows lie in slabs of that tag, as offset and root.
     ///
     /// # Errors
     /// When the mapping is damaged.
-    pub fn find<'g>(&self, guard: &Guard<'g>, id: u32) -> Result<Option<(u64, &'g TableRoot)>, ShmError> {
+    pub fn find<'g>(&self, guard: &Guard<'g>, tag: u32) -> Result<Option<(u64, &'g TableRoot)>, ShmError> {
         let mut offset = self.head.load(Ordering::Acquire);
         while offset != 0 {
             let root: &TableRoot = guard.resolve(offset)?;
-            if root.id.load(Ordering::Relaxed) == id {
+            if root.tag() == tag && root.state() != TableState::Gone {
                 return Ok(Some((offset, root)));
             }
             offset = root.next.load(Ordering::Acquire);

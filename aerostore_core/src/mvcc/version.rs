@@ -1,7 +1,7 @@
 //! Versions: one immutable image of a row, and when it counts.
 //!
 //! Layout      32-byte header, then the row image.
-//! Invariants  V1: a linked payload never changes. V2: `begin` changes once: from the record's address to the commit
+//! Invariants  V1: a linked payload never changes, but in recovery, where nobody else reads it (`txn::load`). V2: `begin` changes once: from the record's address to the commit
 //!             timestamp, or to `NEVER`. V3: chains run newest first; below the newest committed version there are only
 //!             committed ones, except that the last of a chain may be a `NEVER` that holds the key. V4: of a version whose
 //!             `next` is MARKED that word never changes again, and it is taken out by the word above it, of a version that
@@ -182,7 +182,8 @@ impl<'g> VersionRef<'g> {
         Ok(Self { offset, header, payload })
     }
 
-    /// Fills a RESERVED block, which nobody else can see.
+    /// Fills a RESERVED block, which nobody else can see; or, with a payload of the same length, a version of a row that is being recovered, which
+    /// nobody else looks at (V1).
     ///
     /// # Errors
     /// When the offset lies outside the arena.
@@ -201,7 +202,8 @@ impl<'g> VersionRef<'g> {
         header.row.store(row, Ordering::Relaxed);
         header.shape.store(u64::from(flags) << 32 | (length & u64::from(u32::MAX)), Ordering::Relaxed);
         let bytes = guard.arena().bytes(offset + HEADER_BYTES, length)?;
-        // SAFETY: `bytes` checked the range; the block is RESERVED, so this session alone has its address.
+        // SAFETY: `bytes` checked the range; the block is RESERVED, so this session alone has its address, or it is of a row that this session
+        // alone recovers, and the caller has done with what it has read of it. `payload` is no part of it.
         unsafe { std::ptr::copy_nonoverlapping(payload.as_ptr(), bytes, payload.len()) };
         Ok(())
     }

@@ -11,7 +11,7 @@ use super::{
     Arena, ArenaOptions, BlockKind, BlockRef, BlockState, EXTENT_BYTES, Heap, OwnerId, Reserve, SLAB_BYTES,
     ShmError, SlabRef, adopt_retired, mark_sweep, release_slabs_of, tagged_slabs,
 };
-use crate::sync::{interrupted_at, survives};
+use crate::sync::{interrupted_at, point_stride, survives};
 use crate::sys::usize_of;
 
 const VICTIM: OwnerId = OwnerId { slot: 1, incarnation: 5 };
@@ -66,9 +66,10 @@ fn live(arena: &Arena, heap: &mut Heap, bytes: usize) -> BlockRef {
 
 /// Lets `operation` die at each of its points in turn, its reapers at some of theirs, and checks what is left.
 fn at_every_point(operation: impl Fn(&mut Scene)) {
+    let stride = point_stride(3);
     let mut point = 0;
     loop {
-        point += 1;
+        point += stride;
         let mut scene = Scene::new();
         let survived = survives(point, || operation(&mut scene));
         let Scene { arena, victim, peer, peer_is_reaped, .. } = scene;
@@ -273,9 +274,10 @@ fn growing() {
 #[test]
 fn giving_an_extent_back_and_using_it_again() {
     let options = ArenaOptions { max_bytes: 2 * EXTENT_BYTES, reserve_extents: 0, ..Default::default() };
+    let stride = point_stride(7);
     let mut point = 0;
     loop {
-        point += 1;
+        point += stride;
         let arena = Arena::anonymous(&options).unwrap();
         let mut victim = Heap::new(arena.clone(), VICTIM);
         let kept = live(&arena, &mut victim, 1_900_000);

@@ -18,7 +18,7 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 /// The first four bytes of every arena.
 pub const MAGIC: u32 = 0xAEB0_B007;
 /// The format of this header, of slabs and of blocks.
-pub const FORMAT_VERSION: u32 = 5;
+pub const FORMAT_VERSION: u32 = 6;
 /// The lock byte that is held while an arena is created or attached.
 pub const INIT_LOCK_BYTE: u64 = 0;
 /// The first of the lock bytes that upper layers may give to processes and roles.

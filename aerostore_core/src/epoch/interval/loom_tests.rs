@@ -1,7 +1,7 @@
 //! One session reads a word and what it leads to, another unlinks, retires and frees that: what is read is never free.
 
 use super::*;
-use crate::epoch::Slot;
+use crate::epoch::{Adding, Slot};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -51,12 +51,13 @@ impl Shared {
         reservation.leave();
     }
 
-    /// Looks for what may be freed, as `Participant::intervals` and `Limbo::collect_now` do.
+    /// Looks for what may be freed, as `Participant::held` and `Limbo::collect_now` do.
     fn collect(&self, reservation: &Reservation, waiting: &mut Waiting) {
         fence(Ordering::SeqCst);
-        let intervals: Vec<_> = self.slots.iter().filter_map(Slot::interval).collect();
+        let mut held = Held::default();
+        self.slots.iter().for_each(|slot| held.look(slot));
         reservation.note_fence();
-        waiting.release_outside(reservation, &intervals, |block| {
+        waiting.release_outside(reservation, &held, |block| {
             self.place(block.offset).store(1, Ordering::Relaxed);
         });
     }
@@ -85,6 +86,34 @@ fn loom_a_block_that_a_reader_may_hold_is_not_freed() {
         shared.epoch.fetch_add(1, Ordering::AcqRel);
         shared.collect(&writer, &mut waiting);
         reader.join().unwrap();
+        shared.collect(&writer, &mut waiting);
+        assert!(waiting.blocks.is_empty(), "a block is held back by nobody");
+    });
+}
+
+/// A version that is named when the operation ends that held it until then, by whoever looks at it after that.
+#[test]
+fn loom_a_version_that_is_named_is_not_freed_though_its_operation_is_over() {
+    loom::model(|| {
+        let shared = Shared::new(OLD);
+        let adder = thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || {
+                let reservation = shared.reservation(1);
+                reservation.enter();
+                let version = reservation.protect(&shared.link);
+                shared.slots[1].begin_adding(Adding { version, row: 8, table: 8 });
+                reservation.leave();
+                let freed = shared.place(version).load(Ordering::Relaxed);
+                assert_eq!(freed, 0, "version {version} is used after it was freed");
+                shared.slots[1].end_adding();
+            }
+        });
+        let (writer, mut waiting) = (shared.reservation(0), Waiting::default());
+        shared.unlink(OLD, NEW);
+        waiting.push(&writer, block(OLD), 1);
+        shared.collect(&writer, &mut waiting);
+        adder.join().unwrap();
         shared.collect(&writer, &mut waiting);
         assert!(waiting.blocks.is_empty(), "a block is held back by nobody");
     });
