@@ -53,6 +53,11 @@ impl<'a> Reader<'a> {
         Self { what, bytes, at: 0 }
     }
 
+    /// Whether everything was read.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
     /// Bytes read so far.
     pub(crate) fn at(&self) -> usize {
         self.at

@@ -2,6 +2,8 @@
 //!
 //! Format      magic "AESC", version u16, zero u16, length u32, CRC32C u32 of the body; then the body: the definition
 //!             in bincode, fixed-size integers. Offsets are not stored: they follow from the types.
+//! Versions    1 ends with the rule for nulls; 2 adds the time to live (column, seconds) and whether the key is numbered, and is
+//!             written for definitions that have either, so that all others stay what earlier versions read.
 //! Hostile     a body that passes its checksum is still only a proposal: it goes through the builder like any other.
 #![forbid(unsafe_code)]
 
@@ -11,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::bytes::Reader;
 use super::error::RowError;
 use super::kind::{ColumnType, NullRule};
-use super::schema::{Column, Schema, SchemaBuilder};
+use super::schema::{Column, Schema, SchemaBuilder, Ttl};
 
 const MAGIC: [u8; 4] = *b"AESC";
-const VERSION: u16 = 1;
+const VERSIONS: std::ops::RangeInclusive<u16> = 1..=2;
 const HEAD_BYTES: usize = 16;
 /// 64 columns with a few aliases and defaults of any length: far above any real definition.
 const MAX_BODY_BYTES: u64 = 4 << 20;
@@ -35,6 +37,25 @@ struct StoredDefinition {
     nulls: NullRule,
 }
 
+/// What version 2 has behind that.
+#[derive(Default, PartialEq, Serialize, Deserialize)]
+struct Additions {
+    ttl: Option<(u16, u64)>,
+    numbered_key: bool,
+}
+
+impl Additions {
+    fn of(schema: &Schema) -> Self {
+        let ttl = schema.ttl().map(|Ttl { column, seconds }| (column_number(column), seconds));
+        Self { ttl, numbered_key: schema.has_numbered_key() }
+    }
+}
+
+/// A column's index, which is below 64.
+fn column_number(index: usize) -> u16 {
+    u16::try_from(index).unwrap_or(u16::MAX)
+}
+
 fn options() -> impl Options {
     bincode::DefaultOptions::new().with_fixint_encoding().with_limit(MAX_BODY_BYTES).reject_trailing_bytes()
 }
@@ -46,14 +67,19 @@ fn write_body(to: &mut Vec<u8>, value: &impl Serialize) {
 }
 
 pub(super) fn encode(schema: &Schema) -> Vec<u8> {
-    let key = u16::try_from(schema.key_index()).unwrap_or(u16::MAX);
+    let key = column_number(schema.key_index());
     let (name, columns, nulls) = (schema.name(), schema.columns(), schema.null_rule());
     let mut body = Vec::new();
     write_body(&mut body, &Definition { name, columns, key, nulls });
+    let additions = Additions::of(schema);
+    let version = if additions == Additions::default() { 1_u16 } else { 2 };
+    if version > 1 {
+        write_body(&mut body, &additions);
+    }
     let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
     let mut bytes = Vec::with_capacity(HEAD_BYTES + body.len());
     bytes.extend(MAGIC);
-    bytes.extend(VERSION.to_le_bytes());
+    bytes.extend(version.to_le_bytes());
     bytes.extend([0; 2]);
     bytes.extend(length.to_le_bytes());
     bytes.extend(crc32c::crc32c(&body).to_le_bytes());
@@ -62,13 +88,28 @@ pub(super) fn encode(schema: &Schema) -> Vec<u8> {
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Schema, RowError> {
-    let (body, crc) = open(bytes)?;
+    let Opened { version, body, crc } = open(bytes)?;
     if crc32c::crc32c(body) != crc {
         return Err(RowError::Corrupt { what: "schema", offset: 12, reason: "checksum mismatch" });
     }
-    let stored: StoredDefinition = options().deserialize(body).map_err(|_| not_a_definition())?;
-    let key = stored.columns.get(usize::from(stored.key)).map(|column| column.name().to_owned());
-    let builder = SchemaBuilder::new(&stored.name).nulls(stored.nulls).columns(stored.columns);
+    let (stored, additions) = match version {
+        1 => options().deserialize(body).map(|stored| (stored, Additions::default())),
+        _ => options().deserialize::<(StoredDefinition, Additions)>(body),
+    }
+    .map_err(|_| not_a_definition())?;
+    let name_of = |index: u16| stored.columns.get(usize::from(index)).map(|column| column.name().to_owned());
+    let (key, ttl) = (name_of(stored.key), additions.ttl);
+    let ttl = match ttl {
+        Some((column, seconds)) => Some((name_of(column).ok_or_else(not_a_definition)?, seconds)),
+        None => None,
+    };
+    let mut builder = SchemaBuilder::new(&stored.name).nulls(stored.nulls).columns(stored.columns);
+    if let Some((column, seconds)) = ttl {
+        builder = builder.ttl(&column, seconds);
+    }
+    if additions.numbered_key {
+        builder = builder.numbered_key();
+    }
     match key {
         Some(name) => builder.key(&name).build(),
         None => builder.build(),
@@ -77,20 +118,28 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Schema, RowError> {
 
 /// See [`Schema::name_in`].
 pub(super) fn name(bytes: &[u8]) -> Result<&str, RowError> {
-    options().allow_trailing_bytes().deserialize(open(bytes)?.0).map_err(|_| not_a_definition())
+    options().allow_trailing_bytes().deserialize(open(bytes)?.body).map_err(|_| not_a_definition())
 }
 
 fn not_a_definition() -> RowError {
     RowError::Corrupt { what: "schema", offset: HEAD_BYTES as u64, reason: "not a definition" }
 }
 
-/// The body and its checksum.
-fn open(bytes: &[u8]) -> Result<(&[u8], u32), RowError> {
+struct Opened<'a> {
+    version: u16,
+    body: &'a [u8],
+    /// What the body's checksum should be.
+    crc: u32,
+}
+
+/// What an envelope says and holds.
+fn open(bytes: &[u8]) -> Result<Opened<'_>, RowError> {
     let mut reader = Reader::new("schema", bytes);
     if reader.array()? != MAGIC {
         return Err(RowError::Corrupt { what: "schema", offset: 0, reason: "not a schema" });
     }
-    if u16::from_le_bytes(reader.array()?) != VERSION || reader.array()? != [0; 2] {
+    let version = u16::from_le_bytes(reader.array()?);
+    if !VERSIONS.contains(&version) || reader.array()? != [0; 2] {
         return Err(RowError::Corrupt { what: "schema", offset: 4, reason: "unknown version" });
     }
     let length = u32::from_le_bytes(reader.array()?);
@@ -99,7 +148,7 @@ fn open(bytes: &[u8]) -> Result<(&[u8], u32), RowError> {
     if reader.at() != bytes.len() {
         return Err(reader.corrupt("bytes behind the definition"));
     }
-    Ok((body, crc))
+    Ok(Opened { version, body, crc })
 }
 
 /// See [`Schema::layout_hash`].

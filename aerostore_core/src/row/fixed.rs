@@ -81,10 +81,16 @@ fn is_ascii(bytes: &[u8]) -> bool {
     (words | u64::from(rest)) & HIGH_BITS == 0
 }
 
-/// The bytes of [`valid_text`]. Mostly they are ASCII, which is proved sooner.
+/// Whether `bytes` are UTF-8. Mostly they are ASCII, which is proved sooner.
+#[inline]
+pub(super) fn is_text(bytes: &[u8]) -> bool {
+    (bytes.len() <= SHORT_BYTES && is_ascii(bytes)) || std::str::from_utf8(bytes).is_ok()
+}
+
+/// The bytes of [`valid_text`].
 #[inline]
 pub(super) fn valid_bytes(bytes: &[u8]) -> &[u8] {
-    if bytes.len() <= SHORT_BYTES && is_ascii(bytes) { bytes } else { valid_text(bytes).as_bytes() }
+    if is_text(bytes) { bytes } else { valid_text(bytes).as_bytes() }
 }
 
 /// The text in `bytes`, or as much of it as is UTF-8.

@@ -10,6 +10,7 @@ mod coerce;
 pub mod delta;
 mod error;
 mod field;
+mod field_text;
 mod fixed;
 #[doc(hidden)]
 pub mod generated;
@@ -25,8 +26,10 @@ mod value;
 mod view;
 
 pub use aerostore_macros::speedtable;
+pub(crate) use bytes::{Reader, put_varint, u32_at, u64_at};
 pub use error::RowError;
 pub use field::{Field, Mac, Stored, Timestamp, TimestampMicros};
+pub use field_text::{FieldFormat, Quoting};
 pub use fixed::FixedString;
 pub use image::RowImage;
 pub use kind::{
@@ -34,7 +37,7 @@ pub use kind::{
 };
 pub use mask::{DirtyMask, NullMask};
 pub use place::ColumnPlace;
-pub use schema::{Column, Schema, SchemaBuilder};
+pub use schema::{Column, Schema, SchemaBuilder, Ttl};
 pub use typed::{Row, TypedColumn};
 pub use value::{OwnedValue, Value};
 pub use view::{RowView, VisitRows, each_row};

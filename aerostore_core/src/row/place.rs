@@ -53,6 +53,11 @@ impl ColumnPlace {
         self.column
     }
 
+    /// Bytes of an image up to the end of its slot.
+    pub fn end_bytes(&self) -> u64 {
+        u64::from(self.slot.end)
+    }
+
     /// As a word.
     pub fn word(&self) -> u64 {
         let same =

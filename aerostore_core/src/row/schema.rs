@@ -7,6 +7,7 @@
 //! S2  Exactly one key column, not null; a string key has at most [`MAX_KEY_BYTES`].
 //! S3  Every slot lies within the fixed part; the fixed part fits into [`MAX_IMAGE_BYTES`].
 //! S4  Defaults are values of their column's type.
+//! S5  A time to live counts from a column of times, or of whole seconds. A key that the table numbers is a wide integer.
 #![forbid(unsafe_code)]
 
 use serde::{Deserialize, Serialize};
@@ -14,13 +15,10 @@ use serde::{Deserialize, Serialize};
 use super::catalog;
 use super::coerce::{coerce, is_stored_form};
 use super::error::RowError;
-use super::kind::{
-    ColumnType, IndexKind, IndexSpec, Layout, MAX_COLUMNS, MAX_IMAGE_BYTES, MAX_KEY_BYTES, NullRule,
-};
+use super::kind::{ColumnType, IndexKind, Layout, MAX_COLUMNS, MAX_IMAGE_BYTES, NullRule};
 use super::mask::{DirtyMask, NullMask};
 use super::value::{OwnedValue, Value};
-
-const MAX_NAME_BYTES: usize = 64;
+use check::{check_key, check_name, check_numbered, check_ttl, check_width, collect_names};
 
 /// The definition of one column.
 ///
@@ -146,6 +144,12 @@ impl NamePlace {
     }
 }
 
+/// The column with this name or alias.
+fn find(columns: &[Column], names: &[NamePlace], name: &str) -> Option<usize> {
+    let place = names.binary_search_by(|known| known.name_in(columns).cmp(name)).ok()?;
+    Some(names[place].column)
+}
+
 /// What reading a value needs, apart from the names: four to a cache line instead of one to several lines.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Slot {
@@ -153,6 +157,15 @@ pub(crate) struct Slot {
     pub(crate) offset: u32,
     /// Bytes from the start of an image to the end of the slot.
     pub(crate) end: u32,
+}
+
+/// How long rows live, and since when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ttl {
+    /// The index of the column that says since when: a timestamp, or a wide integer of seconds since 1970.
+    pub column: usize,
+    /// The seconds.
+    pub seconds: u64,
 }
 
 /// A table's definition.
@@ -176,7 +189,7 @@ pub struct Schema {
     /// Names and aliases, sorted, with their columns.
     names: Box<[NamePlace]>,
     key: usize,
-    nulls: NullRule,
+    rules: Rules,
     fixed_bytes: u32,
     all: NullMask,
     required: NullMask,
@@ -220,25 +233,6 @@ impl Schema {
         self.key
     }
 
-    /// What the definition promises of the index on column `index`. The primary key sees to the key's being unique.
-    ///
-    /// # Panics
-    /// When there is no such column.
-    pub fn index_spec(&self, index: usize) -> IndexSpec {
-        let Column { index: kind, unique, .. } = &self.columns[index];
-        let is_other = index != self.key;
-        IndexSpec { is_unique: *unique && is_other, is_hash: *kind == IndexKind::Hash && is_other }
-    }
-
-    /// The columns for which the definition wants an index beside the key's own.
-    pub fn indexed_columns(&self) -> impl DoubleEndedIterator<Item = usize> {
-        (0..self.columns.len()).filter(|index| match self.columns[*index].index {
-            IndexKind::None => false,
-            IndexKind::Hash => *index != self.key,
-            IndexKind::Ordered => true,
-        })
-    }
-
     /// The key column.
     pub fn key_column(&self) -> &Column {
         &self.columns[self.key]
@@ -246,13 +240,22 @@ impl Schema {
 
     /// How comparisons treat nulls.
     pub fn null_rule(&self) -> NullRule {
-        self.nulls
+        self.rules.nulls
+    }
+
+    /// How long its rows live, if not for ever.
+    pub fn ttl(&self) -> Option<Ttl> {
+        self.rules.ttl
+    }
+
+    /// Whether the key is a number that the table gives a row which is inserted without one.
+    pub fn has_numbered_key(&self) -> bool {
+        self.rules.numbered_key
     }
 
     /// The column with this name or alias.
     pub fn find(&self, name: &str) -> Option<usize> {
-        let place = self.names.binary_search_by(|known| known.name_in(&self.columns).cmp(name)).ok()?;
-        Some(self.names[place].column)
+        find(&self.columns, &self.names, name)
     }
 
     /// The column with this name or alias.
@@ -385,11 +388,19 @@ impl PartialEq for Schema {
         self.name == other.name
             && self.columns == other.columns
             && self.key == other.key
-            && self.nulls == other.nulls
+            && self.rules == other.rules
     }
 }
 
 impl Eq for Schema {}
+
+/// What a definition says of the table as a whole.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Rules {
+    nulls: NullRule,
+    ttl: Option<Ttl>,
+    numbered_key: bool,
+}
 
 /// Collects a definition for [`build`](Self::build) to check.
 #[derive(Debug, Clone)]
@@ -398,12 +409,21 @@ pub struct SchemaBuilder {
     columns: Vec<Column>,
     key: Option<String>,
     nulls: NullRule,
+    ttl: Option<(String, u64)>,
+    numbered_key: bool,
 }
 
 impl SchemaBuilder {
     /// A table of this name without columns.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), columns: Vec::new(), key: None, nulls: NullRule::default() }
+        Self {
+            name: name.to_owned(),
+            columns: Vec::new(),
+            key: None,
+            nulls: NullRule::default(),
+            ttl: None,
+            numbered_key: false,
+        }
     }
 
     /// Appends a column.
@@ -434,11 +454,25 @@ impl SchemaBuilder {
         self
     }
 
+    /// Lets rows live for so many seconds from what the column of this name or alias says; one that is null there lives for ever.
+    #[must_use]
+    pub fn ttl(mut self, column: &str, seconds: u64) -> Self {
+        self.ttl = Some((column.to_owned(), seconds));
+        self
+    }
+
+    /// Makes the key, a wide integer, a number that the table gives a row which is inserted without one, from 0 up.
+    #[must_use]
+    pub fn numbered_key(mut self) -> Self {
+        self.numbered_key = true;
+        self
+    }
+
     /// Checks the definition and lays out the row.
     ///
     /// # Errors
-    /// [`RowError::Name`], [`RowError::DuplicateName`], [`RowError::UnknownColumn`] for the key,
-    /// [`RowError::Definition`], and for defaults what [`RowImage::set`](super::RowImage::set) reports.
+    /// [`RowError::Name`], [`RowError::DuplicateName`], [`RowError::UnknownColumn`] for the key and
+    /// for what the time to live counts from, [`RowError::Definition`], and for defaults what [`RowImage::set`](super::RowImage::set) reports.
     pub fn build(self) -> Result<Schema, RowError> {
         check_name(&self.name, |byte| matches!(byte, b':' | b'.' | b'-'))?;
         let bad = |reason: String| RowError::Definition { table: self.name.clone(), reason };
@@ -463,13 +497,19 @@ impl SchemaBuilder {
         }
         let column = &mut columns[key];
         check_key(&self.name, column)?;
+        check_numbered(&self.name, column, self.numbered_key)?;
         column.unique = true;
         for (index, column) in columns.iter_mut().enumerate() {
             if column.unique && column.index == IndexKind::None {
                 column.index = if index == key { IndexKind::Hash } else { IndexKind::Ordered };
             }
         }
-        lay_out(self.name, columns, names, key, self.nulls)
+        let ttl = match self.ttl {
+            Some((column, seconds)) => Some(check_ttl(&self.name, &columns, &names, &column, seconds)?),
+            None => None,
+        };
+        let rules = Rules { nulls: self.nulls, ttl, numbered_key: self.numbered_key };
+        lay_out(self.name, columns, names, key, rules)
     }
 }
 
@@ -478,7 +518,7 @@ fn lay_out(
     columns: Vec<Column>,
     names: Vec<NamePlace>,
     key: usize,
-    nulls: NullRule,
+    rules: Rules,
 ) -> Result<Schema, RowError> {
     let kinds: Vec<ColumnType> = columns.iter().map(|column| column.kind).collect();
     let layout = Layout::of(&kinds);
@@ -517,7 +557,7 @@ fn lay_out(
         slots,
         names: names.into(),
         key,
-        nulls,
+        rules,
         fixed_bytes: layout.fixed_bytes(),
         required,
         texts,
@@ -536,64 +576,8 @@ fn joined(slots: &[Slot]) -> NullMask {
     joined
 }
 
-fn check_name(name: &str, also: impl Fn(u8) -> bool) -> Result<(), RowError> {
-    let reason = match name.as_bytes() {
-        [] => "empty",
-        bytes if bytes.len() > MAX_NAME_BYTES => "longer than 64 bytes",
-        [first, ..] if first.is_ascii_digit() => "starts with a digit",
-        bytes if bytes.iter().all(|&byte| byte.is_ascii_alphanumeric() || byte == b'_' || also(byte)) => {
-            return Ok(());
-        }
-        _ => "only letters, digits and _ are allowed",
-    };
-    Err(RowError::Name { name: name.to_owned(), reason })
-}
-
-fn collect_names(columns: &[Column]) -> Result<Vec<NamePlace>, RowError> {
-    let mut names = Vec::with_capacity(columns.iter().map(|column| 1 + column.aliases.len()).sum());
-    for (index, column) in columns.iter().enumerate() {
-        let aliases = (0..column.aliases.len()).map(Some);
-        for alias in std::iter::once(None).chain(aliases) {
-            let place = NamePlace { column: index, alias };
-            check_name(place.name_in(columns), |_| false)?;
-            names.push(place);
-        }
-    }
-    names.sort_unstable_by_key(|place| place.name_in(columns));
-    let mut pairs = names.windows(2).map(|pair| [pair[0].name_in(columns), pair[1].name_in(columns)]);
-    match pairs.find(|[one, other]| one == other) {
-        Some([name, _]) => Err(RowError::DuplicateName { name: name.to_owned() }),
-        None => Ok(names),
-    }
-}
-
-fn check_width(table: &str, column: &Column) -> Result<(), RowError> {
-    let reason = match column.kind.max_bytes() {
-        Some(0) => "needs a length of at least 1",
-        Some(bytes) if bytes > MAX_IMAGE_BYTES => "is longer than a row can be",
-        _ => return Ok(()),
-    };
-    Err(RowError::Definition {
-        table: table.to_owned(),
-        reason: format!("column \"{}\" {reason}", column.name),
-    })
-}
-
-fn check_key(table: &str, column: &Column) -> Result<(), RowError> {
-    let reason = if column.nullable {
-        "must not be nullable".to_owned()
-    } else if column.default.is_some() {
-        "must not have a default".to_owned()
-    } else if column.kind.max_bytes().is_some_and(|bytes| bytes > MAX_KEY_BYTES) {
-        format!("must not be longer than {MAX_KEY_BYTES} bytes")
-    } else {
-        return Ok(());
-    };
-    Err(RowError::Definition {
-        table: table.to_owned(),
-        reason: format!("the key \"{}\" {reason}", column.name),
-    })
-}
-
+mod check;
+mod difference;
+mod indexes;
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 
 use super::bytes::{array_at, u32_at, u64_at};
 use super::error::RowError;
-use super::fixed::{is_trimmed_to, trim, valid_text};
+use super::fixed::{is_text, is_trimmed_to, trim, valid_text};
 use super::kind::{ColumnType, INET_BYTES, MAX_IMAGE_BYTES};
 use super::mask::NullMask;
 use super::schema::{Schema, Slot};
@@ -145,18 +145,19 @@ impl<'a> RowView<'a> {
         if self.nulls().0 & self.schema.required().0 != 0 {
             return Err(corrupt(0, "null in a column that has none"));
         }
-        for index in (0..self.schema.columns().len()).filter(|&index| !self.is_null(index)) {
+        for index in NullMask(self.schema.all().0 & !self.nulls().0).columns() {
             let slot = self.schema.slot(index);
             if let Some(reason) = self.damage(slot) {
                 return Err(corrupt(slot.offset as usize, reason));
             }
         }
-        if self.key() == Value::Str("") {
+        if self.string_bytes(self.schema.key_index()).is_some_and(<[u8]>::is_empty) {
             return Err(corrupt(self.schema.offset(self.schema.key_index()), "empty key"));
         }
         Ok(())
     }
 
+    #[inline]
     fn damage(&self, slot: Slot) -> Option<&'static str> {
         let at = slot.offset as usize;
         let (bad, reason) = match slot.kind {
@@ -177,14 +178,11 @@ impl<'a> RowView<'a> {
             ColumnType::FixedString(width) => {
                 let text = self.text_bytes(slot);
                 let padding = &self.bytes[at + text.len()..at + usize::from(width)];
-                (
-                    std::str::from_utf8(text).is_err() || padding.iter().any(|&byte| byte != 0),
-                    "not a padded string",
-                )
+                (!is_text(text) || padding.iter().fold(0, |all, byte| all | byte) != 0, "not a padded string")
             }
             ColumnType::String(max_bytes) => {
                 let text = self.text_bytes(slot);
-                let clean = std::str::from_utf8(text).is_ok() && memchr::memchr(0, text).is_none();
+                let clean = is_text(text) && memchr::memchr(0, text).is_none();
                 (!clean || text.len() > max_bytes as usize, "not a string of this column")
             }
             _ => (false, ""),

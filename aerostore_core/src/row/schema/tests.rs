@@ -106,9 +106,45 @@ fn stored_definitions_come_back() {
     }
 }
 
+fn numbered() -> SchemaBuilder {
+    Schema::builder("Cache")
+        .column(Column::new("_key", ColumnType::I64))
+        .column(Column::new("at", ColumnType::Timestamp).alias("since").nullable())
+        .column(Column::new("note", ColumnType::String(9)).nullable())
+        .key("_key")
+}
+
+#[test]
+fn rules_for_the_whole_table_come_back() {
+    let plain = numbered().build().unwrap();
+    assert_eq!((plain.ttl(), plain.has_numbered_key()), (None, false));
+    assert_eq!(plain.to_bytes()[4], 1, "a definition that version 1 can say");
+    for builder in
+        [numbered().ttl("since", 60), numbered().numbered_key(), numbered().numbered_key().ttl("at", 1)]
+    {
+        let schema = builder.build().unwrap();
+        let back = Schema::from_bytes(&schema.to_bytes()).unwrap();
+        assert_eq!(back, schema);
+        assert_eq!((back.ttl(), back.has_numbered_key()), (schema.ttl(), schema.has_numbered_key()));
+        assert_eq!(Schema::name_in(&schema.to_bytes()), Ok("Cache"));
+        assert_ne!(back, plain);
+    }
+    assert_eq!(numbered().ttl("since", 60).build().unwrap().ttl(), Some(Ttl { column: 1, seconds: 60 }));
+}
+
+#[test]
+fn bad_rules_for_the_whole_table_are_refused() {
+    assert!(reason(numbered().ttl("note", 1)).contains("it is string(9) and must be timestamp or wide"));
+    assert!(reason(numbered().ttl("at", 0)).contains("must be 1 to"));
+    assert!(reason(numbered().ttl("at", u64::MAX)).contains("must be 1 to"));
+    assert!(reason(numbered().ttl("gone", 1)).contains("no column \"gone\""));
+    assert!(reason(flights().numbered_key()).contains("must be wide to be numbered"));
+}
+
 /// The checksum vouches for transport, not for sense: a body that carries a right checksum is hostile all the same.
-fn sealed(body: &[u8]) -> Vec<u8> {
-    let mut bytes = b"AESC\x01\0\0\0".to_vec();
+fn sealed(version: u8, body: &[u8]) -> Vec<u8> {
+    let mut bytes = b"AESC".to_vec();
+    bytes.extend([version, 0, 0, 0]);
     bytes.extend(u32::try_from(body.len()).unwrap().to_le_bytes());
     bytes.extend(crc32c::crc32c(body).to_le_bytes());
     bytes.extend(body);
@@ -124,8 +160,10 @@ proptest! {
     #[test]
     fn hostile_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = Schema::from_bytes(&bytes);
-        let _ = Schema::from_bytes(&sealed(&bytes));
-        let _ = Schema::name_in(&sealed(&bytes));
+        for version in [1, 2] {
+            let _ = Schema::from_bytes(&sealed(version, &bytes));
+            let _ = Schema::name_in(&sealed(version, &bytes));
+        }
     }
 
     #[test]
@@ -135,6 +173,8 @@ proptest! {
         let mut body = schema.to_bytes().split_off(16);
         let at = at.index(body.len());
         body[at] = byte;
-        let _ = Schema::from_bytes(&sealed(&body));
+        let _ = Schema::from_bytes(&sealed(1, &body));
+        body.extend([1, 1, 0, 5, 0, 0, 0, 0, 0, 0, 0, byte & 1]);
+        let _ = Schema::from_bytes(&sealed(2, &body));
     }
 }
