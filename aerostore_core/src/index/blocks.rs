@@ -49,6 +49,15 @@ pub trait Blocks {
     /// Gives a RESERVED block back that nobody else knows.
     fn give_back(&mut self, block: BlockRef);
 
+    /// Does something that nothing depends on but speed, for which nothing is taken of what is kept back.
+    ///
+    /// # Errors
+    /// What `deed` says.
+    fn sparing(
+        &mut self,
+        deed: &mut dyn FnMut(&mut dyn Blocks) -> Result<(), ShmError>,
+    ) -> Result<(), ShmError>;
+
     /// Stores the block's offset at `word` (whose offset is `word_offset`) if that is still 0, and makes the block LIVE;
     /// else gives the block back. True for the one who linked.
     ///

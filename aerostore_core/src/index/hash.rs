@@ -78,10 +78,11 @@ pub enum Inserted {
     Existing(u64),
 }
 
-/// Whether an entry is a new one, or comes from the table before.
+/// Whether an entry is a new one, counted at once or by the caller, or comes from the table before.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Adding {
     New,
+    OfMany,
     Moved,
 }
 
@@ -118,6 +119,26 @@ impl<'a> HashIndex<'a> {
         let table: &HashTable = guard.resolve(offset)?;
         if let Some(slot) = Probe::new(table, hash).slot_offset(guard, offset)? {
             guard.arena().prefetch(slot);
+        }
+        Ok(())
+    }
+
+    /// Fetches ahead what a search for `hash` looks at next, once the slot is there: the row, and its newest version.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    #[inline]
+    pub fn prefetch_row(&self, guard: &Guard<'_>, hash: u64) -> Result<(), ShmError> {
+        let offset = guard.protect(self.root);
+        let probe = Probe::new(guard.resolve(offset)?, hash);
+        if let Some(slot) = probe.slot(guard, offset)? {
+            // Relaxed: whatever it says, nothing is done but to fetch what is there.
+            let (word, version) = (slot.word.load(Ordering::Relaxed), slot.hint.load(Ordering::Relaxed));
+            if probe.tag_matches(word) {
+                guard.arena().prefetch(row_of(word));
+                guard.arena().prefetch(version);
+                guard.arena().prefetch(version.wrapping_add(LINE_BYTES));
+            }
         }
         Ok(())
     }
@@ -179,6 +200,41 @@ impl<'a> HashIndex<'a> {
         Self::insert_from(guard, blocks, first, hash, entry, Adding::New, &mut matches)
     }
 
+    /// Adds some entries, beside their hashes, as [`insert`](Self::insert) adds one, and counts them together: they are few beside the free slots
+    /// of a table. `matches` is told which entry it is about. Ends with the place of the first for which it says yes.
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert).
+    pub fn insert_all<E: From<ShmError>>(
+        &self,
+        guard: &Guard<'_>,
+        blocks: &mut dyn Blocks,
+        entries: &[(u64, Entry)],
+        mut matches: impl FnMut(usize, u64) -> Result<bool, E>,
+        hash_of: &dyn Fn(u64) -> Result<u64, ShmError>,
+    ) -> Result<Option<usize>, E> {
+        for (place, (hash, entry)) in entries.iter().enumerate() {
+            self.help_growth(guard, blocks, hash_of)?;
+            let first = guard.protect(self.root);
+            let same: &mut dyn FnMut(u64) -> Result<bool, E> = &mut |row| matches(place, row);
+            let inserted = Self::insert_from(guard, blocks, first, *hash, *entry, Adding::OfMany, same)?;
+            if inserted != Inserted::New {
+                return Ok(Some(place));
+            }
+        }
+        let mut offset = guard.protect(self.root);
+        let mut table: &HashTable = guard.resolve(offset)?;
+        while guard.protect(table.next()) != 0 {
+            offset = guard.protect(table.next());
+            table = guard.resolve(offset)?;
+        }
+        if table.count_inserts(entries.len() as u64) {
+            // As in `insert_from`.
+            let _ = Self::grow(guard, blocks, offset, table);
+        }
+        Ok(None)
+    }
+
     fn insert_from<E: From<ShmError>>(
         guard: &Guard<'_>,
         blocks: &mut dyn Blocks,
@@ -205,7 +261,7 @@ impl<'a> HashIndex<'a> {
                         break;
                     }
                     slot.hint.store(entry.version, Ordering::Relaxed);
-                    if table.count_insert() {
+                    if adding != Adding::OfMany && table.count_inserts(1) {
                         // The entry is in, whatever happens to the growth: a table that is really full asks again.
                         let _ = Self::grow(guard, blocks, offset, table);
                     }
@@ -231,16 +287,45 @@ impl<'a> HashIndex<'a> {
         }
     }
 
+    /// Makes room for so many entries at once, in an index that has none yet.
+    ///
+    /// # Errors
+    /// `OutOfSpace`, or when the mapping is damaged.
+    pub fn reserve(&self, guard: &Guard<'_>, blocks: &mut dyn Blocks, entries: u64) -> Result<(), ShmError> {
+        let log2 = HashTable::log2_for(entries);
+        let first = guard.protect(self.root);
+        let table: &HashTable = guard.resolve(first)?;
+        if table.log2() >= log2 {
+            return Ok(());
+        }
+        Self::grow_to(guard, blocks, first, table, log2)?;
+        let no_entry = |offset| Err(ShmError::BadOffset { offset, bytes: 0 });
+        while guard.protect(self.root) == first {
+            self.help_growth(guard, blocks, &no_entry)?;
+        }
+        Ok(())
+    }
+
     fn grow(
         guard: &Guard<'_>,
         blocks: &mut dyn Blocks,
         offset: u64,
         table: &HashTable,
     ) -> Result<(), ShmError> {
+        Self::grow_to(guard, blocks, offset, table, table.next_log2(INITIAL_LOG2))
+    }
+
+    /// Links a table of `1 << log2` slots behind another, unless there is one.
+    fn grow_to(
+        guard: &Guard<'_>,
+        blocks: &mut dyn Blocks,
+        offset: u64,
+        table: &HashTable,
+        log2: u32,
+    ) -> Result<(), ShmError> {
         if table.next().load(Ordering::Acquire) != 0 {
             return Ok(());
         }
-        let log2 = table.next_log2(INITIAL_LOG2);
         let block = blocks.alloc_zeroed(HashTable::bytes(log2), BlockKind::HASH_TABLE)?;
         guard.resolve::<HashTable>(block.offset)?.init(log2);
         blocks.link(table.next(), HashTable::next_offset(offset), block)?;
@@ -311,6 +396,14 @@ impl<'a> HashIndex<'a> {
                 return Ok(());
             }
         }
+    }
+
+    /// Gives its memory back, while nobody is at the index: it is none after that. A death leaves the rest to whoever does it again.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    pub fn dismantle(&self, guard: &Guard<'_>, blocks: &mut dyn Blocks) -> Result<(), ShmError> {
+        HashTable::dismantle(guard, blocks, self.root, self.root_offset)
     }
 
     /// Offsets of every block of the index: tables and segments; for `mark_sweep`.

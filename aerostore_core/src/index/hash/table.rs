@@ -123,6 +123,11 @@ impl HashTable {
         let _ = self.moved.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
     }
 
+    /// Slots of a table that is to have so many entries, and some more before it grows.
+    pub(super) fn log2_for(entries: u64) -> u32 {
+        (entries.saturating_mul(3) / 2).max(1).next_power_of_two().trailing_zeros()
+    }
+
     /// The segment of slot `index`, and its place there.
     #[inline]
     fn place_of(&self, index: u64) -> (u64, u64) {
@@ -134,9 +139,9 @@ impl HashTable {
         }
     }
 
-    /// Counts one more entry; true when the table should grow: at seven tenths.
-    pub(super) fn count_insert(&self) -> bool {
-        let used = self.used.fetch_add(1, Ordering::Relaxed) + 1;
+    /// Counts so many more entries; true when the table should grow: at seven tenths.
+    pub(super) fn count_inserts(&self, count: u64) -> bool {
+        let used = self.used.fetch_add(count, Ordering::Relaxed) + count;
         used * 10 > self.slots() * 7
     }
 
@@ -175,6 +180,42 @@ impl HashTable {
             }
         }
         Ok(segments)
+    }
+
+    /// Replaces the table at `word`, whose offset is `word_offset`, by the one that follows it, and gives its memory back.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    pub(in crate::index) fn replace(
+        guard: &Guard<'_>,
+        blocks: &mut dyn Blocks,
+        word: &AtomicU64,
+        word_offset: u64,
+        [table, next]: [u64; 2],
+    ) -> Result<(), ShmError> {
+        let segments = guard.resolve::<Self>(table)?.segments(guard, table)?;
+        blocks.replace(word, word_offset, table, next, &mut segments.into_iter())?;
+        Ok(())
+    }
+
+    /// Gives back the table that `word` leads to, and those that follow it, while nobody else is at them.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    pub(in crate::index) fn dismantle(
+        guard: &Guard<'_>,
+        blocks: &mut dyn Blocks,
+        word: &AtomicU64,
+        word_offset: u64,
+    ) -> Result<(), ShmError> {
+        loop {
+            let table = guard.protect(word);
+            if table == 0 {
+                return Ok(());
+            }
+            let next = guard.protect(guard.resolve::<Self>(table)?.next());
+            Self::replace(guard, blocks, word, word_offset, [table, next])?;
+        }
     }
 
     /// Calls `f` with the offsets of the table that `word` leads to, of those that follow it, and of their segments.

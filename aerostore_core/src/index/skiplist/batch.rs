@@ -49,6 +49,11 @@ impl EntryBatch {
         self.entries.len()
     }
 
+    /// Bytes that they take.
+    pub fn bytes(&self) -> usize {
+        self.entries.len() * size_of::<New>() + self.tails.len()
+    }
+
     /// Is there none?
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -65,7 +70,8 @@ impl EntryBatch {
         Position { prefix, rank, tail: &self.tails[tail_end - tail_bytes..tail_end] }
     }
 
-    fn sort(&mut self) {
+    /// Sorts them, as [`OrderedIndex::insert_sorted`] wants them.
+    pub fn sort(&mut self) {
         let Self { entries, tails } = self;
         let tail = |new: &New| &tails[new.tail_end - new.tail_bytes..new.tail_end];
         // Of long keys with the same first bytes the tails decide before the rows do.
@@ -93,11 +99,25 @@ impl OrderedIndex<'_> {
         batch: &mut EntryBatch,
     ) -> Result<(), ShmError> {
         batch.sort();
-        let mut next = 0;
-        while next < batch.len() {
+        self.insert_sorted(guard, blocks, batch, 0..batch.len()).map(drop)
+    }
+
+    /// Adds those in `range`, and a few behind it, of a batch that was sorted; says how far it has come.
+    ///
+    /// # Errors
+    /// As [`OrderedIndex::insert_all`].
+    pub fn insert_sorted(
+        &self,
+        guard: &Guard<'_>,
+        blocks: &mut dyn Blocks,
+        batch: &EntryBatch,
+        range: Range<usize>,
+    ) -> Result<usize, ShmError> {
+        let mut next = range.start;
+        while next < range.end {
             next += self.insert_run(guard, blocks, batch, next)?;
         }
-        Ok(())
+        Ok(next)
     }
 
     /// Adds those from `next` on that one block covers, as many as a run may have; says how many.
@@ -171,4 +191,20 @@ fn with_run<'a>(
         parts.push(Part::Run(block, from, block.len()));
     }
     Ok(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_long_keys_take_counts() {
+        let (mut short, mut long) = (EntryBatch::default(), EntryBatch::default());
+        for row in 0..10 {
+            short.push(&[1; 8], row << 4);
+            long.push(&[1; 208], row << 4);
+        }
+        assert_eq!(short.bytes(), 10 * size_of::<New>());
+        assert_eq!(long.bytes() - short.bytes(), 10 * 200);
+    }
 }

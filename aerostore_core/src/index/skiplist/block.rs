@@ -255,6 +255,11 @@ impl<'g> Block<'g> {
         if self.level() == 0 { Child::NONE } else { Child(self.row(2)[index]) }
     }
 
+    /// The same of all entries.
+    pub(super) fn children(self) -> impl Iterator<Item = Child> + use<'g> {
+        (0..self.len()).map(move |index| self.child(index))
+    }
+
     /// Where the tails end, in a block of the bottom level that has some.
     fn ends(&self) -> &'g [u32] {
         if !self.has_tails() {

@@ -169,19 +169,7 @@ impl<'a> Directory<'a> {
         let next = guard.protect(table.next());
         make_segments(guard, blocks, next)?;
         make_segments(guard, blocks, offset)?;
-        self.replace(guard, blocks, offset, next)
-    }
-
-    fn replace(
-        &self,
-        guard: &Guard<'_>,
-        blocks: &mut dyn Blocks,
-        offset: u64,
-        next: u64,
-    ) -> Result<(), ShmError> {
-        let segments = guard.resolve::<HashTable>(offset)?.segments(guard, offset)?;
-        blocks.replace(self.word, self.word_offset, offset, next, &mut segments.into_iter())?;
-        Ok(())
+        HashTable::replace(guard, blocks, self.word, self.word_offset, [offset, next])
     }
 
     /// Gives its memory back, while nobody else is at the index.
@@ -189,15 +177,9 @@ impl<'a> Directory<'a> {
     /// # Errors
     /// When the mapping is damaged.
     pub(super) fn dismantle(&self, guard: &Guard<'_>, blocks: &mut dyn Blocks) -> Result<(), ShmError> {
-        loop {
-            let offset = guard.protect(self.word);
-            if offset == 0 {
-                self.anchors.store(0, Ordering::Relaxed);
-                return Ok(());
-            }
-            let next = guard.protect(guard.resolve::<HashTable>(offset)?.next());
-            self.replace(guard, blocks, offset, next)?;
-        }
+        HashTable::dismantle(guard, blocks, self.word, self.word_offset)?;
+        self.anchors.store(0, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Offsets of its blocks.

@@ -64,25 +64,48 @@ impl OrderedIndex<'_> {
         Ok(false)
     }
 
+    /// Without its directory, which is gone: none is made on the way.
     fn finish_merges(&self, guard: &Guard<'_>, blocks: &mut dyn Blocks) -> Result<(), ShmError> {
+        let index = Self { directory: None, ..*self };
         let mut first = Some(Anchor::at(guard, guard.protect(self.root))?);
         while let Some(leftmost) = first {
-            first = None;
-            let mut closing = Vec::new();
-            let mut next = Some(leftmost);
-            while let Some(anchor) = next {
-                let block = Block::at(guard, anchor.load(guard).offset())?;
-                if block.level() > 0 {
-                    first = first.or(Some(Anchor::at(guard, block.child(0).anchor())?));
-                    let children = (0..block.len()).map(|index| block.child(index));
-                    closing.extend(children.filter(|child| child.is_closing()).map(Child::anchor));
-                }
-                next = block.right().map(|right| Anchor::at(guard, right.anchor)).transpose()?;
-            }
+            let closing;
+            (closing, first) = closing_below(guard, leftmost)?;
             for anchor in closing {
-                self.merge(guard, blocks, &Anchor::at(guard, anchor)?)?;
+                index.merge(guard, blocks, &Anchor::at(guard, anchor)?)?;
             }
         }
         Ok(())
     }
+
+    /// Anchors that are about to go.
+    #[cfg(test)]
+    pub(crate) fn closing(&self, guard: &Guard<'_>) -> Result<Vec<u64>, ShmError> {
+        let mut all = Vec::new();
+        let mut first = Some(Anchor::at(guard, guard.protect(self.root))?);
+        while let Some(leftmost) = first {
+            let closing;
+            (closing, first) = closing_below(guard, leftmost)?;
+            all.extend(closing);
+        }
+        Ok(all)
+    }
+}
+
+/// Offsets of the anchors that a level marks as closing, and the first anchor of the level below it, if there is one.
+fn closing_below<'g>(
+    guard: &'g Guard<'_>,
+    leftmost: Anchor<'g>,
+) -> Result<(Vec<u64>, Option<Anchor<'g>>), ShmError> {
+    let (mut closing, mut first) = (Vec::new(), None);
+    let mut next = Some(leftmost);
+    while let Some(anchor) = next {
+        let block = Block::at(guard, anchor.load(guard).offset())?;
+        if block.level() > 0 {
+            first = first.or(Some(Anchor::at(guard, block.child(0).anchor())?));
+            closing.extend(block.children().filter(|child| child.is_closing()).map(Child::anchor));
+        }
+        next = block.right().map(|right| Anchor::at(guard, right.anchor)).transpose()?;
+    }
+    Ok((closing, first))
 }

@@ -5,8 +5,8 @@
 //!             more; (3) the block on its left is replaced by one that has the contents of both; (4) the word becomes DEAD and the
 //!             block is retired; (5) the level above leads to it no more, and the anchor is retired. Whoever meets an anchor after
 //!             step 1 does what is left to do. After a death, or where there was no room, the anchor stays, with its closing hint, until
-//!             somebody adds or removes an entry next to it, from the top: until then it is reached, and searches pass it by at the cost
-//!             of one look. In a hash most go by the directory, so there it may stay for as long as the index.
+//!             somebody adds or removes an entry next to it, from the top, or would merge another that the same block above leads to: until
+//!             then it is reached, and searches pass it by at the cost of one look.
 //! Rules       M1: the first entry of a block above the bottom level has the low key of the block's anchor: it is never closing, and no
 //!             split begins a block with one that is. M2: a hint to an anchor that is frozen or DEAD is never added: who adds one has
 //!             loaded the block of the level above before it looked at the anchor, and step 5 has changed that block. M3: a frozen
@@ -81,30 +81,32 @@ impl OrderedIndex<'_> {
             return Ok(());
         }
         let place = self.descend(guard, &Cut::behind(anchor.low(guard)?), level + 1)?;
+        if let Some(closing) = place.block.children().find(|child| child.is_closing()) {
+            return self.merge(guard, blocks, &Anchor::at(guard, closing.anchor())?); // then the next one who removes something here
+        }
         let index = place.block.count_left_of(guard, &Cut::behind(anchor.low(guard)?))?.saturating_sub(1);
         if place.block.child(index).anchor() != anchor.offset {
             return Ok(()); // no hint yet, or no more
-        }
-        // The first one stays (M1); then its neighbour goes.
-        let index = index.max(1);
-        if index >= place.block.len() {
-            return Ok(());
         }
         let bytes_at = |index: usize| {
             let word = Anchor::at(guard, place.block.child(index).anchor())?.load(guard);
             Block::at(guard, word.offset()).map(|block| block.bytes())
         };
-        if bytes_at(index - 1)? + bytes_at(index)? > bytes_max(level) * 3 / 4 {
-            return Ok(());
+        // The first one stays (M1). What is on the right may have been sparse before this one was.
+        let mut chosen = None;
+        for index in (index.max(1)..place.block.len()).take(if index == 0 { 1 } else { 2 }) {
+            if bytes_at(index - 1)? + bytes_at(index)? <= bytes_max(level) * 3 / 4 {
+                chosen = Some(index);
+                break;
+            }
         }
+        let Some(index) = chosen else { return Ok(()) };
         let item = place.block.item(index);
         let closing = Anchor::at(guard, item.child.anchor())?;
-        if !item.child.is_closing() {
-            // 1
-            let item = Item { child: item.child.closing(), ..item };
-            if !self.put(guard, blocks, &place, &with_item(place.block, index, index + 1, item))? {
-                return Ok(()); // the next one who removes something here tries again
-            }
+        // 1
+        let item = Item { child: item.child.closing(), ..item };
+        if !self.put(guard, blocks, &place, &with_item(place.block, index, index + 1, item))? {
+            return Ok(()); // as above
         }
         self.merge(guard, blocks, &closing)
     }
@@ -144,7 +146,7 @@ impl OrderedIndex<'_> {
                     && let Some(directory) = &self.directory
                 {
                     // Nothing depends on it but memory.
-                    let _ = directory.note_gone(guard, blocks, anchor);
+                    let _ = blocks.sparing(&mut |blocks| directory.note_gone(guard, blocks, anchor));
                 }
             } else if left.word.is_frozen() {
                 self.merge(guard, blocks, &left.anchor)?;

@@ -86,7 +86,7 @@ impl OrderedIndex<'_> {
             && let Some(directory) = &self.directory
         {
             // As below: nothing depends on it but speed.
-            let _ = directory.note_made(guard, blocks, &anchors);
+            let _ = blocks.sparing(&mut |blocks| directory.note_made(guard, blocks, &anchors));
         }
         // From left to right, so that what is above is filled in that order.
         for anchor in anchors.into_iter().rev() {
