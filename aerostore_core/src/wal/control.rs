@@ -1,6 +1,6 @@
 //! The log's shared words: how far it is durable, who writes it, who waits.
 //!
-//! Layout      `LogControl`, two cache lines, one per arena; all-zero is the log of an empty database that nobody has
+//! Layout      `LogControl`, two cache lines and the figures, one per arena; all-zero is the log of an empty database that nobody has
 //!             written yet.
 //! Invariants  L1: `durable` holds timestamp and term in one word (timestamp << 12 | term's low 12 bits). It changes by
 //!             CAS only: a writer raises the timestamp under its own term, a take-over replaces the term. So a deposed
@@ -14,6 +14,7 @@
 //!             `durable`, then sleeps on `durable_seq`. A writer killed between CAS and wake costs a waiter its time-out.
 
 use super::error::WalError;
+use super::figures::{OFFICES, Office, OfficeStats, SyncTimeStats, SyncTimes};
 use crate::shm::Shared;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -61,19 +62,30 @@ pub struct LogControl {
     written_bytes: AtomicU64,
     sync_count: AtomicU64,
     takeover_count: AtomicU64,
-    spare: AtomicU64,
+    /// 1 when somebody wants a sync without delay (`policy` Y4).
+    hurry: AtomicU32,
+    spare: AtomicU32,
+    /// Where the last batch ends that is published: the durable timestamp may be greater, when nothing was logged since. Late after a
+    /// death, never ahead.
+    logged_ts: AtomicU64,
+    spare_word: AtomicU64,
+    // From here on only figures.
+    sync_times: SyncTimes,
+    offices: [Office; OFFICES],
 }
 
 // SAFETY: `repr(C)`, atomics only, any bits are valid.
 unsafe impl Shared for LogControl {}
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<LogControl>() == 128 && align_of::<LogControl>() == 8);
+const _: () = assert!(size_of::<LogControl>() == 592 && align_of::<LogControl>() == 8);
 #[cfg(not(loom))]
-const _: () = assert!(std::mem::offset_of!(LogControl, work_seq) == 64);
+const _: () = assert!(
+    std::mem::offset_of!(LogControl, work_seq) == 64 && std::mem::offset_of!(LogControl, sync_times) == 144
+);
 
 /// Figures of the log, since the arena was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogStats {
     /// Everything up to this commit timestamp survives power loss.
     pub durable_ts: u64,
@@ -89,6 +101,10 @@ pub struct LogStats {
     pub written_bytes: u64,
     /// Syncs of batches.
     pub sync_count: u64,
+    /// How long they took.
+    pub sync_times: SyncTimeStats,
+    /// What the last log writers did, the newest first.
+    pub offices: Vec<OfficeStats>,
     /// How often a log writer took office.
     pub takeover_count: u64,
     /// The last drain's error number; 0 when it was good.
@@ -133,6 +149,17 @@ impl LogControl {
         self.durable.load(Ordering::Acquire) >> TERM_BITS
     }
 
+    /// The files hold a batch that ends here, and no later one is known to survive power loss. At most the durable timestamp; no record
+    /// lies in between.
+    pub fn logged_ts(&self) -> u64 {
+        self.logged_ts.load(Ordering::Acquire)
+    }
+
+    /// Notes where the last batch ends that is published; after [`LogControl::publish`], so that no deposed writer notes one that is not.
+    pub(super) fn note_logged(&self, ts: u64) {
+        self.logged_ts.fetch_max(ts, Ordering::AcqRel);
+    }
+
     /// A number for a new ring.
     pub fn next_ring_id(&self) -> u64 {
         self.ring_count.fetch_add(1, Ordering::Relaxed) + 1
@@ -159,13 +186,14 @@ impl LogControl {
         self.read_only.load(Ordering::Relaxed) != 0
     }
 
-    /// Allows commits again, once whatever made syncing fail has been dealt with.
-    pub fn clear_read_only(&self) {
+    /// Forgets what the last log writer has met, so that the next one finds out for itself.
+    pub fn forget_faults(&self) {
         self.read_only.store(0, Ordering::Relaxed);
         self.set_fault(0);
     }
 
     /// The error number of the last drain; 0 after a good one.
+    #[inline]
     pub fn fault(&self) -> i32 {
         self.fault.load(Ordering::Relaxed).cast_signed()
     }
@@ -180,6 +208,8 @@ impl LogControl {
             record_count: self.record_count.load(Ordering::Relaxed),
             written_bytes: self.written_bytes.load(Ordering::Relaxed),
             sync_count: self.sync_count.load(Ordering::Relaxed),
+            sync_times: self.sync_times.stats(),
+            offices: Office::stats_of(&self.offices),
             takeover_count: self.takeover_count.load(Ordering::Relaxed),
             fault: self.fault(),
             read_only: self.is_read_only(),
@@ -195,6 +225,14 @@ impl LogControl {
         if self.writer_sleeps.load(Ordering::SeqCst) != 0 {
             wake(&self.work_seq);
         }
+    }
+
+    /// As [`LogControl::notify_work`], and the next pass of the log writer syncs, whatever the policy.
+    pub fn hurry(&self, wake: impl FnOnce(&AtomicU32)) {
+        // Release: pairs with the Acquire in LogControl::take_hurry. Before the word that the log writer sleeps on: one that
+        // does not see this does not sleep either.
+        self.hurry.store(1, Ordering::Release);
+        self.notify_work(wake);
     }
 
     /// What to pass to [`LogControl::wait_work`]; read it before looking for work.
@@ -222,14 +260,32 @@ impl LogControl {
         timeout: Duration,
         wait: impl FnOnce(&AtomicU32, u32, Duration),
     ) -> Durability {
-        // Acquire: pairs with the Release bump after the CAS of `durable`, which comes first.
-        let seen = self.durable_seq.load(Ordering::Acquire);
+        let seen = self.news_seq();
         let first = self.durability(c);
         if first != Durability::TimedOut {
             return first;
         }
         wait(&self.durable_seq, seen, timeout);
         self.durability(c)
+    }
+
+    /// What to pass to [`LogControl::wait_news`]; read it before looking how far the log is durable.
+    pub fn news_seq(&self) -> u32 {
+        // Acquire: pairs with the Release bump after the CAS of `durable`, which comes first.
+        self.durable_seq.load(Ordering::Acquire)
+    }
+
+    /// Sleeps until the durable timestamp may have moved since `seen` was read. `wait` sleeps while the word has the value given, and
+    /// has its own time-out.
+    pub fn wait_news(&self, seen: u32, wait: impl FnOnce(&AtomicU32, u32)) {
+        wait(&self.durable_seq, seen);
+    }
+
+    /// Wakes whoever waits for the durable timestamp to move, whether it has or not. `wake` wakes all sleepers on the word.
+    pub fn announce_news(&self, wake: impl FnOnce(&AtomicU32)) {
+        // Release: comes after the CAS of `durable` for whoever reads the new value.
+        self.durable_seq.fetch_add(1, Ordering::Release);
+        wake(&self.durable_seq);
     }
 
     fn durability(&self, c: u64) -> Durability {
@@ -243,11 +299,6 @@ impl LogControl {
             0 => Durability::TimedOut,
             fault => Durability::Fault(fault),
         }
-    }
-
-    /// The word that sync committers sleep on.
-    pub(super) fn durable_seq(&self) -> &AtomicU32 {
-        &self.durable_seq
     }
 
     /// Takes office: the durable timestamp, now fixed until this writer moves it, and the new term (L3). `last_term` is
@@ -295,6 +346,12 @@ impl LogControl {
         }
     }
 
+    /// Takes the wish for a sync, if there is one (`policy` Y4).
+    pub(super) fn take_hurry(&self) -> bool {
+        // Acquire: pairs with the Release in LogControl::hurry, so that the watermark covers what had committed by then.
+        self.hurry.load(Ordering::Relaxed) != 0 && self.hurry.swap(0, Ordering::Acquire) != 0
+    }
+
     /// Notes where the published log ends.
     pub(super) fn set_published(&self, segment: u64, bytes: u64) {
         self.published.store((segment & 0xff_ffff) << 40 | (bytes & 0xff_ffff_ffff), Ordering::Relaxed);
@@ -306,17 +363,19 @@ impl LogControl {
         published >> 40 != segment & 0xff_ffff || bytes >= published & 0xff_ffff_ffff
     }
 
-    /// Notes the segment and the process that write the log from now on.
-    pub(super) fn set_office(&self, segment: u64, process: u32) {
+    /// Notes the segment and the process that write the log from now on, and opens the figures of their office.
+    pub(super) fn set_office(&self, term: u64, segment: u64, process: u32, now_ns: u64) -> OfficeStats {
         self.segment.fetch_max(segment, Ordering::Relaxed);
         self.holder.store(process, Ordering::Relaxed);
         self.takeover_count.fetch_add(1, Ordering::Relaxed);
+        Office::open(&self.offices, term, now_ns)
     }
 
     pub(super) fn set_segment(&self, segment: u64) {
         self.segment.fetch_max(segment, Ordering::Relaxed);
     }
 
+    /// The last segment that a log writer has begun. Read after the durable timestamp it is none before that holds what is durable.
     pub(super) fn segment(&self) -> u64 {
         self.segment.load(Ordering::Relaxed)
     }
@@ -329,21 +388,25 @@ impl LogControl {
         self.read_only.store(1, Ordering::Relaxed);
     }
 
-    pub(super) fn note_batch(&self, records: u64, bytes: u64, written_ts: u64) {
+    /// Notes a batch that is written, also in the figures of the writer's office.
+    pub(super) fn note_batch(&self, office: &mut OfficeStats, records: u64, bytes: u64, written_ts: u64) {
         self.batch_count.fetch_add(1, Ordering::Relaxed);
         self.record_count.fetch_add(records, Ordering::Relaxed);
         self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.written_ts.store(written_ts, Ordering::Relaxed);
+        office.batch_count += 1;
+        office.record_count += records;
+        office.written_bytes += bytes;
+        Office::show(&self.offices, office);
     }
 
-    pub(super) fn note_sync(&self) {
+    /// Notes a sync, also in the figures of the writer's office.
+    pub(super) fn note_sync(&self, office: &mut OfficeStats, took_ns: u64) {
         self.sync_count.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Bumps `durable_seq`, on which the caller then wakes everybody.
-    pub(super) fn bump_durable_seq(&self) {
-        // Release: comes after the CAS of `durable` for whoever reads the new value.
-        self.durable_seq.fetch_add(1, Ordering::Release);
+        self.sync_times.note(Duration::from_nanos(took_ns));
+        office.sync_count += 1;
+        office.sync_ns += took_ns;
+        Office::show(&self.offices, office);
     }
 }
 
@@ -424,8 +487,7 @@ mod tests {
                         seen = control.work_seq();
                     }
                     control.publish(term, u64::from(ts) - 1, u64::from(ts)).unwrap();
-                    control.bump_durable_seq();
-                    sys::wake(control.durable_seq(), u32::MAX);
+                    control.announce_news(|word| sys::wake(word, u32::MAX));
                 }
             });
             for ts in 1..=200 {

@@ -70,6 +70,12 @@ impl WalError {
         matches!(self, Self::Io { .. })
     }
 
+    /// Whether there was no room on the disk.
+    pub fn is_disk_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+
     /// The operating system's error number, where there is one.
     pub fn os_error(&self) -> Option<i32> {
         match self {

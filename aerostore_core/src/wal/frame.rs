@@ -51,6 +51,8 @@ pub struct SegmentHeader {
     pub start_ts: u64,
     /// Length to which the file was allocated before its first batch.
     pub allocated_bytes: u64,
+    /// The file had been another segment's: bytes of that may follow the last batch, behind zeros in the place of one more header.
+    pub is_reused: bool,
 }
 
 /// Why bytes are no segment header of this version.
@@ -84,8 +86,15 @@ impl SegmentHeader {
         bytes[8..12].copy_from_slice(&WAL_VERSION.to_le_bytes());
         bytes[12..16].copy_from_slice(&128_u32.to_le_bytes());
         bytes[16..32].copy_from_slice(&self.uuid);
-        let numbers =
-            [self.term, self.number, self.previous, self.previous_bytes, self.start_ts, self.allocated_bytes];
+        let numbers = [
+            self.term,
+            self.number,
+            self.previous,
+            self.previous_bytes,
+            self.start_ts,
+            self.allocated_bytes,
+            self.is_reused.into(),
+        ];
         for (at, number) in (32..).step_by(8).zip(numbers) {
             bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
         }
@@ -122,13 +131,14 @@ impl SegmentHeader {
             previous_bytes: u64_at(bytes, 56),
             start_ts: u64_at(bytes, 64),
             allocated_bytes: u64_at(bytes, 72),
+            is_reused: u64_at(bytes, 80) != 0,
         })
     }
 }
 
-/// Where the checksums of a segment's batches begin (W1).
-pub(super) fn seed(uuid: &[u8; 16], segment: u64) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(uuid), &segment.to_le_bytes())
+/// Where the checksums of a segment's batches begin (W1), and those of a checkpoint's chunks.
+pub(crate) fn seed(uuid: &[u8; 16], number: u64) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(uuid), &number.to_le_bytes())
 }
 
 /// The header of a batch.
@@ -276,6 +286,7 @@ mod tests {
             previous_bytes: 9000,
             start_ts: 55,
             allocated_bytes: 8192,
+            is_reused: true,
         }
     }
 

@@ -19,10 +19,14 @@
 //!             The entries with durable < C cannot be overwritten while the one reader that may move the durable
 //!             timestamp reads them; a deposed one may copy garbage, notices by checksum or fails in its CAS.
 
+mod stats;
+
 use crate::shm::Shared;
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::sys::prefetch;
 use std::{error, fmt};
+
+pub use stats::RingStats;
 
 /// Words of an entry's header.
 const ENTRY_WORDS: u64 = 4;
@@ -56,8 +60,8 @@ pub struct RingHeader {
     head: AtomicU64,
     /// Entries published since the ring was made.
     entry_count: AtomicU64,
-    /// Payload bytes published since the ring was made.
-    payload_bytes: AtomicU64,
+    /// Redo bytes published since the ring was made, in the ring and out of line.
+    redo_bytes: AtomicU64,
     /// The greatest C published; guards G4.
     last_ts: AtomicU64,
     spare: [AtomicU64; 2],
@@ -277,11 +281,6 @@ impl<'a> Ring<'a> {
             .wrapping_mul(8)
     }
 
-    /// Entries and payload bytes published since the ring was made.
-    pub fn totals(&self) -> (u64, u64) {
-        (self.header.entry_count.load(Ordering::Relaxed), self.header.payload_bytes.load(Ordering::Relaxed))
-    }
-
     fn damage(&self, position: u64, reason: &'static str) -> RingDamage {
         RingDamage { ring: self.id(), position, reason }
     }
@@ -377,7 +376,7 @@ impl<'a> Ring<'a> {
         // Release: pairs with the Acquire of `tail` in Ring::tail (G2).
         self.header.tail.store(end, Ordering::Release);
         bump(&self.header.entry_count, 1);
-        bump(&self.header.payload_bytes, u64::from(payload_bytes));
+        bump(&self.header.redo_bytes, u64::from(redo_bytes));
         Published { start }
     }
 
@@ -445,15 +444,19 @@ impl<'a> Ring<'a> {
     /// # Errors
     /// What is wrong with the ring's words.
     pub fn is_drained(&self, durable_ts: u64) -> Result<bool, RingDamage> {
-        let tail = self.tail();
+        Ok(self.first_undurable(self.tail(), durable_ts)?.is_none())
+    }
+
+    /// Where the first entry before `tail` stands that is not durable.
+    fn first_undurable(&self, tail: u64, durable_ts: u64) -> Result<Option<u64>, RingDamage> {
         let mut position = self.head();
         while let Some(entry) = self.next(position, tail)? {
             if entry.c > durable_ts {
-                return Ok(false);
+                return Ok(Some(entry.position));
             }
             position = entry.end();
         }
-        Ok(true)
+        Ok(None)
     }
 
     /// The end of what is published.

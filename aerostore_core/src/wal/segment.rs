@@ -2,10 +2,13 @@
 //!
 //! Rules       S1: a segment's header survives power loss before its first batch is written. So a file without a valid
 //!             header and without a valid batch is a creation that did not finish, and holds nothing.
-//!             S2: names are taken by exclusive create, numbers grow: a log writer never writes another one's segment.
+//!             S2: names are taken from nobody, numbers grow: a log writer never writes another one's segment.
 //!             S3: the log is the chain from the valid segment with the greatest number back along `previous`. A deposed
 //!             writer's segments have smaller numbers than its successor's first, and stay outside the chain.
 //!             S4: of every segment but the last only the `previous_bytes` its successor names belong to the log.
+//!             S5: a creation that failed leaves no file, and whoever takes over removes what killed creations left. Nobody can have
+//!             built on one, for it has no records; and its name cannot have become another's: it is free only after its creator has
+//!             removed it, or a successor that has made a segment with a greater number by then, which stays until a later one has.
 
 #![forbid(unsafe_code)]
 
@@ -14,6 +17,7 @@ use super::frame::{
     BATCH_HEADER_BYTES, BatchHeader, FIRST_BATCH, NotASegment, SEGMENT_HEADER_BYTES, SegmentHeader,
 };
 use super::frame::{BATCH_MAGIC, WAL_VERSION, seed};
+use super::spare;
 use crate::sys::{FileSystem, LogFile};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -25,14 +29,14 @@ pub fn segment_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:016x}{SUFFIX}"))
 }
 
-fn segment_number(name: &str) -> Option<u64> {
+pub(super) fn segment_number(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(SUFFIX)?;
     let number = u64::from_str_radix(digits, 16).ok()?;
     (digits.len() == 16 && number > 0 && !digits.contains(|c: char| c.is_ascii_uppercase() || c == '+'))
         .then_some(number)
 }
 
-pub(super) fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> WalError {
+pub(crate) fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> WalError {
     move |source| WalError::Io { operation, path: path.to_path_buf(), source }
 }
 
@@ -133,9 +137,31 @@ impl<'a> Directory<'a> {
         Ok(())
     }
 
+    /// The numbers below `number` that files have, valid or not, from low to high.
+    pub(super) fn numbers_below(&self, number: u64) -> impl Iterator<Item = u64> {
+        self.listed.iter().map(|listed| listed.number).take_while(move |listed| *listed < number)
+    }
+
+    /// How many files have at least `number`.
+    pub(super) fn count_from(&self, number: u64) -> usize {
+        self.listed.iter().filter(|listed| listed.number >= number).count()
+    }
+
+    /// To how many bytes the segment was allocated; none when its header is damaged.
+    pub(super) fn allocated_bytes(&self, number: u64) -> Option<u64> {
+        let listed = self.listed.iter().find(|listed| listed.number == number)?;
+        Some(listed.header.as_ref().ok()?.allocated_bytes)
+    }
+
     /// The greatest number any file has, valid or not; 0 in an empty directory.
     pub(crate) fn last_number(&self) -> u64 {
         self.listed.last().map_or(0, |listed| listed.number)
+    }
+
+    /// Segments behind the last valid one whose creation did not finish (S1).
+    pub(super) fn unfinished(&self) -> impl Iterator<Item = u64> {
+        let behind = self.listed.iter().rev().take_while(|listed| listed.header.is_err());
+        behind.map(|listed| listed.number)
     }
 
     /// The greatest term in any valid header.
@@ -215,6 +241,8 @@ pub(super) struct Tail {
     pub(super) was_durable: bool,
     /// Bytes up to the last one that is not zero.
     pub(super) used_bytes: u64,
+    /// Bytes up to the end of the last intact batch header.
+    pub(super) header_bytes: u64,
 }
 
 impl Tail {
@@ -249,14 +277,15 @@ impl Tail {
                 && let Some(batch) = BatchHeader::decode(&bytes[candidate..], seed)
             {
                 self.batch_found = true;
+                self.header_bytes = at + (candidate + BATCH_HEADER_BYTES) as u64;
                 self.was_durable |= batch.synced_bytes > place;
             }
         }
     }
 }
 
-/// Makes a segment: takes the first free number from `header.number` on, allocates, writes the header and syncs file
-/// and directory (S1). `may_go_on` is asked before every attempt whether this log writer is still in office.
+/// Makes a segment, of a spare file if there is one: takes the first free number from `header.number` on, allocates, writes the
+/// header and syncs file and directory (S1). `may_go_on` is asked before every attempt whether this log writer is still in office.
 ///
 /// # Errors
 /// `Io`, or what `may_go_on` says.
@@ -268,6 +297,12 @@ pub(super) fn create(
 ) -> Result<Box<dyn LogFile>, WalError> {
     loop {
         may_go_on()?;
+        header.is_reused = true;
+        if let Some(file) = spare::reuse(fs, dir, header) {
+            return Ok(file);
+        }
+        may_go_on()?;
+        header.is_reused = false;
         let path = segment_path(dir, header.number);
         let mut file = match fs.create_new(&path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -278,8 +313,7 @@ pub(super) fn create(
             Ok(file) => file,
         };
         if let Err(error) = file.preallocate(header.allocated_bytes) {
-            // Without a header nobody can have built on the file. Later a successor may have, so it stays.
-            let _ = fs.remove(&path);
+            let _ = fs.remove(&path); // S5
             return Err(io_error("allocate", &path)(error));
         }
         let written = file
@@ -290,7 +324,7 @@ pub(super) fn create(
         match written {
             Ok(()) => return Ok(file),
             Err(error) => {
-                let _ = file.set_len(FIRST_BATCH);
+                let _ = fs.remove(&path); // S5
                 return Err(error);
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! The order is D3's: the term is replaced first (`LogControl::depose`), so that the durable timestamp stands still; then
 //! `seal` finds where that timestamp ends in the files; then the new segment is created. A kill in between leaves at
-//! most a segment without batches, which the next take-over steps over and removes.
+//! most a segment without batches, finished or not, which the next take-over steps over and removes.
 
 #![forbid(unsafe_code)]
 
@@ -36,14 +36,33 @@ pub(super) struct Current {
     pub(super) end: Extent,
     /// What is synced.
     pub(super) synced: Extent,
+    /// Up to where bytes of an earlier use may follow (T4); 0 in a new file.
+    used_bytes: u64,
+}
+
+impl Current {
+    /// How many zeros belong behind a batch of `bytes`, in the place of the next one's header (T4).
+    pub(super) fn zeros_behind(&self, bytes: u64) -> usize {
+        let left = self.used_bytes.saturating_sub(self.end.bytes + bytes);
+        usize::try_from(left).map_or(BATCH_HEADER_BYTES, |left| left.min(BATCH_HEADER_BYTES))
+    }
+}
+
+/// The last segment that holds records of the log, and where they end. It stays open, so that it is not used again (Z3).
+#[derive(Debug)]
+pub(super) struct Last {
+    pub(super) file: Box<dyn LogFile>,
+    pub(super) number: u64,
+    pub(super) seed: u32,
+    pub(super) end: Extent,
 }
 
 /// The end of the log as a take-over found it.
 #[derive(Debug)]
 pub(super) struct Sealed {
-    /// The last segment that holds records of the log, and where they end; `None` in a new log.
-    pub(super) last: Option<(u64, Extent)>,
-    /// Segments behind it without a record that counts.
+    /// `None` in a new log.
+    pub(super) last: Option<Last>,
+    /// Segments behind it without a record that counts, and what is left of creations that were cut off.
     pub(super) empty: Vec<u64>,
     /// The first number that may be free.
     pub(super) next_number: u64,
@@ -87,7 +106,7 @@ fn seal_in(
     durable_ts: u64,
 ) -> Result<Result<Sealed, u64>, WalError> {
     let next_number = directory.last_number() + 1;
-    let mut empty = Vec::new();
+    let mut empty: Vec<u64> = directory.unfinished().collect();
     let mut end_ts = durable_ts;
     let mut link = directory.head().map(|head| Link { header: head.clone(), sealed_bytes: None });
     while let Some(this) = link {
@@ -120,8 +139,10 @@ fn seal_in(
         }
         if extent.batches > 0 {
             let path = walk.path();
-            fs.open(path).and_then(|mut file| file.sync_data()).map_err(io_error("sync", path))?;
-            let last = Some((header.number, extent));
+            let mut file = fs.open(path).map_err(io_error("open", path))?;
+            file.sync_data().map_err(io_error("sync", path))?;
+            let seed = frame::seed(&header.uuid, header.number);
+            let last = Some(Last { file, number: header.number, seed, end: extent });
             return Ok(Ok(Sealed { last, empty, next_number, end_ts: extent.ts }));
         }
         // Nothing is built on a segment without records: not even its header needs to have survived.
@@ -149,6 +170,7 @@ pub(super) fn begin(
         seed: frame::seed(&header.uuid, header.number),
         end: start,
         synced: start,
+        used_bytes: if header.is_reused { header.allocated_bytes } else { 0 },
     })
 }
 
@@ -179,15 +201,7 @@ pub(super) fn mark(
 
 /// Leaves a mark behind the end of a sealed segment that names the `next`, so that the loss of that one is noticed, and
 /// frees what was allocated beyond. Best effort: a failure or a kill in between costs only this.
-pub(super) fn mark_continued(
-    fs: &dyn FileSystem,
-    dir: &Path,
-    uuid: &[u8; 16],
-    sealed: (u64, Extent),
-    next: u64,
-) {
-    let (number, at) = sealed;
-    if let Ok(mut file) = fs.open(&segment_path(dir, number)) {
-        let _ = mark(file.as_mut(), frame::seed(uuid, number), at, BatchKind::Continued, &next.to_le_bytes());
-    }
+pub(super) fn mark_continued(sealed: Last, next: u64) {
+    let Last { mut file, seed, end, .. } = sealed;
+    let _ = mark(file.as_mut(), seed, end, BatchKind::Continued, &next.to_le_bytes());
 }

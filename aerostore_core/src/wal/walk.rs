@@ -7,7 +7,9 @@
 //!             the last sync reach the disk in any order.
 //!             T2: an intact batch header out of sequence, or a payload with the right checksum and records that make no
 //!             sense, is damage: it was written like that.
-//!             T3: nothing but zeros up to the allocated length is the clean end of a log that was not closed.
+//!             T3: nothing but zeros up to the allocated length is the clean end of a log that was not closed. T4: in a file
+//!             that had been another segment's it is zeros in the place of the next header, which go with every batch, or
+//!             less than a header's room, and no intact header behind.
 
 #![forbid(unsafe_code)]
 
@@ -65,19 +67,25 @@ pub(crate) struct Walk {
     batch_number: u64,
     last_ts: u64,
     window: Window,
+    /// Bytes of the file beyond what was durable at this timestamp are read again, as they may have been written since.
+    followed_ts: u64,
     /// Where the payload of the last batch lies.
     payload: (u64, usize),
 }
 
 /// A piece of the file in memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Window {
     start: u64,
     bytes: Vec<u8>,
+    /// Read at once.
+    most: u64,
 }
 
 /// Bytes read at once, where the file is longer.
 const WINDOW_BYTES: u64 = 256 << 10;
+/// The same at the end of a log that is being written, where most of them are not written yet.
+const FOLLOWED_BYTES: u64 = 32 << 10;
 
 impl Window {
     /// The file's bytes at `offset`, fewer than `count` only at its end.
@@ -95,7 +103,7 @@ impl Window {
         let skip = if let Some(skip) = cached(self) {
             skip
         } else {
-            let left = usize::try_from(file_bytes.saturating_sub(offset).min(WINDOW_BYTES)).unwrap_or(count);
+            let left = usize::try_from(file_bytes.saturating_sub(offset).min(self.most)).unwrap_or(count);
             self.bytes.resize(count.max(left), 0);
             self.start = offset;
             let read = file.read_at(offset, &mut self.bytes)?;
@@ -131,7 +139,8 @@ impl Walk {
             offset: FIRST_BATCH,
             batch_number: 0,
             last_ts: link.header.start_ts,
-            window: Window::default(),
+            window: Window { start: 0, bytes: Vec::new(), most: WINDOW_BYTES },
+            followed_ts: 0,
             payload: (0, 0),
             header: link.header.clone(),
         })
@@ -157,7 +166,8 @@ impl Walk {
         &self.path
     }
 
-    fn corrupt(&self, reason: &'static str) -> WalError {
+    /// That the log is damaged behind the last batch that was read.
+    pub(crate) fn corrupt(&self, reason: &'static str) -> WalError {
         WalError::Corrupt { path: self.path.clone(), offset: self.offset, reason }
     }
 
@@ -217,6 +227,55 @@ impl Walk {
         Ok(Step::Batch)
     }
 
+    /// Reads the next batch of a log that is being written, all of which up to `durable_ts` is durable; false when there is none
+    /// yet, or the segment's sealed end is reached. Unlike [`Walk::step`], it takes a header that it cannot read at the end of the log for
+    /// what is not written yet: the caller has to know how far the log goes ([`LogControl::logged_ts`](super::LogControl::logged_ts)).
+    ///
+    /// # Errors
+    /// As for [`Walk::step`]; a batch that is durable and cannot be read is `Corrupt`.
+    pub(crate) fn follow(&mut self, durable_ts: u64) -> Result<bool, WalError> {
+        if self.is_at_sealed_end() {
+            return Ok(false);
+        }
+        if self.followed_ts != durable_ts {
+            self.followed_ts = durable_ts;
+            self.window.most = FOLLOWED_BYTES;
+            self.window.bytes.clear();
+            self.file_bytes = self.file.len().map_err(io_error("read", &self.path))?;
+        }
+        let bytes = self
+            .window
+            .get(self.file.as_ref(), self.file_bytes, self.offset, BATCH_HEADER_BYTES)
+            .map_err(io_error("read", &self.path))?;
+        let is_there = match BatchHeader::decode(bytes, self.seed) {
+            Some(header) => header.end_ts <= durable_ts,
+            None => self.sealed_bytes.is_some(),
+        };
+        if !is_there {
+            return Ok(false);
+        }
+        match self.step(durable_ts)? {
+            Step::Batch => Ok(true),
+            Step::End(End::Torn(torn)) => Err(self.corrupt(torn.reason)),
+            Step::End(_) => Ok(false),
+        }
+    }
+
+    /// The number of the segment.
+    pub(super) fn number(&self) -> u64 {
+        self.header.number
+    }
+
+    /// So many of its bytes belong to the log, as its successor has said since it was opened.
+    pub(super) fn seal(&mut self, sealed_bytes: Option<u64>) {
+        self.sealed_bytes = sealed_bytes;
+    }
+
+    /// Whether it is read up to where its successor begins.
+    pub(super) fn is_at_sealed_end(&self) -> bool {
+        self.sealed_bytes == Some(self.offset)
+    }
+
     /// T2, for a header that is intact.
     fn check_sequence(&self, header: &BatchHeader) -> Result<(), WalError> {
         let advances = match header.kind {
@@ -273,10 +332,20 @@ impl Walk {
             return Err(self.corrupt(reason));
         }
         let short = self.file_bytes < self.header.allocated_bytes;
-        if tail.used_bytes == 0 && !short {
+        let cut_bytes =
+            if self.header.is_reused { self.begun_bytes()?.max(tail.header_bytes) } else { tail.used_bytes };
+        if cut_bytes == 0 && !short {
             return Ok(End::Complete);
         }
-        let reason = if tail.used_bytes == 0 { "the file is shorter than it was allocated" } else { reason };
-        Ok(End::Torn(TornTail { at: self.position(), cut_bytes: tail.used_bytes, reason }))
+        let reason = if cut_bytes == 0 { "the file is shorter than it was allocated" } else { reason };
+        Ok(End::Torn(TornTail { at: self.position(), cut_bytes, reason }))
+    }
+
+    /// How much of a header is here, in a file that had been another segment's (T4): all or nothing can be told.
+    fn begun_bytes(&self) -> Result<u64, WalError> {
+        let mut place = [0; BATCH_HEADER_BYTES];
+        let count = self.file.read_at(self.offset, &mut place).map_err(io_error("read", &self.path))?;
+        let is_begun = count == place.len() && place.iter().any(|&byte| byte != 0);
+        Ok(if is_begun { BATCH_HEADER_BYTES as u64 } else { 0 })
     }
 }

@@ -6,8 +6,11 @@
 //!             D3: a take-over fixes the durable timestamp D by replacing the term, then finds the end of the batches
 //!             with `end_ts` <= D, syncs that segment and names this length in the header of its own new segment.
 //!             D4: after a failed sync nothing more is written to that segment: the next one names its last synced
-//!             length, and everything above the durable timestamp is taken from the rings again, where it still is.
+//!             length, and everything above the durable timestamp is taken from the rings again, where it still is. That
+//!             holds until there is a next one, however long it takes to find room for it. After three failures in a row
+//!             the log is read-only; that the disk is full is none of them, as there will be room again.
 //!             D5: a segment is sealed by its own writer only when all of it is published.
+//!             When it syncs is another matter: see `policy`.
 //! Killed at any point, a writer leaves bytes beyond the published length, a segment without header or batches, or a
 //! batch that is published but announced late; its successor's D3 covers all three. Deposed at any point, it finds
 //! out in `check_term` or in its CAS; what it wrote lies beyond the length its successor named.
@@ -18,38 +21,22 @@
 
 use super::control::LogControl;
 use super::error::WalError;
+use super::figures::OfficeStats;
 use super::frame::{self, BATCH_HEADER_BYTES, BatchHeader, BatchKind, FIRST_BATCH, SegmentHeader};
 use super::lsn::Lsn;
+use super::policy::{Clean, SyncPolicy, Unsynced};
 use super::ring::{Entry, Ring, RingDamage, record_checksum};
 use super::segment::{Directory, io_error, segment_path};
-use super::takeover::{Current, begin, mark, mark_continued, seal};
-use crate::sync::AtomicU64;
+use super::source::CommitSource;
+use super::takeover::{Current, Last, begin, mark, mark_continued, seal};
 use crate::sys::{self, FileSystem};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Files in a row whose sync may fail before the log refuses commits.
 const SYNC_FAILURES_MAX: u32 = 3;
-
-/// What the log writer asks the layer of transactions.
-pub trait CommitSource {
-    /// The largest w such that no transaction with C <= w is still undecided, and none will get such a C. It never
-    /// decreases.
-    fn watermark(&self) -> u64;
-
-    /// Appends the rings of all slots that may hold entries with C <= the last watermark, those of the dead included.
-    /// Asked after [`CommitSource::watermark`], so that no ring is missed.
-    fn rings<'a>(&'a self, into: &mut Vec<Ring<'a>>);
-
-    /// Whether the transaction whose record `record` names committed with timestamp `c`; `c` is at most the last watermark. What
-    /// is said when `record` names none any more does not matter.
-    fn is_committed(&self, record: &AtomicU64, c: u64) -> bool;
-
-    /// Appends `length` bytes of shared memory at `offset`, for an entry staged out of line; false when that is no
-    /// place in shared memory.
-    fn copy_out(&self, offset: u64, length: u64, into: &mut Vec<u8>) -> bool;
-}
 
 /// Sizes of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +64,8 @@ pub struct DrainOutcome {
     pub durable_ts: u64,
     /// Everything up to this timestamp is in files, synced or not.
     pub written_ts: u64,
+    /// After which time at most the next drain must come, because something is written and not synced.
+    pub sync_in: Option<Duration>,
 }
 
 /// An entry to write; sorts by C, then by ring and position.
@@ -117,6 +106,13 @@ pub struct LogWriter<'c> {
     written_ts: u64,
     current: Current,
     sync_failures: u32,
+    /// Syncing the current segment has failed: nothing more is written there (D4).
+    is_spoiled: bool,
+    /// Records in the current segment that are not synced.
+    unsynced_records: u64,
+    clean: Clean,
+    /// What this writer has done.
+    office: OfficeStats,
     /// Ring number to the position before which every entry has C <= `written_ts`.
     positions: HashMap<u64, u64, foldhash::fast::FixedState>,
     found: Vec<Found>,
@@ -165,16 +161,17 @@ impl<'c> LogWriter<'c> {
             uuid,
             term,
             number: sealed.next_number,
-            previous: sealed.last.map_or(0, |last| last.0),
-            previous_bytes: sealed.last.map_or(0, |last| last.1.bytes),
+            previous: sealed.last.as_ref().map_or(0, |last| last.number),
+            previous_bytes: sealed.last.as_ref().map_or(0, |last| last.end.bytes),
             start_ts: sealed.end_ts,
             allocated_bytes: options.segment_bytes.max(FIRST_BATCH),
+            is_reused: false,
         };
         let current = begin(control, fs.as_ref(), dir, header)?;
-        control.set_office(current.number, process);
+        let office = control.set_office(term, current.number, process, sys::monotonic_ns());
         wake_committers(control);
         if let Some(last) = sealed.last {
-            mark_continued(fs.as_ref(), dir, &uuid, last, current.number);
+            mark_continued(last, current.number);
         }
         for number in sealed.empty {
             // Outside the chain from now on, whoever may still have it open; kept, it would only take room.
@@ -191,6 +188,10 @@ impl<'c> LogWriter<'c> {
             written_ts: durable_ts,
             current,
             sync_failures: 0,
+            is_spoiled: false,
+            unsynced_records: 0,
+            clean: Clean::default(),
+            office,
             positions: HashMap::default(),
             found: Vec::new(),
             buffer: Vec::new(),
@@ -211,14 +212,28 @@ impl<'c> LogWriter<'c> {
     /// publishes that and wakes who waits. Without `sync` bytes reach the files and survive the process, not power loss.
     ///
     /// # Errors
+    /// As [`LogWriter::drain_by`].
+    pub fn drain(&mut self, source: &dyn CommitSource, sync: bool) -> Result<DrainOutcome, WalError> {
+        self.drain_by(source, if sync { &SyncPolicy::EVERY_BATCH } else { &SyncPolicy::ON_DEMAND })
+    }
+
+    /// Writes what has been committed since the last drain as one consistent prefix. When the policy says so it makes it
+    /// durable with all that is written, publishes that and wakes who waits; what is only written survives the process, not
+    /// power loss.
+    ///
+    /// # Errors
     /// `Io`: nothing is lost, the next drain tries again; waiting committers see the error number. `ReadOnly`: syncing
     /// failed too often, commits are refused. `Deposed`: this writer must be dropped. `Ring`: shared memory is damaged.
-    pub fn drain(&mut self, source: &dyn CommitSource, sync: bool) -> Result<DrainOutcome, WalError> {
+    pub fn drain_by(
+        &mut self,
+        source: &dyn CommitSource,
+        policy: &SyncPolicy,
+    ) -> Result<DrainOutcome, WalError> {
         self.control.check_term(self.term)?;
         if self.control.is_read_only() {
             return Err(WalError::ReadOnly);
         }
-        let result = self.drain_until_done(source, sync);
+        let result = self.drain_until_done(source, policy);
         match &result {
             Ok(_) if self.control.fault() == 0 => {}
             Ok(_) => self.control.set_fault(0),
@@ -228,16 +243,28 @@ impl<'c> LogWriter<'c> {
         result
     }
 
-    fn drain_until_done(&mut self, source: &dyn CommitSource, sync: bool) -> Result<DrainOutcome, WalError> {
+    fn drain_until_done(
+        &mut self,
+        source: &dyn CommitSource,
+        policy: &SyncPolicy,
+    ) -> Result<DrainOutcome, WalError> {
         let mut outcome = DrainOutcome::default();
+        // Y4: before the watermark.
+        let hurry = self.control.take_hurry();
         loop {
-            match self.drain_once(source, sync, &mut outcome) {
+            if self.is_spoiled {
+                self.replace_segment()?;
+            }
+            match self.drain_once(source, policy, hurry, &mut outcome) {
                 Ok(()) => {
                     outcome.durable_ts = self.durable_ts;
                     outcome.written_ts = self.written_ts;
                     return Ok(outcome);
                 }
-                Err(Trouble::Sync(error)) => self.replace_segment(error)?,
+                Err(Trouble::Sync(error)) => {
+                    self.is_spoiled = true;
+                    self.note_failed_sync(error)?;
+                }
                 // What looks like damage to a deposed writer is a ring that has moved on.
                 Err(Trouble::Other(error)) => {
                     self.control.check_term(self.term)?;
@@ -250,9 +277,11 @@ impl<'c> LogWriter<'c> {
     fn drain_once(
         &mut self,
         source: &dyn CommitSource,
-        sync: bool,
+        policy: &SyncPolicy,
+        hurry: bool,
         outcome: &mut DrainOutcome,
     ) -> Result<(), Trouble> {
+        let begun_ns = sys::monotonic_ns();
         // D1: the watermark before the rings.
         let watermark = source.watermark().max(self.written_ts);
         let mut rings = Vec::new();
@@ -267,10 +296,19 @@ impl<'c> LogWriter<'c> {
         if self.current.end == self.current.synced {
             // Nothing committed since: all of (durable, watermark] is durable without a write.
             self.publish(watermark)?;
-        } else if sync {
+        } else if hurry || self.clean.is_due(policy, self.unsynced(), begun_ns) {
             self.sync_and_publish()?;
+        } else {
+            outcome.sync_in = Some(self.clean.left(policy, begun_ns)); // Y3
+            return Ok(());
         }
+        self.clean.note(begun_ns); // Y2
         Ok(())
+    }
+
+    fn unsynced(&self) -> Unsynced {
+        let Current { end, synced, .. } = &self.current;
+        Unsynced { records: self.unsynced_records, bytes: end.bytes - synced.bytes }
     }
 
     /// Notes the committed entries up to `watermark`, and how far each ring was read.
@@ -400,13 +438,15 @@ impl<'c> LogWriter<'c> {
         }
         .encode(current.seed);
         self.buffer[..BATCH_HEADER_BYTES].copy_from_slice(&header);
+        self.buffer.resize(self.buffer.len() + current.zeros_behind(bytes), 0);
         self.control.check_term(self.term)?;
         current.file.write_at(current.end.bytes, &self.buffer).map_err(io_error("write", &current.path))?;
         current.end.bytes += bytes;
         current.end.batches += 1;
         current.end.ts = end_ts;
         self.written_ts = end_ts;
-        self.control.note_batch(u64::from(count), bytes, end_ts);
+        self.unsynced_records += u64::from(count);
+        self.control.note_batch(&mut self.office, u64::from(count), bytes, end_ts);
         outcome.records += u64::from(count);
         outcome.bytes += bytes;
         Ok(())
@@ -416,10 +456,13 @@ impl<'c> LogWriter<'c> {
     fn sync_and_publish(&mut self) -> Result<(), Trouble> {
         let current = &mut self.current;
         if current.end != current.synced {
+            let begun_ns = sys::monotonic_ns();
             current.file.sync_data().map_err(io_error("sync", &current.path))?;
+            let took_ns = sys::monotonic_ns().saturating_sub(begun_ns);
             current.synced = current.end;
+            self.unsynced_records = 0;
             self.sync_failures = 0;
-            self.control.note_sync();
+            self.control.note_sync(&mut self.office, took_ns);
         }
         self.publish(self.written_ts)?;
         Ok(())
@@ -431,6 +474,7 @@ impl<'c> LogWriter<'c> {
             return Ok(());
         }
         self.control.publish(self.term, self.durable_ts, durable_ts)?;
+        self.control.note_logged(self.current.synced.ts);
         self.durable_ts = durable_ts;
         self.control.set_published(self.current.number, self.current.synced.bytes);
         wake_committers(self.control);
@@ -446,39 +490,51 @@ impl<'c> LogWriter<'c> {
 
     /// A new segment behind the synced part of the current one.
     fn next_segment(&mut self) -> Result<(), WalError> {
-        let sealed = (self.current.number, self.current.synced);
+        let (number, synced) = (self.current.number, self.current.synced);
         let header = SegmentHeader {
             uuid: self.uuid,
             term: self.term,
-            number: sealed.0 + 1,
-            previous: sealed.0,
-            previous_bytes: sealed.1.bytes,
-            start_ts: sealed.1.ts,
+            number: number + 1,
+            previous: number,
+            previous_bytes: synced.bytes,
+            start_ts: synced.ts,
             allocated_bytes: self.options.segment_bytes.max(FIRST_BATCH),
+            is_reused: false,
         };
-        self.current = begin(self.control, self.fs.as_ref(), &self.dir, header)?;
+        let next = begin(self.control, self.fs.as_ref(), &self.dir, header)?;
+        let Current { file, number, seed, .. } = std::mem::replace(&mut self.current, next);
+        self.unsynced_records = 0;
         self.control.set_segment(self.current.number);
-        mark_continued(self.fs.as_ref(), &self.dir, &self.uuid, sealed, self.current.number);
+        mark_continued(Last { file, number, seed, end: synced }, self.current.number);
         Ok(())
     }
 
-    /// D4: gives up the current segment after a failed sync, or the log after too many.
-    fn replace_segment(&mut self, mut error: WalError) -> Result<(), WalError> {
+    /// D4: counts a failed sync; the error, when it is not to be tried again at once.
+    fn note_failed_sync(&mut self, error: WalError) -> Result<(), WalError> {
+        if error.is_disk_full() {
+            return Err(error);
+        }
+        self.sync_failures += 1;
+        if self.sync_failures < SYNC_FAILURES_MAX {
+            return Ok(());
+        }
+        self.control.set_read_only();
+        Err(error)
+    }
+
+    /// D4: goes on in a new segment, with what is not durable.
+    fn replace_segment(&mut self) -> Result<(), WalError> {
         // Best effort: bytes that are in the page cache but not on the disk should not be met again.
         let _ = self.current.file.set_len(self.current.synced.bytes);
         loop {
             self.control.check_term(self.term)?;
-            self.sync_failures += 1;
-            if self.sync_failures >= SYNC_FAILURES_MAX {
-                self.control.set_read_only();
-                return Err(error);
-            }
             match self.next_segment() {
                 Ok(()) => break,
-                Err(again @ WalError::Io { operation: "sync", .. }) => error = again,
+                Err(again @ WalError::Io { operation: "sync", .. }) => self.note_failed_sync(again)?,
                 Err(other) => return Err(other),
             }
         }
+        self.is_spoiled = false;
         self.written_ts = self.durable_ts;
         self.positions.clear();
         Ok(())
@@ -523,10 +579,12 @@ fn report_fault(control: &LogControl, error: &WalError) {
 
 /// Wakes everybody who waits for durability. A deposed writer that gets here wakes them for nothing.
 fn wake_committers(control: &LogControl) {
-    control.bump_durable_seq();
-    sys::wake(control.durable_seq(), u32::MAX);
+    control.announce_news(|word| sys::wake(word, u32::MAX));
 }
 
+#[cfg(test)]
+#[cfg(not(loom))]
+mod creations;
 #[cfg(test)]
 #[cfg(not(loom))]
 mod faults;

@@ -57,7 +57,32 @@ mod plain {
         }
         assert!(!ring.is_drained(1998).unwrap());
         assert!(ring.is_drained(1999).unwrap());
-        assert_eq!(ring.totals().0, 1999);
+        assert_eq!(ring.stats(1999).unwrap().record_count, 1999);
+    }
+
+    #[test]
+    fn figures_tell_what_is_pending_from_what_is_only_there() {
+        let heap = Heap::new(32);
+        let ring = heap.ring();
+        assert_eq!(ring.stats(0).unwrap(), RingStats { capacity_bytes: 256, ..RingStats::default() });
+        for c in 1..=3 {
+            publish(&ring, &[7; 9], c, 0).unwrap();
+        }
+        // Headers of 32 bytes, payloads of two words.
+        let stats = RingStats {
+            capacity_bytes: 256,
+            used_bytes: 144,
+            pending_bytes: 96,
+            record_count: 3,
+            redo_bytes: 27,
+        };
+        assert_eq!(ring.stats(1).unwrap(), stats);
+        assert_eq!(ring.stats(3).unwrap(), RingStats { pending_bytes: 0, ..stats });
+        let pieces = [(64, 1000), (4096, 500)];
+        let staged = ring.stage(EntryBody::OutOfLine { pieces: &pieces }, 3).unwrap();
+        let _ = ring.publish(staged, 16, 4, 0);
+        let stats = ring.stats(3).unwrap();
+        assert_eq!((stats.redo_bytes, stats.pending_bytes), (1527, 64), "what lies elsewhere counts as redo");
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! The log writer killed, overtaken and failed at every operation on a file, with and without power loss after it.
 
 use super::*;
+use crate::recovery::LogReport;
+use crate::sync::{AtomicU64, Ordering};
 use crate::sys::MemoryFileSystem;
-use crate::wal::harness::{Records, TestDatabase, scan};
+use crate::wal::harness::{DIR, Random, Records, TestDatabase, UUID, scan};
+use crate::wal::remove_superfluous;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
 
@@ -18,12 +21,19 @@ struct Scene {
     /// Lives for the rest of the test run, so that hooks may hold it.
     database: &'static TestDatabase,
     committed: Arc<Mutex<Records>>,
+    /// Up to this timestamp the log is not needed any more.
+    superfluous_ts: Arc<AtomicU64>,
 }
 
 impl Scene {
     fn new() -> Self {
         let database = Box::leak(Box::new(TestDatabase::new(3, 4096)));
-        Self { fs: MemoryFileSystem::default(), database, committed: Arc::default() }
+        Self {
+            fs: MemoryFileSystem::default(),
+            database,
+            committed: Arc::default(),
+            superfluous_ts: Arc::default(),
+        }
     }
 
     fn take_over(&self) -> Result<LogWriter<'static>, WalError> {
@@ -37,21 +47,39 @@ impl Scene {
         committed.push((c, redo));
     }
 
-    /// A writer's life: taking office, drains with and without sync, rolls, an aborted transaction, the clean end.
+    /// As a checkpoint does that holds all that is durable now.
+    fn forget(&self) -> Result<(), WalError> {
+        let ts = self.database.control.durable_ts();
+        self.superfluous_ts.store(ts, Ordering::Relaxed);
+        remove_superfluous(&self.fs, Path::new(DIR), UUID, ts).map(|_| ())
+    }
+
+    /// A writer's life: taking office, drains with and without sync, rolls, an aborted transaction, a segment that is used again, the
+    /// clean end.
     fn live(&self) -> Result<(), WalError> {
         let mut writer = self.take_over()?;
-        for round in 0..6 {
+        for round in 0..8 {
             self.commit(round % 2, 100 + round * 40);
             self.commit(0, 10);
             let aborted = self.database.prepare(1, b"aborted").unwrap();
             self.database.decide(aborted, false);
             writer.drain(self.database, round % 3 != 0)?;
+            if round == 4 {
+                self.forget()?;
+            }
         }
         writer.close(self.database)
     }
 
+    /// What the log is needed for.
     fn records(&self) -> Records {
-        self.committed.lock().unwrap().clone()
+        let superfluous_ts = self.superfluous_ts.load(Ordering::Relaxed);
+        let committed = self.committed.lock().unwrap();
+        committed.iter().filter(|record| record.0 > superfluous_ts).cloned().collect()
+    }
+
+    fn scan(&self, fs: &MemoryFileSystem) -> (Records, LogReport) {
+        scan(fs, self.superfluous_ts.load(Ordering::Relaxed)).unwrap()
     }
 
     /// A successor in the same shared memory finds everything.
@@ -59,7 +87,7 @@ impl Scene {
         let writer = self.take_over().unwrap();
         self.commit(2, 30);
         writer.close(self.database).unwrap();
-        let (found, report) = scan(&self.fs, 0).unwrap();
+        let (found, report) = self.scan(&self.fs);
         assert_eq!(found, self.records());
         assert!(report.closed && report.torn.is_none());
         assert!((0..3).all(|session| self.database.ring(session).is_drained(report.last_ts).unwrap()));
@@ -68,7 +96,7 @@ impl Scene {
     /// A cold start from `fs` finds a prefix with everything that was durable, and goes on from there.
     fn check_cold(&self, fs: &MemoryFileSystem) {
         let all = self.records();
-        let (mut found, report) = scan(fs, 0).unwrap();
+        let (mut found, report) = self.scan(fs);
         assert!(all.starts_with(&found));
         let durable_ts = self.database.control.durable_ts();
         assert!(
@@ -79,7 +107,7 @@ impl Scene {
         let writer = database.try_writer(fs, SEGMENT).unwrap();
         found.push((database.commit(0, b"after the cold start").unwrap(), b"after the cold start".to_vec()));
         writer.close(&database).unwrap();
-        assert_eq!(scan(fs, 0).unwrap().0, found);
+        assert_eq!(self.scan(fs).0, found);
     }
 
     fn check_power_loss(&self, seed: u64) {
@@ -91,23 +119,6 @@ impl Scene {
                 _ => random.next().is_multiple_of(2),
             }));
         }
-    }
-}
-
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        // splitmix64
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
     }
 }
 
@@ -198,7 +209,7 @@ fn overtaken_at_every_step_the_old_writer_does_no_harm() {
             };
         }
         scene.check_power_loss(step + 1000);
-        assert_eq!(scan(&scene.fs, 0).unwrap().0, scene.records());
+        assert_eq!(scene.scan(&scene.fs).0, scene.records());
         scene.check_warm();
         true
     });
@@ -246,7 +257,7 @@ fn three_failed_syncs_make_the_log_read_only_until_it_is_told_otherwise() {
     assert_eq!(wait(2), super::super::Durability::ReadOnly);
     assert!(matches!(writer.drain(scene.database, true), Err(WalError::ReadOnly)));
     scene.check_power_loss(1);
-    control.clear_read_only();
+    control.forget_faults();
     assert_eq!(wait(2), super::super::Durability::TimedOut);
     scene.check_warm();
 }
@@ -284,10 +295,115 @@ fn a_full_disk_is_an_error_and_the_log_goes_on_when_there_is_room() {
         }
         scene.fs.fail_writes_after(None);
         writer.drain(scene.database, true).unwrap();
-        assert_eq!(scan(&scene.fs, 0).unwrap().0, scene.records());
+        assert_eq!(scene.scan(&scene.fs).0, scene.records());
         drop(writer);
         scene.check_warm();
     }
+}
+
+#[test]
+fn a_segment_whose_sync_failed_is_not_written_again_when_there_is_no_room_for_the_next() {
+    for writes in 0..12 {
+        let scene = Scene::new();
+        let mut writer = scene.take_over().unwrap();
+        scene.commit(0, 20);
+        writer.drain(scene.database, true).unwrap();
+        scene.fs.fail_syncs(1);
+        scene.fs.fail_writes_after(Some(writes));
+        for round in 0..6 {
+            scene.commit(1, 30);
+            if writer.drain(scene.database, true).is_err() {
+                scene.check_power_loss(writes);
+                // Still no room, and more has been committed meanwhile.
+                scene.commit(0, 40);
+                assert!(writer.drain(scene.database, true).is_err());
+                scene.check_power_loss(writes + round);
+                scene.fs.fail_writes_after(None);
+                writer.drain(scene.database, true).unwrap();
+            }
+            scene.check_power_loss(writes + 100 * round);
+        }
+        scene.fs.fail_writes_after(None);
+        drop(writer);
+        scene.check_warm();
+    }
+}
+
+#[test]
+fn a_disk_that_is_found_full_by_a_sync_does_not_make_the_log_read_only() {
+    let scene = Scene::new();
+    let mut writer = scene.take_over().unwrap();
+    scene.commit(0, 20);
+    scene.fs.fill_at_syncs(5);
+    for _ in 0..5 {
+        let error = writer.drain(scene.database, true).unwrap_err();
+        assert!(error.is_disk_full() && error.is_retryable(), "{error}");
+        assert!(!scene.database.control.is_read_only());
+        assert_eq!(scene.database.control.fault(), libc::ENOSPC);
+        scene.check_power_loss(1);
+        scene.commit(1, 10);
+    }
+    writer.drain(scene.database, true).unwrap();
+    assert_eq!(scene.database.control.fault(), 0);
+    scene.check_power_loss(2);
+    drop(writer);
+    scene.check_warm();
+}
+
+#[test]
+fn damage_that_a_take_over_meets_is_refused_or_found_later() {
+    let (mut refused, mut found_later, mut harmless) = (0, 0, 0);
+    for (segment, places) in [(1, 0..128), (1, 4096..5400), (2, 0..128), (2, 4096..5400)] {
+        for place in places.step_by(3) {
+            let scene = Scene::new();
+            let mut writer = scene.take_over().unwrap();
+            while writer.position().segment < 3 {
+                scene.commit(0, 100);
+                writer.drain(scene.database, true).unwrap();
+                if writer.position().segment == 2 && writer.position().offset > 5000 {
+                    break;
+                }
+            }
+            if place % 2 == 0 {
+                // Not synced: this may be lost, for it is still in the rings.
+                scene.commit(1, 100);
+                writer.drain(scene.database, false).unwrap();
+            }
+            drop(writer);
+            let path = segment_path(Path::new(DIR), segment);
+            let bytes = scene.fs.bytes(&path);
+            let Some(byte) = bytes.get(place) else { continue };
+            let mut damaged = bytes.clone();
+            damaged[place] = byte ^ 1 << (place % 8);
+            scene.fs.set_bytes(&path, damaged);
+            let damage = |error: &WalError| !matches!(error, WalError::Io { .. } | WalError::Deposed { .. });
+            match scene.take_over() {
+                Err(error) => {
+                    assert!(damage(&error), "{segment}, {place}: {error}");
+                    assert_ne!(scene.database.control.fault(), 0, "whoever waits is told");
+                    // Nothing was made worse: with the file as it was all goes on.
+                    scene.fs.set_bytes(&path, bytes);
+                    scene.check_warm();
+                    refused += 1;
+                }
+                Ok(writer) => {
+                    writer.close(scene.database).unwrap();
+                    match scan(&scene.fs, 0) {
+                        Ok((found, _)) => {
+                            assert_eq!(found, scene.records(), "{segment}, {place}");
+                            harmless += 1;
+                        }
+                        Err(error) => {
+                            assert!(damage(&error), "{segment}, {place}: {error}");
+                            found_later += 1;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    // In the last segment it is met, in those before by a cold start; in what is not durable it harms nobody.
+    assert!(refused > 200 && found_later > 200 && harmless > 20, "{refused}, {found_later}, {harmless}");
 }
 
 /// Random histories: commits, aborts, drains, take-overs, kills and failures, power loss at any point.
@@ -318,6 +434,10 @@ fn random_histories_recover_to_a_prefix_with_every_acknowledged_commit() {
                     if scene.database.ring(session).used_bytes() < 3000 {
                         scene.commit(session, usize::try_from(random.below(200)).unwrap());
                     }
+                }
+                if random.below(6) == 0 {
+                    // What could not be removed is by the next.
+                    let _ = scene.forget();
                 }
                 match writer.as_mut().map(|writer| writer.drain(scene.database, random.below(3) > 0)) {
                     // By a take-over that was killed halfway.

@@ -4,6 +4,13 @@ use crate::wal::harness::{DIR, Records, TestDatabase, UUID, scan};
 
 const SEGMENT: u64 = 16 << 10;
 
+impl LogWriter<'_> {
+    /// What one that was stopped between its look at the term and its write does when it goes on.
+    pub(crate) fn write_late(&mut self, bytes: &[u8]) {
+        self.current.file.write_at(self.current.end.bytes, bytes).unwrap();
+    }
+}
+
 fn redo(c: u64) -> Vec<u8> {
     format!("redo number {c}").into_bytes()
 }
@@ -98,7 +105,7 @@ fn a_deposed_writer_can_do_no_harm() {
     expected.push(commit(&database, 0, "after"));
     new.drain(&database, true).unwrap();
     // The old one was stopped between its check and its write: its bytes fall beyond what the new one named.
-    old.current.file.write_at(old.current.end.bytes, &[0xee; 300]).unwrap();
+    old.write_late(&[0xee; 300]);
     assert!(matches!(old.publish(99), Err(WalError::Deposed { .. })));
     assert!(matches!(old.roll(), Err(Trouble::Other(WalError::Deposed { .. }) | Trouble::Sync(_))));
     assert_eq!(records(&fs), expected);
@@ -120,6 +127,29 @@ fn a_writer_killed_before_its_segment_leaves_no_gap() {
     assert_eq!((writer.term(), writer.position().segment), (4, 3));
     writer.drain(&database, true).unwrap();
     assert_eq!(records(&fs), expected);
+}
+
+#[test]
+fn each_writer_has_figures_of_its_own_and_all_have_them_together() {
+    let (fs, database) = (MemoryFileSystem::default(), TestDatabase::new(1, 4096));
+    let mut first = database.writer(&fs, SEGMENT);
+    for text in ["one", "two"] {
+        commit(&database, 0, text);
+        first.drain(&database, true).unwrap();
+    }
+    commit(&database, 0, "three");
+    first.drain(&database, false).unwrap();
+    let mut second = database.writer(&fs, SEGMENT);
+    second.drain(&database, true).unwrap();
+    second.drain(&database, true).unwrap();
+    let stats = database.control.stats();
+    let figures =
+        |office: &OfficeStats| (office.term, office.batch_count, office.record_count, office.sync_count);
+    assert_eq!(stats.offices.iter().map(figures).collect::<Vec<_>>(), [(2, 1, 1, 1), (1, 3, 3, 2)]);
+    assert_eq!((stats.batch_count, stats.record_count, stats.sync_count), (4, 4, 3));
+    assert_eq!(stats.offices.iter().map(|office| office.written_bytes).sum::<u64>(), stats.written_bytes);
+    assert_eq!(stats.sync_times.classes().map(|class| class.1).sum::<u64>(), stats.sync_count);
+    assert!(stats.offices.iter().all(|office| office.sync_ns > 0 && office.pid == std::process::id()));
 }
 
 #[test]
@@ -174,16 +204,28 @@ fn works_on_the_operating_systems_files() {
     let fs = sys::OsFileSystem;
     fs.create_dir(&dir).unwrap();
     let database = TestDatabase::new(1, 4096);
-    let mut writer =
-        LogWriter::take_over(&database.control, Arc::new(fs), &dir, UUID, 1, LogOptions::default()).unwrap();
-    database.commit(0, b"kept").unwrap();
-    writer.drain(&database, true).unwrap();
+    let options = LogOptions { segment_bytes: 8192, batch_bytes_max: 1024 };
+    let mut writer = LogWriter::take_over(&database.control, Arc::new(fs), &dir, UUID, 1, options).unwrap();
+    let mut write_up_to = |number| {
+        while writer.position().segment < number {
+            database.commit(0, &[b'k'; 900]).unwrap();
+            writer.drain(&database, true).unwrap();
+        }
+        database.control.durable_ts()
+    };
+    let superfluous_ts = write_up_to(3);
+    assert_eq!(super::super::remove_superfluous(&fs, &dir, UUID, superfluous_ts).unwrap(), 1);
+    let last_ts = write_up_to(4);
     let mut seen = 0;
-    let report = crate::recovery::scan_log(&fs, &dir, UUID, 0, |_, redo| -> Result<(), WalError> {
-        seen += redo.len();
-        Ok(())
-    })
-    .unwrap();
-    assert_eq!((seen, report.last_ts, report.torn), (4, 1, None));
+    let report =
+        crate::recovery::scan_log(&fs, &dir, UUID, superfluous_ts, |_, redo| -> Result<(), WalError> {
+            seen += redo.len();
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(seen as u64, (last_ts - superfluous_ts) * 900);
+    assert_eq!((report.last_ts, report.torn), (last_ts, None));
+    // Used again where the file system can tell who has a file open: none is left over, in either case.
+    assert_eq!(fs.list(&dir).unwrap().len(), 3);
     std::fs::remove_dir_all(dir).unwrap();
 }
