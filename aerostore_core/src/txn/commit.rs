@@ -19,18 +19,28 @@ impl Transaction {
     /// of a transaction without writes, its snapshot.
     ///
     /// # Errors
-    /// `Serialization` or `ForcedAbort`: nothing of it took effect. `LogReadOnly`. With synchronous commit an error of
-    /// the log means that the transaction has taken effect but may not survive a power failure.
+    /// `Serialization` or `ForcedAbort`: nothing of it took effect. `LogReadOnly`. `LogFault` says whether it took effect: with
+    /// synchronous commit it may have, and then survives power loss only if the log writer gets over the fault.
     pub fn commit(&mut self, synchronous: bool) -> Result<u64, TxnError> {
+        let (commit_ts, waits) = self.take_effect(synchronous)?;
+        if waits {
+            wait_durable(self.session()?.store.log(), commit_ts)?;
+        }
+        Ok(commit_ts)
+    }
+
+    /// The same, without the wait for the disk: its timestamp, and whether there is one to come.
+    pub(super) fn take_effect(&mut self, synchronous: bool) -> Result<(u64, bool), TxnError> {
         let Some(record) = self.record else {
             let snapshot = self.snapshot.unwrap_or(self.session()?.store.clock().now());
             self.end_snapshot();
-            return Ok(snapshot);
+            return Ok((snapshot, false));
         };
         let session = running(&mut self.session)?;
         session.merge_savepoints()?;
+        session.log_old_rows()?;
         // Staged before the operation begins: waiting for the log must not hold back what others have retired.
-        let staged = session.stage_redo();
+        let staged = session.stage_redo(synchronous);
         let waits = synchronous && matches!(staged, Ok(Some(_)));
         session.participant.enter();
         let decided = staged.and_then(|staged| self.decide(record, staged));
@@ -42,10 +52,7 @@ impl Transaction {
         let session = running(&mut self.session)?;
         // The transaction has taken effect: what cannot be tidied now is met again by the next one.
         let _ = session.tidy();
-        if waits {
-            wait_durable(session.store.log(), commit_ts)?;
-        }
-        Ok(commit_ts)
+        Ok((commit_ts, waits))
     }
 
     /// ACTIVE to COMMITTED.
@@ -84,7 +91,11 @@ impl Transaction {
     ) -> Result<u64, TxnError> {
         let checked = checked.and_then(|checked| self.check_snapshot().map(|()| checked));
         let session = running(&mut self.session)?;
-        let assigned = checked.and_then(|checked| Ok((checked, assign(session, block)?)));
+        let assigned = checked.and_then(|checked| {
+            let commit_ts = assign(session, block)?;
+            session.check_watched()?; // F2
+            Ok((checked, commit_ts))
+        });
         if let Ok((Some(_), commit_ts)) = &assigned {
             session.participant.slot().check_at(*commit_ts);
         }
@@ -102,7 +113,8 @@ impl Transaction {
                 return Err(error);
             }
         };
-        let Session { store, participant, buffers, hot, .. } = session;
+        self.check_tables()?;
+        let Session { store, participant, buffers, hot, .. } = running(&mut self.session)?;
         if let Some(Checked { snapshot, reads: true }) = checked {
             let reads = &buffers.reads;
             if let Err(error) = validate(participant, store, reads, snapshot, commit_ts, block.offset) {
@@ -112,6 +124,7 @@ impl Transaction {
                 return Err(error);
             }
         }
+        let session = running(&mut self.session)?;
         session.check_unique_keys(block, commit_ts, checked.map(|checked| checked.snapshot))?;
         let guard = session.participant.pin();
         if !Self::record_of(&guard, block)?.commit(commit_ts) {

@@ -2,26 +2,58 @@
 
 use crate::epoch::Guard;
 use crate::index::{Blocks, HashIndex};
-use crate::mvcc::{IndexRoot, TableRoot, TableState};
+use crate::mvcc::{DropStage, DropWord, IndexRoot, TableRoot, TableState};
 use crate::row::{ColumnPlace, DirtyMask, Schema};
 use crate::shm::{BlockKind, BlockRef, Reserve, ShmError};
 use crate::sync::Ordering;
 use crate::txn::link::Linker;
+use crate::txn::log::wait_durable;
 use crate::txn::secondary::create_tree;
 use crate::txn::transaction::running;
-use crate::txn::{Session, TableRef, Transaction, TxnError, TxnOptions, redo};
+use crate::txn::{Session, Store, TableRef, Transaction, TxnError, TxnOptions, redo};
 use std::mem::size_of;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Every table of the catalog.
+/// How often, and after what pauses, one that is about to make a table looks whether the one of its name is still about to be dropped:
+/// that is one record for the log, unless its process is stopped.
+const LEAVING_TRIES: u32 = 1000;
+const LEAVING_PAUSE: Duration = Duration::from_millis(1);
+
+/// Every table that is in use.
 ///
 /// # Errors
 /// When the mapping is damaged.
 pub fn tables(session: &Session) -> Result<Vec<TableRef>, TxnError> {
+    tables_if(session, |state| state == TableState::Live)
+}
+
+/// Every table that the catalog names, in whatever state: what has memory.
+///
+/// # Errors
+/// When the mapping is damaged.
+pub fn tables_ever(session: &Session) -> Result<Vec<TableRef>, TxnError> {
+    Ok(tables_if(session, |_| true)?.into_iter().map(TableRef::even_dropped).collect())
+}
+
+/// A table as the log defines it.
+#[derive(Clone, Debug)]
+pub struct LoggedTable {
+    /// The table.
+    pub table: TableRef,
+    /// Its indexes: column, and what is promised (`IndexSpec::word`).
+    pub indexes: Vec<(u8, u8)>,
+    /// Columns of which somebody is about to log that they have an index, or none any more.
+    pub unsure: Vec<u8>,
+    /// Its rows, about.
+    pub rows: u64,
+}
+
+fn tables_if(session: &Session, is_wanted: impl Fn(TableState) -> bool) -> Result<Vec<TableRef>, TxnError> {
     let guard = session.participant.pin();
     let mut tables = Vec::new();
     for (offset, root) in session.store.catalog().tables(&guard)? {
-        if root.state() == TableState::Live {
+        if is_wanted(root.state()) {
             tables.push(table_ref(&guard, offset, root)?);
         }
     }
@@ -33,10 +65,17 @@ pub fn tables(session: &Session) -> Result<Vec<TableRef>, TxnError> {
 /// # Errors
 /// When the mapping is damaged.
 pub fn table(session: &Session, name: &str) -> Result<Option<TableRef>, TxnError> {
+    Ok(named(session, name)?.filter(|(_, state)| *state == TableState::Live).map(|(table, _)| table))
+}
+
+/// The table of that name, and whether it is in use.
+fn named(session: &Session, name: &str) -> Result<Option<(TableRef, TableState)>, TxnError> {
     let guard = session.participant.pin();
     for (offset, root) in session.store.catalog().tables(&guard)? {
-        if root.state() == TableState::Live && Schema::name_in(definition(&guard, root)?)? == name {
-            return table_ref(&guard, offset, root).map(Some);
+        let state = root.state();
+        let is_one = matches!(state, TableState::Live | TableState::Making | TableState::Leaving); // T4
+        if is_one && Schema::name_in(definition(&guard, root)?)? == name {
+            return Ok(Some((table_ref(&guard, offset, root)?, state)));
         }
     }
     Ok(None)
@@ -48,7 +87,7 @@ pub(super) fn table_ref(guard: &Guard<'_>, offset: u64, root: &TableRoot) -> Res
 }
 
 /// The definition of a table, as bytes.
-fn definition<'g>(guard: &'g Guard<'_>, root: &TableRoot) -> Result<&'g [u8], TxnError> {
+pub(super) fn definition<'g>(guard: &'g Guard<'_>, root: &TableRoot) -> Result<&'g [u8], TxnError> {
     let length = root.schema_bytes.load(Ordering::Relaxed);
     let bytes = guard.arena().bytes(root.schema.load(Ordering::Relaxed), length)?;
     // SAFETY: `bytes` checked the range; C2: a linked definition never changes.
@@ -58,36 +97,86 @@ fn definition<'g>(guard: &'g Guard<'_>, root: &TableRoot) -> Result<&'g [u8], Tx
 /// Makes a table, durably; one of the same name and definition is found instead.
 ///
 /// # Errors
-/// `TableExists` when there is one of that name with another definition; `OutOfSpace`.
+/// `TableExists` when there is one of that name with another definition; `TableBusy` while somebody is about to drop that; `OutOfSpace`.
 pub fn create_table(
-    session: Box<Session>,
+    mut session: Box<Session>,
     schema: &Schema,
     synchronous: bool,
 ) -> (Option<Box<Session>>, Result<TableRef, TxnError>) {
-    match existing(&session, schema) {
-        Ok(None) => {}
-        Ok(Some(table)) => return (Some(session), Ok(table)),
+    let table = match session.begin_table(schema) {
+        Ok((table, TableState::Live)) => return (Some(session), same(table, schema)),
+        Ok((table, _)) => table,
         Err(error) => return (Some(session), Err(error)),
-    }
-    let id = session.store.catalog().take_id();
-    // Logged before it is linked: no row of the table can be in the log before it. A definition that is logged twice,
-    // by two who race or by one who dies here, is the same table to recovery.
+    };
+    // By whoever meets it, whether or not its maker goes on: a definition that is logged twice is the same table to recovery. Nobody
+    // has a row of it before this is committed, so none is in the log before its definition.
     let mut txn = Transaction::begin(session, TxnOptions::default());
-    let logged = txn.log_definition(id, &schema.to_bytes()).and_then(|()| txn.commit(synchronous));
-    let Some(mut session) = txn.into_session() else { return (None, Err(TxnError::Ended)) };
-    let table = logged.and_then(|_| session.link_table(id, schema));
-    (Some(session), table)
+    // Waited for later: whether it took effect decides what becomes of the table.
+    let logged = txn
+        .log_definition(table.id(), &table.schema().to_bytes())
+        .and_then(|()| txn.take_effect(synchronous));
+    let Some(session) = txn.into_session() else { return (None, Err(TxnError::Ended)) };
+    let made = session.end_table(&table, logged).and_then(|(commit_ts, waits)| {
+        if waits {
+            wait_durable(session.store.log(), commit_ts)?;
+        }
+        same(table, schema)
+    });
+    (Some(session), made)
 }
 
-fn existing(session: &Session, schema: &Schema) -> Result<Option<TableRef>, TxnError> {
-    match table(session, schema.name())? {
-        None => Ok(None),
-        Some(table) if **table.schema() == *schema => Ok(Some(table)),
-        Some(_) => Err(TxnError::TableExists { table: schema.name().to_owned() }),
+/// The table, if it is as `schema` says.
+fn same(table: TableRef, schema: &Schema) -> Result<TableRef, TxnError> {
+    match table.schema().difference(schema) {
+        None => Ok(table),
+        Some(difference) => Err(TxnError::TableExists { table: schema.name().to_owned(), difference }),
     }
 }
 
 impl Transaction {
+    /// The store that it works on.
+    ///
+    /// # Errors
+    /// `Ended`.
+    pub fn store(&self) -> Result<&Store, TxnError> {
+        Ok(&self.session()?.store)
+    }
+
+    /// The tables and indexes that the log defines up to this transaction's snapshot, and perhaps some that it defines later; and a
+    /// timestamp up to which it defines all of them.
+    ///
+    /// An index that is complete was logged, and one that is being dropped was logged to be: before this looks, or it was never there
+    /// for the log. What is about to be logged may be or not.
+    ///
+    /// A table that is dropped is none of them, or was dropped after the snapshot: so the snapshot moves on past the drops there are, if
+    /// need be (T5). What is dropped later than that can be read to the end.
+    ///
+    /// # Errors
+    /// `TableBusy` while somebody is about to log that there is a table no more; `SnapshotRevoked`.
+    pub fn logged_tables(&mut self) -> Result<(Vec<LoggedTable>, u64), TxnError> {
+        let mut snapshot = self.read_ts()?;
+        let found = loop {
+            let session = running(&mut self.session)?;
+            let (found, dropped_ts) = session.tables_to_log()?;
+            if dropped_ts <= snapshot {
+                break found;
+            }
+            self.extend_snapshot()?;
+            snapshot = self.read_ts()?;
+        };
+        let session = running(&mut self.session)?;
+        let mut tables = Vec::new();
+        for table in found {
+            let (indexes, unsure) = session.logged_indexes(&table)?;
+            let guard = session.participant.pin();
+            // Below nothing for a moment, or as somebody has died between a commit and its count.
+            let rows = table.root(&guard)?.row_count.load(Ordering::Relaxed);
+            let rows = rows.cast_signed().max(0).cast_unsigned();
+            tables.push(LoggedTable { table, indexes, unsure, rows });
+        }
+        Ok((tables, session.store.clock().now()))
+    }
+
     fn log_definition(&mut self, id: u32, schema: &[u8]) -> Result<(), TxnError> {
         let session = running(&mut self.session)?;
         self.record = Some(session.begin_record(Reserve::No)?);
@@ -96,29 +185,162 @@ impl Transaction {
 }
 
 impl Session {
-    /// Links a table into the catalog, unless someone else has linked one of that name.
-    ///
-    /// # Errors
-    /// `TableExists`, `OutOfSpace`.
-    pub fn link_table(&mut self, id: u32, schema: &Schema) -> Result<TableRef, TxnError> {
-        let store = Arc::clone(&self.store);
-        let bytes = schema.to_bytes();
-        loop {
-            let seen = store.catalog().head().load(Ordering::Acquire);
-            if let Some(table) = existing(self, schema)? {
-                return Ok(table);
-            }
-            let (guard, mut linker) = self.parts();
-            let root = build_root(&guard, &mut linker, id, schema, &bytes)?;
-            let table: &TableRoot = guard.resolve(root.block.offset)?;
-            for column in schema.indexed_columns().filter(|column| schema.index_spec(*column).is_unique) {
-                store.catalog().note_unique(table, column);
-            }
-            let cas = || store.catalog().link(seen, table, root.block.offset);
-            if linker.link_with(store.catalog_offset(), root.block, &root.parts, cas) {
-                return table_ref(&guard, root.block.offset, table);
+    /// Every table that is in use, or about to be (C4), and when the last one was dropped.
+    fn tables_to_log(&self) -> Result<(Vec<TableRef>, u64), TxnError> {
+        let (mut tables, mut dropped_ts, mut leaving) = (Vec::new(), 0, None);
+        {
+            let guard = self.participant.pin();
+            for (offset, root) in self.store.catalog().tables(&guard)? {
+                match root.state() {
+                    TableState::Live | TableState::Making => {
+                        tables.push(table_ref(&guard, offset, root)?.even_dropped());
+                    }
+                    TableState::Leaving => leaving = Some(table_ref(&guard, offset, root)?),
+                    TableState::Dropped | TableState::Gone => dropped_ts = dropped_ts.max(root.dropped_ts()),
+                    TableState::Failed => {}
+                }
             }
         }
+        match leaving {
+            None => Ok((tables, dropped_ts)),
+            Some(table) => {
+                self.drop_for_dead(table.root_offset())?;
+                Err(TxnError::TableBusy { table: table.schema().name().to_owned() })
+            }
+        }
+    }
+
+    /// For recovery, while nobody else has the database open: the table was dropped as of `commit_ts`.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    pub fn load_drop(&self, table: &TableRef, commit_ts: u64) -> Result<(), TxnError> {
+        let guard = self.participant.pin();
+        let root = table.root(&guard)?;
+        root.note_dropped(commit_ts);
+        root.change_drop(DropWord::of(DropStage::None), DropWord::of(DropStage::Dropped));
+        self.store.garbage().want();
+        Ok(())
+    }
+
+    /// For recovery, while nobody else has the database open: the table of that number, made if there is none of its name.
+    ///
+    /// # Errors
+    /// `TableExists` when there is one of that name with another definition; `OutOfSpace`.
+    pub fn load_table(&mut self, id: u32, schema: &Schema) -> Result<TableRef, TxnError> {
+        self.store.catalog().reserve_id(id);
+        let (table, _) = self.link_table_as(id, schema, TableState::Live)?;
+        same(table, schema)
+    }
+
+    /// The table of that name: LIVE, with whatever definition, or MAKING, and this session among those who are about to log it.
+    fn begin_table(&mut self, schema: &Schema) -> Result<(TableRef, TableState), TxnError> {
+        loop {
+            let (table, state) = match named(self, schema.name())? {
+                Some(found) => found,
+                None if self.make_again(schema)? => continue,
+                None => self.link_table_as(self.store.catalog().take_id(), schema, TableState::Making)?,
+            };
+            if state == TableState::Leaving {
+                self.wait_for_drop(&table)?;
+                continue;
+            }
+            let guard = self.participant.pin();
+            if state == TableState::Live || table.root(&guard)?.begin_making() {
+                return Ok((table, state));
+            }
+        }
+    }
+
+    /// Waits until a table is dropped, or stays, that somebody is about to drop: for one that is dead it is dropped.
+    fn wait_for_drop(&self, table: &TableRef) -> Result<(), TxnError> {
+        for _ in 0..LEAVING_TRIES {
+            self.drop_for_dead(table.root_offset())?;
+            if table.root(&self.participant.pin())?.state() != TableState::Leaving {
+                return Ok(());
+            }
+            std::thread::sleep(LEAVING_PAUSE);
+        }
+        Err(TxnError::TableBusy { table: table.schema().name().to_owned() })
+    }
+
+    /// Is there a table of that definition that was never made, and is MAKING now?
+    fn make_again(&self, schema: &Schema) -> Result<bool, TxnError> {
+        let failed = tables_if(self, |state| state == TableState::Failed)?;
+        let guard = self.participant.pin();
+        for table in failed.iter().filter(|table| **table.schema() == *schema) {
+            if table.root(&guard)?.make_again() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// A table's definition is logged, or could not be.
+    fn end_table<T>(&self, table: &TableRef, logged: Result<T, TxnError>) -> Result<T, TxnError> {
+        let guard = self.participant.pin();
+        let root = table.root(&guard)?;
+        if logged.is_ok() {
+            root.set_live();
+        } else {
+            root.give_up_making();
+        }
+        logged
+    }
+
+    /// Links a table into the catalog, in `state`, unless there is one of that name, with whatever definition. The one that is there
+    /// then, and its state.
+    fn link_table_as(
+        &mut self,
+        id: u32,
+        schema: &Schema,
+        state: TableState,
+    ) -> Result<(TableRef, TableState), TxnError> {
+        let bytes = schema.to_bytes();
+        loop {
+            // T8
+            let heir_of = self.claim_slabs()?;
+            let linked = self.try_link_table(id, schema, &bytes, state, heir_of);
+            if let Some(heir_of) = heir_of {
+                self.end_handing(heir_of)?;
+            }
+            if let Some(found) = linked? {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// The same, once, with the slabs of `heir_of`; `None` when the list has grown meanwhile.
+    pub(crate) fn try_link_table(
+        &mut self,
+        id: u32,
+        schema: &Schema,
+        bytes: &[u8],
+        state: TableState,
+        heir_of: Option<u64>,
+    ) -> Result<Option<(TableRef, TableState)>, TxnError> {
+        let store = Arc::clone(&self.store);
+        let seen = store.catalog().head().load(Ordering::Acquire);
+        if let Some(found) = named(self, schema.name())? {
+            return Ok(Some(found));
+        }
+        let (guard, mut linker) = self.parts();
+        let root = build_root(&guard, &mut linker, id, schema, bytes)?;
+        let table: &TableRoot = guard.resolve(root.block.offset)?;
+        if let Some(heir_of) = heir_of {
+            table.take_slabs(guard.resolve(heir_of)?);
+        }
+        if state == TableState::Making {
+            table.set_making();
+        }
+        for column in schema.indexed_columns().filter(|column| schema.index_spec(*column).is_unique) {
+            store.catalog().note_unique(table, column);
+        }
+        let cas = || store.catalog().link(seen, table, root.block.offset);
+        if linker.link_with(store.catalog_offset(), root.block, &root.parts, cas) {
+            return Ok(Some((table_ref(&guard, root.block.offset, table)?, state)));
+        }
+        Ok(None)
     }
 }
 

@@ -55,6 +55,18 @@ pub enum TxnError {
     TableExists {
         /// Name of the table.
         table: String,
+        /// What is different in the one that there is.
+        difference: String,
+    },
+    /// The table was dropped, or is about to be.
+    NoTable {
+        /// Name of the table.
+        table: String,
+    },
+    /// Somebody is about to drop the table of that name.
+    TableBusy {
+        /// Name of the table.
+        table: String,
     },
     /// The table has an index on that column already.
     IndexExists {
@@ -102,6 +114,8 @@ pub enum TxnError {
     LogFault {
         /// The operating system's error number.
         errno: i32,
+        /// Whether the transaction has taken effect, and is only not on disk.
+        took_effect: bool,
     },
     /// Nobody has written the log in time.
     LogStuck,
@@ -176,7 +190,11 @@ impl fmt::Display for TxnError {
             Self::UniqueViolation { table, column, value } => {
                 write!(f, "the unique index on column {column} of {table} has a row with \"{value}\" already")
             }
-            Self::TableExists { table } => write!(f, "table {table} exists with another definition"),
+            Self::TableExists { table, difference } => {
+                write!(f, "table {table} exists with another definition: {difference}")
+            }
+            Self::NoTable { table } => write!(f, "table {table} was dropped"),
+            Self::TableBusy { table } => write!(f, "table {table} is being dropped"),
             Self::IndexExists { table, column } => write!(f, "column {column} of {table} has an index already"),
             Self::NoIndex { table, column } => write!(f, "column {column} of {table} has no index"),
             Self::IndexBusy { table, column } => {
@@ -196,8 +214,13 @@ impl fmt::Display for TxnError {
             ),
             Self::ReadOnly => f.write_str("cannot write in a read-only transaction"),
             Self::LogReadOnly => f.write_str("the log could not be made durable; the database is read-only"),
-            Self::LogFault { errno } => {
-                write!(f, "the log cannot be written: {}", std::io::Error::from_raw_os_error(*errno))
+            Self::LogFault { errno, took_effect } => {
+                write!(f, "the log cannot be written: {}; ", std::io::Error::from_raw_os_error(*errno))?;
+                f.write_str(if *took_effect {
+                    "what was committed has taken effect, but is not on disk"
+                } else {
+                    "nothing of the transaction took effect"
+                })
             }
             Self::LogStuck => f.write_str("nobody has written the log in time"),
             Self::BadRedo { commit_ts, reason } => {
@@ -269,7 +292,9 @@ mod tests {
             TxnError::Duplicate { table: table(), key: String::new() },
             TxnError::UniqueViolation { table: table(), column: table(), value: String::new() },
             TxnError::LogNotUnique { table: table(), column: table(), value: String::new() },
-            TxnError::TableExists { table: table() },
+            TxnError::TableExists { table: table(), difference: "column \"a\" is int, not wide".into() },
+            TxnError::NoTable { table: table() },
+            TxnError::TableBusy { table: table() },
             TxnError::KeyChanged { table: table() },
             TxnError::IndexExists { table: table(), column: table() },
             TxnError::NoIndex { table: table(), column: table() },
@@ -277,7 +302,7 @@ mod tests {
             TxnError::NoSavepoint,
             TxnError::ReadOnly,
             TxnError::LogReadOnly,
-            TxnError::LogFault { errno: libc::ENOSPC },
+            TxnError::LogFault { errno: libc::ENOSPC, took_effect: false },
             TxnError::LogStuck,
             TxnError::BadRedo { commit_ts: 1, reason: "" },
             TxnError::Ended,

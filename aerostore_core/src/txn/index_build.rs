@@ -1,12 +1,13 @@
-//! Building an index while others write: what rows have that were there before.
+//! Building an index: what rows have that were there before; while others write, or while nobody else has the database open.
 //!
-//! Rules       O4 of `mvcc::index_root`, K4 and "Builders" of `secondary`.
-//! Cost        one operation for each batch, so garbage is held back no longer than that, some tens of milliseconds. A batch is added at once, each
+//! Rules       O4 of `mvcc::index_root`, K4 and "Builders" of `secondary`. Nobody takes out a version while the builder is alone, so there is nothing to
+//!             look at again.
+//! Cost        While others write: one operation for each batch, so garbage is held back no longer than that, some tens of milliseconds. A batch is added at once, each
 //!             block that covers some of its entries being replaced once; the looks at the rows afterwards go in the order in which the rows lie.
 
 #![forbid(unsafe_code)]
 
-use crate::epoch::Guard;
+use crate::epoch::{Guard, LiveBatch};
 use crate::index::{EntryBatch, key};
 use crate::mvcc::{BeginWord, IndexRef, IndexRoot, NEVER, RecordState, RowHeader};
 use crate::mvcc::{TableRoot, TxnRecord, VersionRef};
@@ -30,6 +31,15 @@ pub(crate) struct IndexBuild {
     slabs: Vec<SlabRef>,
 }
 
+/// How an index is built while nobody else has the database open.
+#[derive(Clone, Copy)]
+pub struct Alone<'a> {
+    /// Private memory that entries may take at once, and those of one slab more: the index is built from the bottom up if all fit.
+    pub bytes_max: usize,
+    /// Told now and then how many entries were added since.
+    pub added: &'a dyn Fn(usize),
+}
+
 impl IndexBuild {
     /// Begins to build the index whose root lies at `index`, BUILDING and this session's turn, of the table at `table`.
     pub(super) fn begin(session: &Session, table: u64, index: u64) -> Result<Self, TxnError> {
@@ -42,11 +52,46 @@ impl IndexBuild {
         Ok(Self { table, index, since, slabs })
     }
 
-    /// Does all of it; true when the index is to be unique.
-    pub(super) fn run(mut self, session: &mut Session) -> Result<bool, TxnError> {
-        while !self.go_on(session)? {}
+    /// Does all of it; true when the index is to be unique. `alone` says that nobody else has the database open.
+    pub(super) fn run(mut self, session: &mut Session, alone: Option<Alone<'_>>) -> Result<bool, TxnError> {
+        match alone {
+            Some(alone) => self.go_alone(session, alone)?,
+            None => while !self.go_on(session)? {},
+        }
         let guard = session.participant.pin();
         Ok(guard.resolve::<IndexRoot>(self.index)?.spec().is_unique)
+    }
+
+    fn go_alone(&mut self, session: &mut Session, alone: Alone<'_>) -> Result<(), TxnError> {
+        let Session { participant, heap, limbo, .. } = session;
+        let mut entries = EntryBatch::default();
+        while !self.slabs.is_empty() {
+            entries.clear();
+            while entries.bytes() < alone.bytes_max
+                && let Some(slab) = self.slabs.pop()
+            {
+                let guard = participant.pin();
+                let root: &IndexRoot = guard.resolve(self.index)?;
+                let Some(mut batch) = Batch::new(&guard, root, self.since, entries) else { return Ok(()) };
+                batch.take_slab(slab)?;
+                entries = batch.entries;
+            }
+            entries.sort();
+            let mut next = 0;
+            while next < entries.len() {
+                {
+                    let guard = participant.pin();
+                    let index = IndexRef { offset: self.index, root: guard.resolve(self.index)? };
+                    let mut linker = Linker { participant, heap, limbo, reserve: Reserve::No };
+                    let from = next;
+                    let range = from..(from + BATCH).min(entries.len());
+                    next = tree(index).insert_sorted(&guard, &mut linker, &entries, range)?;
+                    (alone.added)(next - from);
+                }
+                limbo.collect(participant, heap)?;
+            }
+        }
+        Ok(())
     }
 
     /// Goes on with a batch; true when it was the last.
@@ -56,20 +101,13 @@ impl IndexBuild {
             let guard = participant.pin();
             let root: &IndexRoot = guard.resolve(self.index)?;
             let index = IndexRef { offset: self.index, root };
-            let Some(place) = root.place() else { return Ok(true) };
-            let mut batch = Batch {
-                guard: &guard,
-                place,
-                spec: root.spec(),
-                since: self.since,
-                entries: EntryBatch::default(),
-                versions: Vec::new(),
-                bytes: Vec::new(),
+            let Some(mut batch) = Batch::new(&guard, root, self.since, EntryBatch::default()) else {
+                return Ok(true);
             };
             while batch.entries.len() < BATCH
                 && let Some(slab) = self.slabs.pop()
             {
-                guard.live_blocks(slab)?.try_for_each(|row| batch.take_row(row))?;
+                batch.take_slab(slab)?;
             }
             let mut linker = Linker { participant, heap, limbo, reserve: Reserve::No };
             batch.add(&mut linker, guard.resolve(self.table)?, index)?;
@@ -92,7 +130,29 @@ struct Batch<'a, 'g> {
     bytes: Vec<u8>,
 }
 
-impl<'g> Batch<'_, 'g> {
+impl<'a, 'g> Batch<'a, 'g> {
+    /// For the index with that root, behind those entries; none when it is of no column.
+    fn new(guard: &'a Guard<'g>, root: &IndexRoot, since: u64, entries: EntryBatch) -> Option<Self> {
+        let place = root.place()?;
+        let (versions, bytes) = (Vec::new(), Vec::new());
+        Some(Self { guard, place, spec: root.spec(), since, entries, versions, bytes })
+    }
+
+    /// What the rows of a slab have: of some of them at once the newest versions are asked for, which lie anywhere.
+    fn take_slab(&mut self, slab: SlabRef) -> Result<(), TxnError> {
+        let mut blocks = self.guard.live_blocks(slab)?;
+        let mut rows = LiveBatch::NONE;
+        loop {
+            blocks.next_batch(&mut rows);
+            if rows.is_empty() {
+                return Ok(());
+            }
+            let bytes = self.place.end_bytes();
+            rows.words().iter().for_each(|head| VersionRef::prefetch_payload(self.guard, *head, bytes));
+            rows.offsets().iter().try_for_each(|row| self.take_row(*row))?;
+        }
+    }
+
     /// What the row's versions have that are seen at `since` or later.
     fn take_row(&mut self, row: u64) -> Result<(), TxnError> {
         let header: &RowHeader = self.guard.resolve(row)?;

@@ -19,7 +19,7 @@ use crate::mvcc::{IndexRef, IndexRoot, IndexRoots, IndexState, IndexWord, TableR
 use crate::row::{ColumnPlace, IndexSpec};
 use crate::shm::{BlockKind, OwnerId, Reserve};
 use crate::sync::{Ordering, fence};
-use crate::txn::index_build::IndexBuild;
+use crate::txn::index_build::{Alone, IndexBuild};
 use crate::txn::link::Linker;
 use crate::txn::log::wait_durable;
 use crate::txn::secondary::create_tree;
@@ -127,6 +127,20 @@ fn change_logged(
     (Some(session), durable.and(changed))
 }
 
+/// Logs that there is an index, or none, and does no more.
+#[cfg(test)]
+pub(crate) fn log_only(
+    session: Box<Session>,
+    table: &TableRef,
+    column: usize,
+    is_there: bool,
+) -> Box<Session> {
+    let change = IndexChange { table, column, spec: IndexSpec::default(), is_there };
+    let (session, logged) = log_index(session, &change);
+    logged.unwrap();
+    session.unwrap()
+}
+
 /// Commits the record of a change, in a transaction of its own; the timestamp.
 pub(super) fn log_index(
     session: Box<Session>,
@@ -139,6 +153,7 @@ pub(super) fn log_index(
 
 impl Transaction {
     fn log_index(&mut self, change: &IndexChange<'_>) -> Result<(), TxnError> {
+        self.concerns = Some(change.table.clone());
         let session = running(&mut self.session)?;
         self.record = Some(session.begin_record(Reserve::No)?);
         let column = u8::try_from(change.column).unwrap_or(u8::MAX);
@@ -192,7 +207,7 @@ impl Session {
     ) -> Result<Option<u64>, TxnError> {
         let preparing = IndexWord::owned(IndexState::Preparing, self.owner());
         let (guard, mut linker) = self.parts();
-        let root = table.root(&guard)?;
+        let root = table.in_use(&guard)?;
         refuse(table, column, indexes_on(&guard, root, column)?.first().map(|(_, word)| *word))?;
         let mut mine = None;
         for index in IndexRoots::of(&guard, root) {
@@ -224,7 +239,7 @@ impl Session {
     fn claim_drop(&self, table: &TableRef, column: usize) -> Result<(u64, IndexSpec), TxnError> {
         self.relieve_dead(table, column)?;
         let guard = self.participant.pin();
-        let found = indexes_on(&guard, table.root(&guard)?, column)?;
+        let found = indexes_on(&guard, table.in_use(&guard)?, column)?;
         let leaving = IndexWord::owned(IndexState::Leaving, self.owner());
         for (index, word) in &found {
             if word.state == IndexState::Ready && index.root.change(*word, leaving) {
@@ -262,14 +277,20 @@ impl Session {
     fn make_index(&mut self, table: &TableRef, index: u64) -> Result<(), TxnError> {
         let owner = self.owner();
         self.plant(table, index, IndexWord::owned(IndexState::Building, owner))?;
-        self.fill_index(table, index, IndexWord::owned(IndexState::Leaving, owner))
+        self.fill_index(table, index, IndexWord::owned(IndexState::Leaving, owner), None)
     }
 
-    /// From BUILDING, this session's turn, to `to`, with all that belongs into it.
-    fn fill_index(&mut self, table: &TableRef, index: u64, to: IndexWord) -> Result<(), TxnError> {
+    /// From BUILDING, this session's turn, to `to`, with all that belongs into it; as to `alone`, see [`IndexBuild::run`].
+    fn fill_index(
+        &mut self,
+        table: &TableRef,
+        index: u64,
+        to: IndexWord,
+        alone: Option<Alone<'_>>,
+    ) -> Result<(), TxnError> {
         let building = IndexWord::owned(IndexState::Building, self.owner());
         let table = table.root_offset();
-        let is_unique = IndexBuild::begin(self, table, index)?.run(self)?;
+        let is_unique = IndexBuild::begin(self, table, index)?.run(self, alone)?;
         if is_unique {
             self.check_unique_index(table, index)?;
         }
@@ -282,6 +303,12 @@ impl Session {
     pub(crate) fn make_unlogged(&mut self, table: &TableRef, column: usize, spec: IndexSpec) {
         let index = self.claim_root(table, column, spec).unwrap();
         self.make_index(table, index).unwrap();
+    }
+
+    /// As [`drop_index`], up to where it would be logged.
+    #[cfg(test)]
+    pub(crate) fn leave_unlogged(&mut self, table: &TableRef, column: usize) {
+        self.claim_drop(table, column).unwrap();
     }
 
     /// An index that its maker gives up, in PREPARING or BUILDING, is taken down.
@@ -297,7 +324,7 @@ impl Session {
     }
 
     /// For recovery, while nobody else has the database open: the table has such an index on that column from here on, or none.
-    /// What is in it comes with [`Session::load_indexes`].
+    /// What is in it comes with [`Session::load_index`].
     ///
     /// # Errors
     /// `OutOfSpace`.
@@ -325,29 +352,32 @@ impl Session {
         Ok(())
     }
 
-    /// For recovery, after the last row, with the clock where the log ended: fills the table's indexes.
+    /// For recovery: the table's indexes, by where their roots lie.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    pub fn indexes_to_load(&self, table: &TableRef) -> Result<Vec<u64>, TxnError> {
+        let guard = self.participant.pin();
+        let roots: Result<Vec<_>, _> = IndexRoots::of(&guard, table.root(&guard)?).collect();
+        let ready = roots?.into_iter().filter(|index| index.root.word().state == IndexState::Ready);
+        Ok(ready.map(|index| index.offset).collect())
+    }
+
+    /// For recovery, after the last row, with the clock where the log ended: fills an index of the table.
     ///
     /// # Errors
     /// `OutOfSpace`; `LogNotUnique` when the log is not what was committed.
-    pub fn load_indexes(&mut self, table: &TableRef) -> Result<(), TxnError> {
+    pub fn load_index(&mut self, table: &TableRef, index: u64, alone: Alone<'_>) -> Result<(), TxnError> {
+        let ready = IndexWord::of(IndexState::Ready);
         let building = IndexWord::owned(IndexState::Building, self.owner());
-        let indexes = {
-            let guard = self.participant.pin();
-            let ready = IndexWord::of(IndexState::Ready);
-            let roots: Result<Vec<_>, _> = IndexRoots::of(&guard, table.root(&guard)?).collect();
-            let claimed = roots?.into_iter().filter(|index| index.root.change(ready, building));
-            claimed.map(|index| index.offset).collect::<Vec<_>>()
-        };
-        for index in indexes {
-            self.fill_index(table, index, IndexWord::of(IndexState::Ready)).map_err(|error| match error {
-                TxnError::UniqueViolation { table, column, value } => {
-                    TxnError::LogNotUnique { table, column, value }
-                }
-                other => other,
-            })?;
-            self.count_index(table.root_offset(), index)?;
-        }
-        Ok(())
+        self.participant.pin().resolve::<IndexRoot>(index)?.change(ready, building);
+        self.fill_index(table, index, ready, Some(alone)).map_err(|error| match error {
+            TxnError::UniqueViolation { table, column, value } => {
+                TxnError::LogNotUnique { table, column, value }
+            }
+            other => other,
+        })?;
+        self.count_index(table.root_offset(), index)
     }
 }
 

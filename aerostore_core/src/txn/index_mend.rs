@@ -12,7 +12,7 @@
 
 use crate::epoch::Guard;
 use crate::mvcc::{IndexRef, IndexRoot, IndexRoots, IndexState, IndexWord, TableRoot, TableState};
-use crate::shm::Reserve;
+use crate::shm::{OwnerId, Reserve};
 use crate::sync::{Ordering, fence};
 use crate::txn::ddl::table_ref;
 use crate::txn::index_ddl::{IndexChange, indexes_on, log_index};
@@ -21,6 +21,9 @@ use crate::txn::link::Linker;
 use crate::txn::secondary::tree;
 use crate::txn::{Session, TableRef, TxnError};
 use std::sync::Arc;
+
+/// A column with an index, and what is promised of that (`IndexSpec::word`).
+type Promised = (u8, u8);
 
 /// Calls after which what is left is not this session's to finish.
 const FINISH_CALLS: u32 = 1000;
@@ -37,7 +40,7 @@ impl Session {
                 if index.root.place().is_none_or(|place| place.column() != column) {
                     continue;
                 }
-                if word.state == IndexState::Leaving && self.is_dead_turn(word)? {
+                if word.state == IndexState::Leaving && self.is_dead_turn(word.owner)? {
                     to_log.push((index.offset, word));
                 } else {
                     self.give_up_for_dead(index.root)?;
@@ -48,9 +51,31 @@ impl Session {
         to_log.into_iter().try_for_each(|(index, word)| self.log_again(table.root_offset(), index, word))
     }
 
+    /// The indexes of a table that the log defines: column, and what is promised; and the columns of those of which somebody is about
+    /// to log that they are there, or not any more. For the dead that is logged.
+    pub(super) fn logged_indexes(&self, table: &TableRef) -> Result<(Vec<Promised>, Vec<u8>), TxnError> {
+        let (mut found, mut unsure) = (Vec::new(), Vec::new());
+        {
+            let guard = self.participant.pin();
+            for index in IndexRoots::of(&guard, table.root(&guard)?) {
+                let root = index?.root;
+                // Its column stays for as long as this operation runs, whatever becomes of it (O2).
+                let (word, Some(place)) = (root.word(), root.place()) else { continue };
+                let column = u8::try_from(place.column()).unwrap_or(u8::MAX);
+                match word.state {
+                    IndexState::Ready => found.push((column, root.spec().word())),
+                    IndexState::Leaving => unsure.push(column),
+                    _ => {}
+                }
+            }
+        }
+        unsure.iter().try_for_each(|&column| self.relieve_dead(table, usize::from(column)))?;
+        Ok((found, unsure))
+    }
+
     /// Was it a session's turn that is dead?
-    fn is_dead_turn(&self, word: IndexWord) -> Result<bool, TxnError> {
-        match word.owner {
+    pub(super) fn is_dead_turn(&self, owner: Option<OwnerId>) -> Result<bool, TxnError> {
+        match owner {
             Some(owner) => Ok(self.store.registry().is_dead_owner(owner)?),
             None => Ok(false),
         }
@@ -62,7 +87,7 @@ impl Session {
         let is_in_the_way =
             matches!(word.state, IndexState::Preparing | IndexState::Building | IndexState::Clearing);
         let given_up = is_in_the_way
-            && self.is_dead_turn(word)?
+            && self.is_dead_turn(word.owner)?
             && root.change(word, IndexWord::of(IndexState::Dropping));
         if given_up {
             self.store.garbage().want();
@@ -81,6 +106,17 @@ impl Session {
         Ok(())
     }
 
+    /// Makes DROPPING of an index whose table is dropped, unless somebody is at it, who will learn that.
+    fn drop_with_table(&self, root: &IndexRoot) -> Result<(), TxnError> {
+        let word = root.word();
+        if word.state == IndexState::Ready
+            || word.state == IndexState::Leaving && self.is_dead_turn(word.owner)?
+        {
+            root.change(word, IndexWord::of(IndexState::Dropping));
+        }
+        Ok(())
+    }
+
     /// Does what is left to do on indexes: for the dead, and on those that were dropped. True when something is left for a later
     /// call.
     pub(crate) fn mend_indexes(&mut self) -> Result<bool, TxnError> {
@@ -91,21 +127,24 @@ impl Session {
         {
             let guard = self.participant.pin();
             for (table, root) in self.store.catalog().tables(&guard)? {
-                if root.state() != TableState::Live {
+                let is_dropped = root.state() == TableState::Dropped;
+                if !is_dropped && root.state() != TableState::Live {
                     continue;
                 }
                 for index in IndexRoots::of(&guard, root) {
                     let index = index?;
-                    if is_to_be_counted(root, index.root) {
+                    if is_dropped {
+                        self.drop_with_table(index.root)?;
+                    } else if is_to_be_counted(root, index.root) {
                         to_count.push((table, index.offset));
                     }
                     self.give_up_for_dead(index.root)?;
                     let word = index.root.word();
                     match word.state {
-                        IndexState::Leaving if self.is_dead_turn(word)? => {
+                        IndexState::Leaving if self.is_dead_turn(word.owner)? => {
                             to_log.push((table, index.offset, word));
                         }
-                        IndexState::Dropping if word.owner.is_none() || self.is_dead_turn(word)? => {
+                        IndexState::Dropping if word.owner.is_none() || self.is_dead_turn(word.owner)? => {
                             let mine = IndexWord::owned(IndexState::Dropping, self.owner());
                             if index.root.change(word, mine) {
                                 to_drop.push((table, index.offset));

@@ -139,7 +139,7 @@ pub(super) fn readable_index<'g>(
     column: usize,
     snapshot: u64,
 ) -> Result<Option<IndexRef<'g>>, TxnError> {
-    for index in IndexRoots::of(guard, table.root(guard)?) {
+    for index in IndexRoots::of(guard, table.in_use(guard)?) {
         let index = index?;
         if index.root.word().is_complete()
             && index.root.place().is_some_and(|place| place.column() == column)

@@ -75,7 +75,7 @@ impl Transaction {
         }
         // Looked for under the guard under which they are read: counting takes several, and indexes may go meanwhile.
         let guard = session.participant.pin();
-        let root = table.root(&guard)?;
+        let root = table.in_use(&guard)?;
         let mut found = Vec::new();
         for index in IndexRoots::of(&guard, root) {
             let index = index?;
@@ -95,7 +95,7 @@ impl Session {
     /// vacuum.
     fn indexes_to_count(&self, table: &TableRef) -> Result<Vec<u64>, TxnError> {
         let guard = self.participant.pin();
-        let root = table.root(&guard)?;
+        let root = table.in_use(&guard)?;
         let mut to_count = Vec::new();
         for index in IndexRoots::of(&guard, root) {
             let index = index?;

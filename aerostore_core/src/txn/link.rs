@@ -124,6 +124,16 @@ impl Blocks for Linker<'_> {
         self.heap.alloc_zeroed(bytes, kind, STRUCTURE_BIRTH, self.reserve)
     }
 
+    fn sparing(
+        &mut self,
+        deed: &mut dyn FnMut(&mut dyn Blocks) -> Result<(), ShmError>,
+    ) -> Result<(), ShmError> {
+        let reserve = std::mem::replace(&mut self.reserve, Reserve::No);
+        let done = deed(self);
+        self.reserve = reserve;
+        done
+    }
+
     fn link(&mut self, word: &AtomicU64, word_offset: u64, block: BlockRef) -> Result<bool, ShmError> {
         let cas = || word.compare_exchange(0, block.offset, Ordering::AcqRel, Ordering::Acquire).is_ok();
         Ok(self.link_with(word_offset, block, &[], cas))

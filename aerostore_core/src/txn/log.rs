@@ -1,9 +1,18 @@
 //! A session's side of the log: its ring, and staging a transaction's redo in it.
+//!
+//! Rules       N1: while the log writer reports a fault, such as a full disk, a synchronous commit fails before it takes
+//!             effect. One that has taken effect and waits for the disk gets the fault too; it stays in its ring, and is
+//!             written once that is possible.
+//!             N2: an asynchronous commit takes effect meanwhile, if its redo goes into the session's ring and leaves half of it
+//!             free of what is not durable. So what power loss may take stays small, and nothing is put aside in the
+//!             arena while nobody knows for how long.
+//!             N3: the log writer tries again by itself, and the first drain that succeeds takes the fault back. Neither rule
+//!             needs anybody to do anything but make room.
 
 use crate::epoch::{Guard, Participant, Slot};
 use crate::index::Blocks;
 use crate::shm::{Arena, BlockKind, BlockRef, Heap, RelPtr, Reserve, ShmError};
-use crate::sync::Ordering;
+use crate::sync::{AtomicU32, Ordering};
 use crate::sys::{wait, wake};
 use crate::txn::link::Linker;
 use crate::txn::{Session, Store, TxnError};
@@ -11,7 +20,7 @@ use crate::wal::{
     Durability, EntryBody, LogControl, Ring, RingError, RingHeader, Staged, WalError, append_and_checksum,
 };
 use std::mem::size_of;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes of one piece of a redo record that does not fit the ring.
 const PIECE_BYTES: usize = 60_000;
@@ -117,14 +126,22 @@ impl Session {
     }
 
     /// Puts the transaction's redo where the log writer will find it, waiting for room. `None` when there is none.
-    pub(super) fn stage_redo(&mut self) -> Result<Option<Staged>, TxnError> {
+    ///
+    /// # Errors
+    /// `LogReadOnly`; `LogFault` by N1 and N2; `OutOfSpace` for a large one.
+    pub(super) fn stage_redo(&mut self, synchronous: bool) -> Result<Option<Staged>, TxnError> {
         if self.redo.is_empty() {
             return Ok(None);
         }
         let ring = self.own_ring()?;
         let Self { store, participant, heap, redo, out_of_line, .. } = self;
         let ring = ring.ring(store.arena());
-        if redo.len() as u64 <= ring.payload_bytes_max() {
+        let redo_bytes = redo.len() as u64;
+        let is_inline = redo_bytes <= ring.payload_bytes_max();
+        if store.log().fault() != 0 {
+            check_fault(store.log(), ring, if is_inline && !synchronous { redo_bytes } else { u64::MAX })?;
+        }
+        if is_inline {
             return stage_waiting(store.log(), participant, ring, EntryBody::Inline(redo)).map(Some);
         }
         let pieces = copy_out_of_line(participant, heap, redo)?;
@@ -170,35 +187,54 @@ impl Session {
 
 /// How long a wait for the disk sleeps before it looks again whether anyone writes the log.
 const DURABLE_WAIT: Duration = Duration::from_millis(20);
+/// How long a fault may take to be over when somebody asks for the disk: the log writer has tried again by then.
+const FAULT_WAIT: Duration = Duration::from_millis(200);
 
 /// Waits until everything up to `commit_ts` is on disk.
 ///
 /// # Errors
 /// `LogReadOnly`, or the error that the log writer has met.
 pub(super) fn wait_durable(log: &LogControl, commit_ts: u64) -> Result<(), TxnError> {
-    loop {
-        if durable_within(log, commit_ts, DURABLE_WAIT)? {
-            return Ok(());
-        }
-    }
+    while !durable_within(log, commit_ts, DURABLE_WAIT, Haste::AsThePolicySays)? {}
+    Ok(())
 }
 
-/// Asks for everything up to `commit_ts` to be written, and waits for it; false after `timeout`.
+/// Asks for everything up to `commit_ts` to be written, and waits for it. A fault that the log writer has met before gets
+/// some time to be over.
 ///
 /// # Errors
 /// As for a commit that waits; `LogStuck` when nobody has written it in time.
 pub fn flush(store: &Store, commit_ts: u64, timeout: Duration) -> Result<(), TxnError> {
-    let deadline = std::time::Instant::now() + timeout;
-    while !durable_within(store.log(), commit_ts, DURABLE_WAIT)? {
-        if std::time::Instant::now() >= deadline {
-            return Err(TxnError::LogStuck);
+    let begun = Instant::now();
+    loop {
+        match durable_within(store.log(), commit_ts, DURABLE_WAIT, Haste::AtOnce) {
+            Ok(true) => return Ok(()),
+            Ok(false) if begun.elapsed() < timeout => {}
+            Ok(false) => return Err(TxnError::LogStuck),
+            Err(TxnError::LogFault { .. }) if begun.elapsed() < timeout.min(FAULT_WAIT) => {
+                std::thread::sleep(DURABLE_WAIT);
+            }
+            Err(error) => return Err(error),
         }
     }
-    Ok(())
 }
 
-fn durable_within(log: &LogControl, commit_ts: u64, timeout: Duration) -> Result<bool, TxnError> {
-    notify(log);
+/// When somebody who waits wants the log writer to sync.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Haste {
+    /// When it thinks fit.
+    AsThePolicySays,
+    /// With its next pass.
+    AtOnce,
+}
+
+fn durable_within(
+    log: &LogControl,
+    commit_ts: u64,
+    timeout: Duration,
+    haste: Haste,
+) -> Result<bool, TxnError> {
+    notify(log, haste);
     let state = log.wait_durable(commit_ts, timeout, |word, seen, timeout| {
         wait(word, seen, Some(timeout));
     });
@@ -206,15 +242,32 @@ fn durable_within(log: &LogControl, commit_ts: u64, timeout: Duration) -> Result
         Durability::Durable => Ok(true),
         Durability::TimedOut => Ok(false),
         Durability::ReadOnly => Err(TxnError::LogReadOnly),
-        Durability::Fault(errno) => Err(TxnError::LogFault { errno }),
+        Durability::Fault(errno) => Err(TxnError::LogFault { errno, took_effect: true }),
     }
 }
 
 /// Wakes the log writer.
-pub(super) fn notify(log: &LogControl) {
-    log.notify_work(|word| {
+pub(super) fn notify(log: &LogControl, haste: Haste) {
+    let wake = |word: &AtomicU32| {
         wake(word, 1);
-    });
+    };
+    match haste {
+        Haste::AsThePolicySays => log.notify_work(wake),
+        Haste::AtOnce => log.hurry(wake),
+    }
+}
+
+/// Is there a fault for which redo of so many bytes is refused (N1, N2)?
+#[cold]
+fn check_fault(log: &LogControl, ring: Ring<'_>, redo_bytes: u64) -> Result<(), TxnError> {
+    let pending = ring.stats(log.durable_ts()).map_err(WalError::Ring)?.pending_bytes;
+    if pending.saturating_add(redo_bytes) <= ring.capacity() / 2 {
+        return Ok(());
+    }
+    match log.fault() {
+        0 => Ok(()),
+        errno => Err(TxnError::LogFault { errno, took_effect: false }),
+    }
 }
 
 fn stage_waiting(
@@ -233,7 +286,12 @@ fn stage_waiting(
             Err(RingError::Full { .. }) => {
                 // The wait must not hold back what others have retired.
                 participant.rest();
-                durable_within(log, durable + 1, ROOM_WAIT)?;
+                match durable_within(log, durable + 1, ROOM_WAIT, Haste::AtOnce) {
+                    Err(TxnError::LogFault { errno, .. }) => {
+                        return Err(TxnError::LogFault { errno, took_effect: false });
+                    }
+                    waited => waited?,
+                };
             }
             Err(RingError::TooLarge { bytes, limit }) => return Err(TxnError::TooLarge { bytes, limit }),
             Err(RingError::Damaged(damage)) => return Err(WalError::Ring(damage).into()),

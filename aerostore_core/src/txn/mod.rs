@@ -2,8 +2,10 @@
 //!
 //! One function, [`Transaction::commit`], is the commit protocol in order. `mvcc::record` states its rules R1-R6.
 
+mod adding;
 mod commit;
 mod ddl;
+mod drop;
 mod error;
 mod giveback;
 mod index_build;
@@ -16,6 +18,7 @@ mod link;
 mod load;
 mod lock;
 mod log;
+mod numbered;
 mod prune;
 mod read_set;
 mod reap;
@@ -39,11 +42,16 @@ mod unique;
 mod vacuum;
 mod validate;
 mod version_link;
+mod watched;
 mod write;
 
-pub use ddl::{create_table, table, tables};
+pub use ddl::{LoggedTable, create_table, table, tables, tables_ever};
+pub use drop::drop_table;
 pub use error::TxnError;
 pub use giveback::GiveBack;
+pub use index_build::Alone;
+#[cfg(test)]
+pub(crate) use index_ddl::log_only;
 pub use index_ddl::{create_index, drop_index};
 pub use index_scan::{KeySpan, RangeScan};
 pub use index_stats::IndexStats;
@@ -54,7 +62,7 @@ pub(crate) use log::ring_at;
 pub(crate) use prune::prune_between;
 pub use read_set::RowPredicate;
 pub use reap::reap_dead_processes;
-pub use redo::{RedoOp, RedoReader};
+pub use redo::{RedoOp, RedoReader, index_definition};
 pub use retry::RetryBackoff;
 pub use revoke::SnapshotWatch;
 pub use savepoint::Savepoint;
@@ -66,6 +74,8 @@ pub use session::Session;
 pub use source::StoreCommits;
 pub use store::{Store, SystemArea};
 pub use table::TableRef;
+pub(crate) use transaction::hash_key as key_hash;
 pub use transaction::{Isolation, Transaction, TxnOptions};
 pub use vacuum::Vacuum;
+pub use watched::forget_unwatched;
 pub use write::{Change, Upserted};

@@ -16,8 +16,9 @@
 use crate::epoch::{Guard, Limbo, LiveSnapshots, Participant};
 use crate::mvcc::{BeginWord, NEVER, VersionRef};
 use crate::shm::{BlockRef, BlockState, Reserve};
+use crate::txn::adding::finish_adding;
 use crate::txn::link::Linker;
-use crate::txn::remove::{Removal, finish_removal, remove_row};
+use crate::txn::remove::{End, Removal, finish_removal, remove_row};
 use crate::txn::secondary::RowKeys;
 use crate::txn::settle::retire_cut_off;
 use crate::txn::{Session, Store, TxnError};
@@ -156,6 +157,7 @@ impl Session {
         let Self { store, participant, heap, limbo, superseding: queue, .. } = self;
         let guard = participant.pin();
         let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
+        finish_adding(&guard, &mut linker, participant.slot())?;
         finish_removal(&guard, store, &mut linker, participant.slot())?;
         // P5
         let horizon = queue.horizon.max(found);
@@ -210,7 +212,7 @@ impl Superseding {
         horizon: u64,
     ) -> Result<bool, TxnError> {
         if self.may_end {
-            match remove_row(guard, store, linker, self.version, horizon)? {
+            match remove_row(guard, store, linker, self.table, self.version, End::Seen(horizon))? {
                 Removal::Done => return Ok(true),
                 Removal::NotNow => return Ok(false),
                 Removal::No => {}

@@ -11,17 +11,19 @@ use crate::shm::{
     BlockKind, BlockRef, BlockState, OwnerId, Reserve, ShmError, adopt_retired, release_slabs_of, slabs_of,
 };
 use crate::sync::Ordering;
+use crate::txn::adding::finish_adding;
 use crate::txn::intents::{self, Intent};
 use crate::txn::link::{Linker, settle_link};
+use crate::txn::log::Haste;
 use crate::txn::prune::PruneQueue;
 use crate::txn::remove::finish_removal;
-use crate::txn::settle::{release, release_lost, settle_aborted, settle_committed};
+use crate::txn::settle::{release, settle_aborted, settle_committed};
 use crate::txn::table::primary_at;
 use crate::txn::{Session, Store, TxnError};
 use std::sync::Arc;
 
 /// Reaps every dead process's slots. Returns how many slots were looked after; one whose log ring is not on disk yet, or
-/// that leaves a removal, or an entry in an index that only it knows of, for which there is no room, is freed by a later call.
+/// that leaves a removal, or entries in indexes that only it knows of, for which there is no room, is freed by a later call.
 ///
 /// # Errors
 /// When the mapping is damaged, or what the operating system says.
@@ -34,34 +36,31 @@ impl Session {
     pub(crate) fn reap_slot(&mut self, dead: OwnerId) -> Result<(), TxnError> {
         let store = Arc::clone(&self.store);
         let slot = store.registry().slot(SlotId(dead.slot))?;
-        let (mut is_removed, is_settled, drained);
+        let is_drained;
         {
             let Self { participant, heap, limbo, superseding, .. } = self;
             let guard = participant.pin();
             settle_link(&guard, slot, limbo)?;
             let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
-            is_removed = finish_removal(&guard, &store, &mut linker, slot)?;
-            is_settled = settle_record(&guard, slot, &mut linker, superseding)?;
-            drained = super::log::ring_is_drained(&store, &guard, slot)?;
+            settle_record(&guard, slot, &mut linker, superseding)?;
+            is_drained = super::log::ring_is_drained(&store, &guard, slot)?;
         }
-        if !drained {
-            super::log::notify(store.log());
-            return Ok(());
-        }
-        if !is_settled {
-            store.garbage().want();
+        if !is_drained {
+            super::log::notify(store.log(), Haste::AtOnce);
             return Ok(());
         }
         self.reclaim_memory(dead)?;
-        if !is_removed {
-            // D5: now that its memory is had back, there may be room.
+        // What it has left to do holds by itself what it needs, D4 and K4: so there may be room.
+        slot.let_go();
+        {
             let Self { participant, heap, limbo, .. } = self;
             let guard = participant.pin();
             let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
-            is_removed = finish_removal(&guard, &store, &mut linker, slot)?;
-        }
-        if !is_removed {
-            return Ok(());
+            let is_done = finish_adding(&guard, &mut linker, slot)?
+                && finish_removal(&guard, &store, &mut linker, slot)?;
+            if !is_done {
+                return Ok(());
+            }
         }
         self.give_up_all_for_dead()?;
         {
@@ -96,61 +95,55 @@ impl Session {
     }
 }
 
-/// False when something is left for which there is no room; then all of it is done again.
 fn settle_record(
     guard: &Guard<'_>,
     slot: &Slot,
     linker: &mut Linker<'_>,
     garbage: &mut PruneQueue,
-) -> Result<bool, TxnError> {
+) -> Result<(), TxnError> {
     let offset = guard.protect(&slot.record);
     if offset == 0 {
-        return Ok(true);
+        return Ok(());
     }
     let word = guard.arena().block_word(offset)?;
     if word.kind() == BlockKind::TXN_RECORD && word.state() == BlockState::Live {
         let record: &TxnRecord = guard.resolve(offset)?;
         let decided = record.abort();
-        let mut is_settled = true;
         intents::for_each(guard, slot, |entry| {
-            is_settled &= settle_entry(guard, linker, offset, decided, entry)?;
+            settle_entry(guard, linker, offset, decided, entry)?;
             if let Some(version) = entry.version() {
                 // What a look finds to be no garbage is passed over.
                 garbage.push_end(version, decided.committed_at(), entry.table());
             }
             Ok(())
         })?;
-        if !is_settled {
-            return Ok(false);
-        }
     }
     slot.intent_count.store(0, Ordering::Release);
     slot.record.store(0, Ordering::Release);
-    Ok(true)
+    Ok(())
 }
 
-/// False when there is no room for what nobody else could do.
 fn settle_entry(
     guard: &Guard<'_>,
     linker: &mut Linker<'_>,
     record: u64,
     decided: RecordState,
     entry: &Intent,
-) -> Result<bool, TxnError> {
+) -> Result<(), TxnError> {
     let row = entry.row();
     if row == 0 {
-        return Ok(true);
+        return Ok(());
     }
     let arena = guard.arena();
     let word = arena.block_word(row)?;
     if word.kind() != BlockKind::ROW || word.state() == BlockState::Free {
-        return Ok(true);
+        return Ok(());
     }
     if entry.is_new_row() {
         // The row is in the index, or it is nobody's: then it goes back with its slab, and its version too.
         let published = word.state() == BlockState::Live || is_indexed(guard, entry.table(), row)?;
         if !published {
-            return Ok(true);
+            return Ok(());
         }
         arena.publish(arena.block_ref(row)?);
         if let Some(version) = entry.version() {
@@ -160,22 +153,12 @@ fn settle_entry(
     match decided {
         RecordState::Committed(_) if !lasts(guard, entry.version())? => {
             release(guard.resolve(row)?, record); // stamped, superseded and pruned since
-            Ok(true)
         }
-        RecordState::Committed(commit_ts) => {
-            settle_committed(guard, record, commit_ts, entry)?;
-            Ok(true)
-        }
-        _ => {
-            // First: what is retired cannot be looked at again.
-            let is_released = release_lost(guard, linker, entry)?;
-            if is_released {
-                // What stays in its chain for want of room is found by the vacuum, which a death calls for anyway.
-                settle_aborted(guard, linker, record, entry)?;
-            }
-            Ok(is_released)
-        }
+        RecordState::Committed(commit_ts) => settle_committed(guard, record, commit_ts, entry)?,
+        // What stays in its chain for want of room is found by the vacuum, which a death calls for anyway.
+        _ => drop(settle_aborted(guard, linker, record, entry)?),
     }
+    Ok(())
 }
 
 fn lasts(guard: &Guard<'_>, version: Option<BlockRef>) -> Result<bool, ShmError> {

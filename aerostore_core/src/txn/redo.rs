@@ -3,7 +3,8 @@
 //! Layout      operations one after the other: kind (u8), table number (u32), body length (u32), body; little-endian.
 //!             INSERT: every column (`row::delta`). UPDATE: key, then the changed columns. DELETE: key.
 //!             CREATE: the schema's bytes. INDEX and NO INDEX: the column of an index (u8) and what is promised of it
-//!             (`IndexSpec::word`, u8).
+//!             (`IndexSpec::word`, u8). DROP: nothing. BEFORE: the image of a row as it was before the transaction (F2 of `txn::watched`).
+//! Kinds       from 128 on they change nothing: who replays the log passes them over, those it does not know too.
 
 #![forbid(unsafe_code)]
 
@@ -16,6 +17,10 @@ const DELETE: u8 = 3;
 const CREATE: u8 = 4;
 const INDEX: u8 = 5;
 const NO_INDEX: u8 = 6;
+/// The first of the kinds that change nothing.
+const NOTES: u8 = 128;
+const BEFORE: u8 = 128;
+const DROP: u8 = 7;
 
 /// One operation of a redo record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +37,10 @@ pub enum RedoOp<'a> {
     Index(&'a [u8]),
     /// It has that one no more.
     NoIndex(&'a [u8]),
+    /// What a row that the transaction changes or deletes was before it: its image. Changes nothing.
+    Before(&'a [u8]),
+    /// The table goes, with all its rows and indexes; nothing is said of it after that.
+    Drop(&'a [u8]),
 }
 
 impl<'a> RedoOp<'a> {
@@ -42,7 +51,9 @@ impl<'a> RedoOp<'a> {
         | Self::Delete(body)
         | Self::Create(body)
         | Self::Index(body)
-        | Self::NoIndex(body)) = self;
+        | Self::NoIndex(body)
+        | Self::Drop(body)
+        | Self::Before(body)) = self;
         body
     }
 }
@@ -102,6 +113,11 @@ pub(super) fn create(redo: &mut Vec<u8>, table: u32, schema: &[u8]) -> Result<()
     append(redo, CREATE, table, |out| out.extend_from_slice(schema))
 }
 
+/// A table goes.
+pub(super) fn drop_table(redo: &mut Vec<u8>, table: u32) -> Result<(), TxnError> {
+    append(redo, DROP, table, |_| ())
+}
+
 /// A table gets an index on a column, or loses it.
 pub(super) fn index(
     redo: &mut Vec<u8>,
@@ -113,6 +129,24 @@ pub(super) fn index(
     append(redo, if is_there { INDEX } else { NO_INDEX }, table, |out| out.extend([column, spec.word()]))
 }
 
+/// The column of an index that a record defines, or says is gone, and what is promised of it.
+pub fn index_definition(body: &[u8]) -> Option<(u8, IndexSpec)> {
+    match *body {
+        // As it was before there were promises.
+        [column] => Some((column, IndexSpec::default())),
+        [column, spec] => Some((column, IndexSpec::from_word(spec)?)),
+        _ => None,
+    }
+}
+
+/// What a row was before the transaction.
+pub(super) fn before(redo: &mut Vec<u8>, table: u32, image: &[u8]) -> Result<(), TxnError> {
+    append(redo, BEFORE, table, |out| out.extend_from_slice(image))
+}
+
+/// An operation's kind, table and body.
+type RawOperation<'a> = (u8, u32, &'a [u8]);
+
 /// Reads the operations of a redo record.
 pub struct RedoReader<'a> {
     rest: &'a [u8],
@@ -123,13 +157,9 @@ impl<'a> RedoReader<'a> {
     pub fn new(redo: &'a [u8]) -> Self {
         Self { rest: redo }
     }
-}
 
-impl<'a> Iterator for RedoReader<'a> {
-    /// Table number and operation, or what is wrong.
-    type Item = Result<(u32, RedoOp<'a>), &'static str>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+    /// The next operation, of whatever kind.
+    fn split(&mut self) -> Option<Result<RawOperation<'a>, &'static str>> {
         if self.rest.is_empty() {
             return None;
         }
@@ -145,14 +175,48 @@ impl<'a> Iterator for RedoReader<'a> {
             return Some(Err("an operation's body is cut off"));
         };
         self.rest = rest;
-        Some(match head[0] {
+        Some(Ok((head[0], table, body)))
+    }
+}
+
+impl<'a> Iterator for RedoReader<'a> {
+    /// Table number and operation, or what is wrong.
+    type Item = Result<(u32, RedoOp<'a>), &'static str>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (kind, table, body) = loop {
+            match self.split()? {
+                Ok((kind, ..)) if kind >= NOTES && kind != BEFORE => {}
+                Ok(operation) => break operation,
+                Err(reason) => return Some(Err(reason)),
+            }
+        };
+        Some(match kind {
             INSERT => Ok((table, RedoOp::Insert(body))),
             UPDATE => Ok((table, RedoOp::Update(body))),
             DELETE => Ok((table, RedoOp::Delete(body))),
             CREATE => Ok((table, RedoOp::Create(body))),
             INDEX => Ok((table, RedoOp::Index(body))),
             NO_INDEX => Ok((table, RedoOp::NoIndex(body))),
+            BEFORE => Ok((table, RedoOp::Before(body))),
+            DROP => Ok((table, RedoOp::Drop(body))),
             _ => Err("an operation of an unknown kind"),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_that_changes_nothing_is_passed_over_and_another_is_refused() {
+        let mut redo = Vec::new();
+        append(&mut redo, 200, 7, |out| out.extend_from_slice(b"of a later version")).unwrap();
+        before(&mut redo, 7, b"old").unwrap();
+        let read: Vec<_> = RedoReader::new(&redo).collect();
+        assert_eq!(read, [Ok((7, RedoOp::Before(b"old")))]);
+        append(&mut redo, 100, 7, |_| ()).unwrap();
+        assert_eq!(RedoReader::new(&redo).last(), Some(Err("an operation of an unknown kind")));
     }
 }

@@ -9,7 +9,8 @@
 //!             then the row is retired, and the version last. D4: whoever finds a removal named in a dead slot does D3 again,
 //!             if the row's head is 0: every step tells by generations whether it was done. D5: a slot names one removal; while
 //!             that finds no room for what D3 needs of the index, its session begins no other, but goes on with the rest of
-//!             its garbage, which makes room.
+//!             its garbage, which makes room. D6: a row that somebody may still add entries for (K4 of `secondary`) stays. Of one who had
+//!             it, linked a version and lost it again between the look for such and D2, D3 waits as it does for room.
 //! Readers     a row found before D2 is missing to every snapshot before and after it. So what is remembered of it is the
 //!             missing key, never the row: its memory may be another row's at commit.
 //! Source      deciding by the value that others compare against follows Harris's marked pointers (DISC 2001).
@@ -17,7 +18,7 @@
 #![forbid(unsafe_code)]
 
 use crate::epoch::{Guard, Slot};
-use crate::mvcc::{BeginWord, NEVER, RowHeader, TxnRecord, VersionRef};
+use crate::mvcc::{BeginWord, NEVER, RowHeader, TableRoot, TxnRecord, VersionRef};
 use crate::shm::{BlockKind, BlockRef, BlockState, BlockWord};
 use crate::sync::Ordering;
 use crate::txn::link::Linker;
@@ -30,14 +31,23 @@ use crate::txn::{Store, TxnError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Removal {
     Done,
-    /// It may come to that later: somebody owns the row, or is about to give up a version above, or the removal before this
-    /// one has found no room yet (D5).
+    /// It may come to that later: somebody owns the row, or is about to give up a version above, or may add entries for it yet (D6),
+    /// or the removal before this one has found no room yet (D5).
     NotNow,
     /// The version is not, or no longer, one with which a row ends.
     No,
 }
 
-/// Removes the row that ends with `version`, if every snapshot from `horizon` on sees it so.
+/// With which versions a row may end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// With a tombstone that every snapshot from this one on sees, or a key holder.
+    Seen(u64),
+    /// With any, as its table is dropped (T6).
+    Dropped,
+}
+
+/// Removes the row of the table at `table` that ends with `version`, if it may.
 ///
 /// A row that was removed when there was no room to finish is gone for everyone, but its memory is not had back before
 /// [`finish_removal`] has succeeded.
@@ -48,8 +58,9 @@ pub(super) fn remove_row(
     guard: &Guard<'_>,
     store: &Store,
     linker: &mut Linker<'_>,
+    table: u64,
     version: BlockRef,
-    horizon: u64,
+    end: End,
 ) -> Result<Removal, TxnError> {
     let arena = guard.arena();
     let is_version = |word: BlockWord| {
@@ -61,7 +72,10 @@ pub(super) fn remove_row(
     let last = VersionRef::resolve(guard, version.offset)?;
     let is_last = match last.begin(guard) {
         BeginWord::Stamped(NEVER) => last.next(guard) == 0,
-        BeginWord::Stamped(begin) => last.is_tombstone() && begin <= horizon,
+        BeginWord::Stamped(begin) => match end {
+            End::Seen(horizon) => last.is_tombstone() && begin <= horizon,
+            End::Dropped => true,
+        },
         BeginWord::Intent(_) => false,
     };
     if !is_last {
@@ -86,6 +100,9 @@ pub(super) fn remove_row(
     let owner = guard.protect(&header.owner);
     if owner != 0 && !guard.resolve::<TxnRecord>(owner)?.state().is_decided() {
         return Ok(Removal::NotNow); // its owner would have to look again
+    }
+    if may_be_added_to(guard, store, table, row)? {
+        return Ok(Removal::NotNow); // D6
     }
     let row = BlockRef { offset: row, generation: word.generation() };
     // A maker that was stopped may not have come to it.
@@ -166,6 +183,9 @@ fn complete(
         }
         let table = guard.arena().block_tag(row.offset)?;
         if let Some((table, _)) = store.catalog().find(guard, table)? {
+            if may_be_added_to(guard, store, table, row.offset)? {
+                return Ok(false); // D6
+            }
             match remove_keys(guard, linker, table, row.offset, version) {
                 Err(error) if error.is_out_of_space() => return Ok(false), // D5
                 removed => removed?,
@@ -181,6 +201,13 @@ fn complete(
     }
     retire_chain(guard, linker.limbo, version)?;
     Ok(true)
+}
+
+/// D6. A table that has never had an index has no entries.
+fn may_be_added_to(guard: &Guard<'_>, store: &Store, table: u64, row: u64) -> Result<bool, TxnError> {
+    let root: &TableRoot = guard.resolve(table)?;
+    // Acquire: whoever adds has seen the index, and was aborted before the caller came here.
+    Ok(root.indexes.load(Ordering::Acquire) != 0 && store.registry().is_adding_to(row)?)
 }
 
 /// Removes the entries of every version of a row whose head is 0 (K2): none counts any more.

@@ -15,6 +15,9 @@ const HELD_SHARE: u64 = 4;
 /// The same while a write finds no room.
 const HELD_SHARE_PRESSED: u64 = 64;
 
+/// The snapshot of a checkpoint may be of any age, for as long as it goes on: how long it may not.
+const CHECKPOINT_PATIENCE_NS: u64 = 10_000_000_000;
+
 /// A snapshot that holds something back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Held {
@@ -51,7 +54,11 @@ impl SnapshotWatch {
         })?;
         let mut revoked = 0;
         if let Some(age_ns) = age_ns {
-            for old in held.iter().filter(|held| now_ns.saturating_sub(held.since_ns) >= age_ns) {
+            let is_old = |held: &&Held| now_ns.saturating_sub(held.since_ns) >= age_ns;
+            let checkpoints = store.checkpoints();
+            let is_checkpoint =
+                |held: &&Held| checkpoints.reads_at(held.snapshot, now_ns, CHECKPOINT_PATIENCE_NS);
+            for old in held.iter().filter(is_old).filter(|held| !is_checkpoint(held)) {
                 revoked += u64::from(revoke(store, old)?);
             }
         }

@@ -27,7 +27,7 @@ impl Session {
         let garbage = self.store.garbage();
         garbage.press();
         while garbage.is_pressed() {
-            let limit_ns = if garbage.holder() == 0 { WAIT_FOR_HOLDER_NS } else { WAIT_NS };
+            let limit_ns = if garbage.role().holder() == 0 { WAIT_FOR_HOLDER_NS } else { WAIT_NS };
             if monotonic_ns() - begun_ns > limit_ns {
                 break;
             }

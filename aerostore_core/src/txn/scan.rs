@@ -71,7 +71,7 @@ impl Transaction {
         let participant = &session.participant;
         let slabs = {
             let guard = participant.pin();
-            tagged_slabs(participant.arena(), &table.root(&guard)?.rows)?
+            tagged_slabs(participant.arena(), &table.in_use(&guard)?.rows)?
         };
         let parts = slabs.into_iter().map(|slab| Part { slab, owner: AtomicU32::new(0) }).collect();
         let stopped = AtomicBool::new(false);
@@ -135,7 +135,7 @@ impl Pass<'_> {
     /// Calls `f` with the rows of a part that the reader sees, until it breaks. `session` is the caller's own.
     ///
     /// # Errors
-    /// `SnapshotRevoked`.
+    /// `SnapshotRevoked`; `NoTable`.
     pub fn show(
         &self,
         session: &Session,
@@ -143,6 +143,7 @@ impl Pass<'_> {
         f: &mut VisitRows<'_>,
     ) -> Result<ControlFlow<()>, TxnError> {
         let guard = session.participant.pin();
+        self.table.in_use(&guard)?;
         let heads = Heads::new(&guard, self.snapshot);
         let mut blocks = guard.live_blocks(self.parts[part].slab)?;
         let mut batches = [const { LiveBatch::NONE }; 2];

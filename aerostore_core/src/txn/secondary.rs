@@ -12,9 +12,13 @@
 //!             them. K3: where an entry lies is found first, then the chain is walked, and the entry goes only if
 //!             nothing was added there since. A writer links its version first and then adds the entry: the walk sees the version, or
 //!             the removal fails (O5 of the index). It adds in every column in which the version differs from what counts below it: what it
-//!             has pushed out of its own does not count any more. A walk that finds nothing begins anew if the head has changed. K4: who adds an entry for a version that others may take out meanwhile, passes a fence and
-//!             looks whether any version that counts has the key; if not, the entry goes by K3. That is the builder of
-//!             an index, and a writer that finds itself aborted. K5: entries go before their row's memory (D3), so
+//!             has pushed out of its own does not count any more. A walk that finds nothing begins anew if the head has changed. K4: who adds
+//!             entries for a version that others may take out meanwhile, passes a fence then and looks whether it still counts; if not, they go
+//!             by K3. A writer names the version and its row in its slot before, passes a fence, and adds only if its transaction is
+//!             undecided then. The name stays until nothing is left to remove, over a want of room and a death: so long the row is not removed
+//!             (D6), and the memory of the version is not used again, whatever operation runs. A session that finds no room goes on without
+//!             it, and tries again before it adds others and when it prunes; a reaper gives all else back. A builder adds too
+//!             many at a time to name them. So who follows entries of an index that is not complete asks the row's block whether it is one. K5: entries go before their row's memory (D3), so
 //!             whoever finds one in an operation can look at the row until its end. K6: that holds of an index that is kept. Entries of one
 //!             that was dropped meanwhile may lead to rows that were removed without a look at them, whose memory is in
 //!             another use: so who follows entries sees, after they were loaded and before their rows are, that the index is kept yet. Whoever
@@ -119,15 +123,14 @@ impl<'a, 'g> RowKeys<'a, 'g> {
         })
     }
 
-    /// Adds the entries of a version with this image in those of its columns that are indexed (K1).
+    /// Adds the entries of a version with this image in those of its columns that are indexed (K1). Whoever calls it has passed a
+    /// fence since the version was linked (O4, K3).
     pub(super) fn add(
         &self,
         linker: &mut Linker<'_>,
         image: &[u8],
         columns: DirtyMask,
     ) -> Result<(), TxnError> {
-        // O4, K3: the link came before.
-        fence(Ordering::SeqCst);
         let mut bytes = Vec::new();
         for index in self.kept() {
             let (index, place) = index?;

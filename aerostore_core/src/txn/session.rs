@@ -4,14 +4,14 @@
 #![forbid(unsafe_code)]
 
 use crate::epoch::{Guard, Limbo, Participant, Recycler, Slot};
-use crate::mvcc::TxnRecord;
+use crate::mvcc::{TxnRecord, Watched};
 use crate::row::RowImage;
 use crate::shm::{Arena, BlockKind, BlockRef, Heap, Reserve};
 use crate::sync::Ordering;
 use crate::sys::coarse_ns;
 use crate::txn::intents::{IntentList, KEPT_BLOCKS};
 use crate::txn::link::Linker;
-use crate::txn::log::{OutOfLine, RingPlace};
+use crate::txn::log::{Haste, OutOfLine, RingPlace};
 use crate::txn::prune::PruneQueue;
 use crate::txn::read_set::ReadSet;
 use crate::txn::savepoint::Marks;
@@ -48,6 +48,8 @@ pub struct Session {
     pub(super) no_room_until_ns: u64,
     /// The catalog's mark of unique indexes when no table had one, and the epoch that was closed then (O5 of `mvcc::index_root`).
     pub(super) unique_closed: Option<(u32, u64)>,
+    /// The tables that were followed when the running transaction's redo was completed (F2).
+    pub(super) watched: Watched,
 }
 
 /// What a transaction keeps in this process; its memory serves the session's next one.
@@ -163,6 +165,7 @@ impl Session {
             hot: HotRows::default(),
             no_room_until_ns: 0,
             unique_closed: None,
+            watched: Watched::default(),
         })
     }
 
@@ -180,6 +183,13 @@ impl Session {
     pub(crate) fn parts(&mut self) -> (Guard<'_>, Linker<'_>) {
         let Self { participant, heap, limbo, .. } = self;
         (participant.pin(), Linker { participant, heap, limbo, reserve: Reserve::No })
+    }
+
+    /// The same, and what is kept back.
+    #[cfg(test)]
+    pub(crate) fn parts_and_reserve(&mut self) -> (Guard<'_>, Linker<'_>) {
+        let (guard, linker) = self.parts();
+        (guard, Linker { reserve: Reserve::Yes, ..linker })
     }
 
     /// Makes an ACTIVE record and announces it in the slot.
@@ -285,8 +295,10 @@ impl Session {
         self.records.close(&self.participant, &mut self.limbo)?;
         let deadline = crate::sys::monotonic_ns() + 2_000_000_000;
         self.out_of_line.release(self.store.log().durable_ts(), &mut self.heap);
-        while !self.out_of_line.is_empty() && crate::sys::monotonic_ns() < deadline {
-            super::log::notify(self.store.log());
+        // While the log cannot be written, nobody knows for how long: what it holds is had back as that of the dead is.
+        let is_written = || self.store.log().fault() == 0 && !self.store.log().is_read_only();
+        while !self.out_of_line.is_empty() && is_written() && crate::sys::monotonic_ns() < deadline {
+            super::log::notify(self.store.log(), Haste::AtOnce);
             std::thread::sleep(std::time::Duration::from_millis(1));
             self.out_of_line.release(self.store.log().durable_ts(), &mut self.heap);
         }
@@ -297,8 +309,9 @@ impl Session {
             self.limbo.collect_now(&self.participant, &mut self.heap)?;
         }
         // Acquire is not needed: this session alone writes it.
-        let is_removing = self.participant.slot().removed_row.load(Ordering::Relaxed) != 0;
-        if is_removing || !self.out_of_line.is_empty() || !self.limbo.is_empty() {
+        let slot = self.participant.slot();
+        let is_removing = slot.removed_row.load(Ordering::Relaxed) != 0;
+        if is_removing || slot.adding().is_some() || !self.out_of_line.is_empty() || !self.limbo.is_empty() {
             // Others hold it back: leave slot and memory as a dead session's, for the reaper, once this process ends.
             return Ok(());
         }

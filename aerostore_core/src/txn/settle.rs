@@ -184,8 +184,8 @@ fn unlink_aborted(
         }
         let version = VersionRef::resolve(guard, block.offset)?;
         let Some(above) = versions_above(guard, row, block.offset)? else {
-            // Never linked, or pushed out by the next owner, who may have retired it already.
-            remove_keys_of_lost(keys, linker, block, &version)?;
+            // Never linked, or pushed out by the next owner, who may have retired it already. It has no entries: none before it was
+            // linked (K1), none since (K2, K4).
             linker.limbo.retire(guard.participant(), block)?;
             return Ok(());
         };
@@ -212,43 +212,6 @@ fn unlink_aborted(
         }
         // The next owner has linked over it meanwhile: look again.
     }
-}
-
-/// Of a dead transaction that was aborted: removes the entries of its version, if that is in no chain any more. False when there is no
-/// room for that; then nobody but whoever reads the list of intents knows of them, and it has to stay.
-pub(super) fn release_lost(
-    guard: &Guard<'_>,
-    linker: &mut Linker<'_>,
-    entry: &Intent,
-) -> Result<bool, TxnError> {
-    let Some(block) = entry.version() else { return Ok(true) };
-    if guard.word_of(block)?.is_none() || versions_above(guard, entry.row(), block.offset)?.is_some() {
-        return Ok(true);
-    }
-    let keys = RowKeys::at(guard, entry.table(), entry.row())?;
-    let version = VersionRef::resolve(guard, block.offset)?;
-    match remove_keys_of_lost(keys, linker, block, &version) {
-        Err(error) if error.is_out_of_space() => Ok(false),
-        removed => removed.map(|()| true),
-    }
-}
-
-/// Removes the entries of a version that is in no chain any more: its transaction may have died after it added one, too late for
-/// whoever had pushed the version out (K4). Its memory is in the same use then, held by the dead one's reservation.
-fn remove_keys_of_lost(
-    keys: RowKeys<'_, '_>,
-    linker: &mut Linker<'_>,
-    block: BlockRef,
-    version: &VersionRef<'_>,
-) -> Result<(), TxnError> {
-    if keys.indexed().is_empty() || version.is_tombstone() {
-        return Ok(());
-    }
-    let image = version.payload().to_vec();
-    if keys.guard.word_of(block)?.is_none_or(|word| word.kind() != BlockKind::VERSION) {
-        return Ok(());
-    }
-    keys.remove(linker, &image, None)
 }
 
 /// Takes a version that has come to nothing, and has others below it, off the head of its chain, where it was left for want of

@@ -4,19 +4,16 @@
 
 #![forbid(unsafe_code)]
 
+use crate::epoch::Adding;
 use crate::mvcc::{RecordState, TxnRecord, VersionRef};
 use crate::row::DirtyMask;
-use crate::shm::Reserve;
 use crate::sync::{Ordering, fence};
 use crate::txn::TxnError;
+use crate::txn::adding::finish_adding;
 use crate::txn::intents::Intent;
 use crate::txn::link::Linker;
 use crate::txn::secondary::RowKeys;
 use crate::txn::settle::take_back;
-use std::time::Duration;
-
-/// Between two attempts of one that was aborted in the middle of a write to remove entries for which there is no room.
-const PAUSE: Duration = Duration::from_millis(1);
 
 /// The versions that a link is about to push out of a chain.
 pub(super) struct PushedOut<'a, 'g> {
@@ -73,24 +70,34 @@ impl Added<'_, '_> {
     /// Adds its entries (K1), or takes it back.
     ///
     /// # Errors
-    /// `OutOfSpace`: the version is out of its chain again; or, if it replaced one that cannot come back, the transaction is
-    /// aborted. `ForcedAbort`.
+    /// `OutOfSpace`, also when there is still no room for what an earlier write has left (K4): the version is out of its chain again;
+    /// or, if it replaced one that cannot come back, the transaction is aborted. `ForcedAbort`.
     #[cold]
     #[inline(never)]
     pub(super) fn run(&self, linker: &mut Linker<'_>) -> Result<(), TxnError> {
-        let RowKeys { guard, .. } = self.keys;
+        let RowKeys { guard, row, .. } = self.keys;
         let record: &TxnRecord = guard.resolve(self.record)?;
-        // Of one that was stopped and aborted before it came here the row itself may be gone: nobody is to be led to it.
-        if record.state() != RecordState::Active {
-            return Err(TxnError::ForcedAbort);
-        }
-        let added = self.keys.add(linker, self.image, self.columns);
-        // K4
-        fence(Ordering::SeqCst);
-        if record.state() != RecordState::Active {
-            self.remove_after_abort(linker)?;
-            return Err(TxnError::ForcedAbort);
-        }
+        let slot = linker.participant.slot();
+        let added = if finish_adding(guard, linker, slot)? {
+            // K4. R6: the list has named it before it was linked.
+            let version = self.entry.version().map_or(0, |version| version.offset);
+            slot.begin_adding(Adding { version, row, table: self.entry.table() });
+            fence(Ordering::SeqCst);
+            if record.state() != RecordState::Active {
+                slot.end_adding();
+                return Err(TxnError::ForcedAbort);
+            }
+            let added = self.keys.add(linker, self.image, self.columns);
+            fence(Ordering::SeqCst);
+            if record.state() != RecordState::Active {
+                finish_adding(guard, linker, slot)?;
+                return Err(TxnError::ForcedAbort);
+            }
+            slot.end_adding();
+            added
+        } else {
+            Err(guard.arena().out_of_space().into())
+        };
         let Err(error) = added else { return Ok(()) };
         if self.replaces_own || take_back(guard, linker, self.record, self.entry).is_err() {
             record.abort();
@@ -98,21 +105,5 @@ impl Added<'_, '_> {
             self.entry.set_version(None, false);
         }
         Err(error)
-    }
-
-    /// Whoever pushes the version out may have looked for its entries too early, and nobody else will. So this waits for room, in the
-    /// memory that is kept for such work: what removals replace is free again when the operations end that run now. This is one of
-    /// them, and holds back what has been in use since it began: where the mapping and all of that memory are full, it waits until others
-    /// give back what they had before.
-    fn remove_after_abort(&self, linker: &mut Linker<'_>) -> Result<(), TxnError> {
-        let Linker { participant, heap, limbo, .. } = linker;
-        loop {
-            let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
-            match self.keys.remove(&mut linker, self.image, None) {
-                Err(error) if error.is_out_of_space() => std::thread::sleep(PAUSE),
-                removed => return removed,
-            }
-            limbo.collect_now(participant, heap)?;
-        }
     }
 }

@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 use crate::epoch::{Guard, Registry};
-use crate::mvcc::{Catalog, Clock, GarbageControl, StallPolicy};
+use crate::mvcc::{
+    Catalog, CheckpointControl, Clock, GarbageControl, StallPolicy, SweepControl, WatchControl,
+};
 use crate::shm::{Arena, RelPtr, Shared, ShmError};
 use crate::sync::{AtomicU64, Ordering};
 use crate::txn::TxnError;
@@ -18,6 +20,9 @@ pub struct SystemArea {
     catalog: u64,
     log: u64,
     garbage: u64,
+    checkpoints: u64,
+    watches: u64,
+    sweeps: u64,
     registry: u64,
 }
 
@@ -27,7 +32,10 @@ const LOCK_TIMEOUT_NS: u64 = 1_000_000_000;
 const CATALOG: u64 = LINE;
 const LOG: u64 = CATALOG + size_of::<Catalog>() as u64;
 const GARBAGE: u64 = LOG + (size_of::<LogControl>() as u64).next_multiple_of(LINE);
-const REGISTRY: u64 = (GARBAGE + size_of::<GarbageControl>() as u64).next_multiple_of(256);
+const CHECKPOINTS: u64 = GARBAGE + size_of::<GarbageControl>() as u64;
+const WATCHES: u64 = CHECKPOINTS + size_of::<CheckpointControl>() as u64;
+const SWEEPS: u64 = WATCHES + size_of::<WatchControl>() as u64;
+const REGISTRY: u64 = (SWEEPS + size_of::<SweepControl>() as u64).next_multiple_of(256);
 
 impl SystemArea {
     /// The parts of the area that begins at `start`.
@@ -37,6 +45,9 @@ impl SystemArea {
             catalog: start + CATALOG,
             log: start + LOG,
             garbage: start + GARBAGE,
+            checkpoints: start + CHECKPOINTS,
+            watches: start + WATCHES,
+            sweeps: start + SWEEPS,
             registry: start + REGISTRY,
         }
     }
@@ -80,6 +91,9 @@ impl Store {
         arena.resolve(RelPtr::<Catalog>::new(system.catalog))?;
         arena.resolve(RelPtr::<LogControl>::new(system.log))?;
         arena.resolve(RelPtr::<GarbageControl>::new(system.garbage))?;
+        arena.resolve(RelPtr::<CheckpointControl>::new(system.checkpoints))?;
+        arena.resolve(RelPtr::<WatchControl>::new(system.watches))?;
+        arena.resolve(RelPtr::<SweepControl>::new(system.sweeps))?;
         Ok(Self {
             arena,
             registry,
@@ -145,6 +159,22 @@ impl Store {
     #[inline]
     pub fn garbage(&self) -> &GarbageControl {
         self.fixed(self.system.garbage)
+    }
+
+    /// The checkpoints' shared state.
+    pub fn checkpoints(&self) -> &CheckpointControl {
+        self.fixed(self.system.checkpoints)
+    }
+
+    /// Which tables somebody follows.
+    #[inline]
+    pub fn watches(&self) -> &WatchControl {
+        self.fixed(self.system.watches)
+    }
+
+    /// The sweeper's shared state.
+    pub fn sweeps(&self) -> &SweepControl {
+        self.fixed(self.system.sweeps)
     }
 
     /// The hash of the key of the row at `row`.

@@ -6,7 +6,7 @@ use crate::epoch::Guard;
 use crate::index::HashIndex;
 use crate::mvcc::TableRoot;
 use crate::row::{RowView, Schema};
-use crate::shm::ShmError;
+use crate::shm::{Arena, RelPtr, ShmError};
 use crate::txn::TxnError;
 use std::mem::offset_of;
 use std::sync::Arc;
@@ -17,12 +17,19 @@ pub struct TableRef {
     root: u64,
     id: u32,
     schema: Arc<Schema>,
+    /// Whether it is used though it is dropped.
+    even_dropped: bool,
 }
 
 impl TableRef {
     /// The table whose root lies at `root`.
     pub fn new(root: u64, id: u32, schema: Arc<Schema>) -> Self {
-        Self { root, id, schema }
+        Self { root, id, schema, even_dropped: false }
+    }
+
+    /// The same table, for one that uses it though it is dropped: who checks it, or sees it as it was.
+    pub(super) fn even_dropped(self) -> Self {
+        Self { even_dropped: true, ..self }
     }
 
     /// Number of the table in log records.
@@ -49,12 +56,44 @@ impl TableRef {
         guard.resolve(self.root)
     }
 
-    /// The key index.
+    /// The shared root of a table that is in use: what an operation on it begins with.
+    ///
+    /// # Errors
+    /// `NoTable` once it is dropped (T2).
+    #[inline]
+    pub(super) fn in_use<'g>(&self, guard: &Guard<'g>) -> Result<&'g TableRoot, TxnError> {
+        let root: &TableRoot = guard.resolve(self.root)?;
+        if root.is_live() || self.even_dropped { Ok(root) } else { Err(self.gone()) }
+    }
+
+    /// Is it in use? Asked outside of any operation: roots stay.
     ///
     /// # Errors
     /// When the mapping is damaged.
+    pub fn is_in_use(&self, arena: &Arena) -> Result<bool, ShmError> {
+        Ok(arena.resolve::<TableRoot>(RelPtr::new(self.root))?.is_live())
+    }
+
+    #[cold]
+    fn gone(&self) -> TxnError {
+        TxnError::NoTable { table: self.schema.name().to_owned() }
+    }
+
+    /// The key index of a table that is in use.
+    ///
+    /// # Errors
+    /// `NoTable` once it is dropped.
     #[inline]
-    pub fn primary<'g>(&self, guard: &Guard<'g>) -> Result<HashIndex<'g>, ShmError> {
+    pub(super) fn primary<'g>(&self, guard: &Guard<'g>) -> Result<HashIndex<'g>, TxnError> {
+        let root = self.in_use(guard)?;
+        Ok(HashIndex::new(&root.primary, self.root + offset_of!(TableRoot, primary) as u64))
+    }
+
+    /// The key index, for checks.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    pub fn primary_ever<'g>(&self, guard: &Guard<'g>) -> Result<HashIndex<'g>, ShmError> {
         primary_at(guard, self.root)
     }
 

@@ -52,6 +52,10 @@ pub struct Transaction {
     /// When the first transaction that it repeats began, in monotonic nanoseconds; of one that repeats none its record knows when
     /// it began to write.
     pub(super) seniority: Option<u64>,
+    /// How many drops of tables had begun when it began (T2).
+    pub(super) drops_seen: u64,
+    /// A table that it logs something of, other than rows.
+    pub(super) concerns: Option<TableRef>,
 }
 
 impl Transaction {
@@ -60,6 +64,7 @@ impl Transaction {
     pub fn begin(session: Box<Session>, options: TxnOptions) -> Self {
         session.participant.begin();
         let reads_now = options.read_only || options.isolation == Isolation::Snapshot;
+        let drops_seen = session.store.catalog().drops();
         let snapshot = reads_now.then(|| session.participant.take_snapshot(session.store.clock().word()));
         Self {
             session: Some(session),
@@ -71,6 +76,8 @@ impl Transaction {
             patience: Patience::Brief,
             adaptive: false,
             seniority: None,
+            drops_seen,
+            concerns: None,
         }
     }
 
@@ -91,8 +98,11 @@ impl Transaction {
     }
 
     /// The timestamp this transaction reads at, from now on.
+    ///
+    /// # Errors
+    /// `Ended`.
     #[inline]
-    pub(super) fn read_ts(&mut self) -> Result<u64, TxnError> {
+    pub fn read_ts(&mut self) -> Result<u64, TxnError> {
         if let Some(snapshot) = self.snapshot {
             return Ok(snapshot);
         }
@@ -132,6 +142,12 @@ impl Transaction {
     pub(crate) fn die(mut self) {
         drop(self.session.take());
         std::mem::forget(self);
+    }
+
+    /// Has it been committed or rolled back?
+    #[inline]
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// Does anybody queue for a row that it owns?
@@ -242,7 +258,7 @@ impl Transaction {
     pub fn estimated_rows(&mut self, table: &TableRef) -> Result<u64, TxnError> {
         let session = running(&mut self.session)?;
         let guard = session.participant.pin();
-        let rows = table.root(&guard)?.row_count.load(Ordering::Relaxed);
+        let rows = table.in_use(&guard)?.row_count.load(Ordering::Relaxed);
         // Deletions may be counted before the insertions that they follow.
         Ok(rows.cast_signed().max(0).cast_unsigned())
     }
@@ -271,14 +287,10 @@ impl Transaction {
         // check begins, or what it sees might be pruned.
         let slot = session.participant.slot();
         let new = slot.take_next_snapshot(session.store.clock().word());
-        let valid = super::validate::validate(
-            &session.participant,
-            &session.store,
-            &session.buffers.reads,
-            old,
-            new,
-            own,
-        );
+        let valid = self.check_tables().and_then(|()| {
+            let reads = &session.buffers.reads;
+            super::validate::validate(&session.participant, &session.store, reads, old, new, own)
+        });
         if let Err(error) = valid {
             slot.drop_next_snapshot();
             if self.adaptive {
@@ -328,7 +340,7 @@ impl Drop for Transaction {
 
 /// The hash that the key index files `key` under.
 #[inline]
-pub(super) fn hash_key(key: Value<'_>, scratch: &mut Vec<u8>) -> u64 {
+pub(crate) fn hash_key(key: Value<'_>, scratch: &mut Vec<u8>) -> u64 {
     if let Value::Str(text) = key {
         return key::hash(text.as_bytes());
     }

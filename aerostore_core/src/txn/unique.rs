@@ -29,7 +29,7 @@ use crate::mvcc::{
     visible_at,
 };
 use crate::row::{ColumnPlace, DirtyMask, Value};
-use crate::shm::BlockRef;
+use crate::shm::{BlockKind, BlockRef};
 use crate::sync::{Ordering, fence};
 use crate::sys::coarse_ns;
 use crate::txn::ddl::table_ref;
@@ -85,6 +85,7 @@ impl<'g> Given<'g> {
 struct Key<'a, 'g> {
     guard: &'a Guard<'g>,
     store: &'a Store,
+    table: &'g TableRoot,
     index: IndexRef<'g>,
     place: ColumnPlace,
     /// As the index has it.
@@ -100,7 +101,13 @@ impl<'g> Key<'_, 'g> {
         &self,
         mut f: impl FnMut(u64, VersionRef<'g>) -> Result<ControlFlow<B>, TxnError>,
     ) -> Result<Option<B>, TxnError> {
-        let Self { guard, store, index, entry, at, own, .. } = *self;
+        let Self { guard, store, table, index, entry, at, own, .. } = *self;
+        // K4: its builder may have added an entry of a row that is gone, and not have looked again yet.
+        let may_be_late = !index.root.word().is_complete();
+        let is_row = |row| {
+            let is_live = guard.is_live(row, BlockKind::ROW, size_of::<RowHeader>())?;
+            Ok::<bool, TxnError>(is_live && guard.arena().block_tag(row)? == table.tag())
+        };
         // The least key above it.
         let high = [entry, &[0]].concat();
         let tree = tree(index);
@@ -113,6 +120,9 @@ impl<'g> Key<'_, 'g> {
                 guard.resolve::<TxnRecord>(own)?.touch(coarse_ns());
             }
             for row in (0..batch.len()).map(|entry| batch.row(entry)) {
+                if may_be_late && !is_row(row)? {
+                    continue;
+                }
                 let header: &RowHeader = guard.resolve(row)?;
                 let seen = visible_at(guard, store.clock(), header, at, own, store.stall)?;
                 let Some((version, _)) = seen.filter(|(version, _)| !version.is_tombstone()) else {
@@ -290,7 +300,8 @@ impl Session {
                 entry_key.clear();
                 key::entry_key(index.root.spec(), value, &mut entry_key);
                 let (guard, store, own) = (&guard, &*self.store, record.offset);
-                let key = Key { guard, store, index, place, entry: &entry_key, at: commit_ts, own };
+                let (table, at) = (given.root, commit_ts);
+                let key = Key { guard, store, table, index, place, entry: &entry_key, at, own };
                 if key.is_held(&bytes, given.row)? {
                     if self.give_up_for_dead(index.root)? {
                         return Err(changed("the maker of a unique index died"));
@@ -360,7 +371,8 @@ impl Session {
                 } else if !is_looked_at && bytes != key::NULL {
                     is_looked_at = true;
                     let (guard, store) = (&guard, &*self.store);
-                    let key = Key { guard, store, index, place, entry: &bytes, at, own: 0 };
+                    let root: &TableRoot = guard.resolve(table)?;
+                    let key = Key { guard, store, table: root, index, place, entry: &bytes, at, own: 0 };
                     if let Some(version) = key.held_twice()? {
                         return Err(violation(guard, table, place, place.value(version.payload())?)?);
                     }

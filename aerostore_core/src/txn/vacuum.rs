@@ -9,12 +9,12 @@
 #![forbid(unsafe_code)]
 
 use crate::epoch::{Guard, LiveSnapshots};
-use crate::mvcc::{BeginWord, NEVER, RowHeader, TableState, VersionRef};
+use crate::mvcc::{BeginWord, NEVER, RowHeader, TableRoot, TableState, VersionRef};
 use crate::shm::{Reserve, SlabRef, tagged_slabs};
 use crate::sync::Ordering;
 use crate::txn::link::Linker;
 use crate::txn::prune::prune_between;
-use crate::txn::remove::{Removal, finish_removal, remove_row};
+use crate::txn::remove::{End, Removal, finish_removal, remove_row};
 use crate::txn::revoke::revoke_for_room;
 use crate::txn::secondary::RowKeys;
 use crate::txn::settle::take_off;
@@ -55,7 +55,8 @@ impl Vacuum {
         let guard = session.participant().pin();
         let mut slabs = Vec::new();
         for (table, root) in store.catalog().tables(&guard)? {
-            if root.state() == TableState::Live {
+            let is_dropped = root.state() == TableState::Dropped;
+            if root.state() == TableState::Live || is_dropped && session.may_clear(&guard, root)? {
                 slabs.extend(tagged_slabs(store.arena(), &root.rows)?.into_iter().map(|slab| (table, slab)));
             }
         }
@@ -77,7 +78,7 @@ impl Vacuum {
         if !self.slabs.is_empty() {
             return Ok(false);
         }
-        self.is_all_done &= !session.mend_indexes()?;
+        self.is_all_done &= !(session.mend_indexes()? | session.mend_tables()?);
         let store = Arc::clone(&session.store);
         store.garbage().set_held_bytes(self.held_bytes);
         store.garbage().count_pass(self.requests, self.is_all_done);
@@ -168,6 +169,13 @@ impl Slice {
         }
         let newest = VersionRef::resolve(guard, head)?;
         let begin = newest.begin(guard);
+        if guard.resolve::<TableRoot>(table)?.state() == TableState::Dropped {
+            let last = guard.arena().block_ref(head)?;
+            let is_gone = remove_row(guard, store, linker, table, last, End::Dropped)? == Removal::Done;
+            self.rows_removed += u64::from(is_gone);
+            self.leaves_some |= !is_gone;
+            return Ok(());
+        }
         if begin == BeginWord::Stamped(NEVER) && newest.next(guard) != 0 {
             let is_off = take_off(RowKeys::at(guard, table, row)?, linker, &newest)?;
             self.versions_pruned += u64::from(is_off);
@@ -175,7 +183,8 @@ impl Slice {
             return Ok(());
         }
         if newest.is_tombstone() || begin == BeginWord::Stamped(NEVER) {
-            match remove_row(guard, store, linker, guard.arena().block_ref(head)?, live.horizon())? {
+            let last = guard.arena().block_ref(head)?;
+            match remove_row(guard, store, linker, table, last, End::Seen(live.horizon()))? {
                 Removal::Done => {
                     self.rows_removed += 1;
                     return Ok(());

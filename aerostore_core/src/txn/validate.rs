@@ -157,7 +157,7 @@ impl Check<'_> {
     ) -> Result<(), TxnError> {
         let slabs = {
             let guard = participant.pin();
-            tagged_slabs(participant.arena(), &table.root(&guard)?.rows)?
+            tagged_slabs(participant.arena(), &table.in_use(&guard)?.rows)?
         };
         for slab in slabs {
             let guard = participant.pin();

@@ -76,7 +76,7 @@ enum Attempt {
 }
 
 impl Transaction {
-    fn write(
+    pub(super) fn write(
         &mut self,
         table: &TableRef,
         key: Value<'_>,
@@ -244,6 +244,7 @@ impl Transaction {
         }
         image.finish(table.schema())?;
         check_key(table, key, image)?;
+        self.note_numbered_key(table, key)?;
         let record = self.own_record();
         let session = running(&mut self.session)?;
         let intents_offset = session.intents_offset();
@@ -257,7 +258,7 @@ impl Transaction {
             BlockKind::ROW,
             birth,
             Reserve::No,
-            table.id(),
+            root.tag(),
             &root.rows,
         )?;
         let bytes = size_of::<Version>() + image.bytes().len();

@@ -67,13 +67,26 @@ impl Transaction {
     /// # Errors
     /// `Serialization`; `Row` for a key of the wrong type; `OutOfSpace`.
     pub fn delete(&mut self, table: &TableRef, key: Value<'_>) -> Result<bool, TxnError> {
-        let mut found = false;
+        self.delete_if(table, key, |_| true)
+    }
+
+    /// Deletes the row of that key if `is_wanted` says so, which is shown the row as it is; false when it stays, or there is none.
+    ///
+    /// # Errors
+    /// As for [`Transaction::delete`].
+    pub fn delete_if(
+        &mut self,
+        table: &TableRef,
+        key: Value<'_>,
+        mut is_wanted: impl FnMut(RowView<'_>) -> bool,
+    ) -> Result<bool, TxnError> {
+        let mut goes = false;
         // What a delete needs comes from what is kept back, if need be: it is how a full database is emptied.
         self.write(table, key, Reserve::Yes, &mut |current, _| {
-            found = current.is_some();
-            Ok(if found { Change::Delete } else { Change::Keep })
+            goes = current.is_some_and(&mut is_wanted);
+            Ok(if goes { Change::Delete } else { Change::Keep })
         })?;
-        Ok(found)
+        Ok(goes)
     }
 
     /// Changes the row of that key as `build` says, which is shown the current row and owns it from then on.
