@@ -134,7 +134,10 @@ fn flip_bits(fs: &MemoryFileSystem, records: &Records, lost_max: usize) {
     for path in fs.paths() {
         let bytes = fs.bytes(&path);
         let places = (0..160).chain(4090..bytes.len());
-        for (place, bit) in places.flat_map(|place| [(place, place % 8), (place, (place + 3) % 8)]) {
+        // All of them in the long form.
+        let bits = if std::env::var_os("AEROSTORE_CRASH_POINTS").is_some() { 8 } else { 2 };
+        for (place, bit) in places.flat_map(|place| (0..bits).map(move |bit| (place, (place + bit * 3) % 8)))
+        {
             let mut flipped = bytes.clone();
             flipped[place] ^= 1 << bit;
             match scan_with(fs, &path, flipped) {

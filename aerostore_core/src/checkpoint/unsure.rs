@@ -1,0 +1,110 @@
+//! What the log says of indexes about which shared memory does not: somebody is about to log that they are there, or not, or has just done
+//! so, and is stopped (P8).
+
+#![forbid(unsafe_code)]
+
+use super::error::CheckpointError;
+use super::files::{Listed, Places, read_manifest};
+use super::manifest::Manifest;
+use crate::row::{IndexSpec, Schema};
+use crate::txn::{LoggedTable, RedoOp, RedoReader, TxnError, index_definition};
+use crate::wal::{Directory, LogControl, Walk};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Table and column.
+type Place = (u32, u8);
+
+/// Adds to the indexes of `tables` those on unsure columns that the log defines up to `commit_ts`, which is durable.
+///
+/// # Errors
+/// `Io`; `Corrupt` or `Missing` when the log is damaged, or another process has taken a checkpoint meanwhile.
+pub(super) fn settle(
+    places: &Places<'_>,
+    tables: &mut [LoggedTable],
+    commit_ts: u64,
+    log: &LogControl,
+) -> Result<(), CheckpointError> {
+    let mut defined: BTreeMap<Place, Option<u8>> = BTreeMap::new();
+    for table in &*tables {
+        defined.extend(table.unsure.iter().map(|&column| ((table.table.id(), column), None)));
+    }
+    if defined.is_empty() {
+        return Ok(());
+    }
+    let base = newest(places)?;
+    let mut tables_there = BTreeSet::new();
+    for entry in base.iter().flat_map(|manifest| &manifest.tables) {
+        tables_there.insert(entry.id);
+        for (column, spec) in &entry.indexes {
+            defined.entry((entry.id, *column)).and_modify(|known| *known = Some(*spec));
+        }
+    }
+    let from_ts = base.map_or(0, |manifest| manifest.commit_ts);
+    let mut known = Known { tables: tables_there, defined };
+    // In this order: the batch is there, and all that is durable.
+    let logged_ts = log.logged_ts();
+    let durable_ts = log.durable_ts();
+    let (mut read_ts, mut last) = (from_ts, None);
+    let directory = Directory::read(places.files, places.log, places.uuid)?;
+    for link in directory.chain(from_ts)? {
+        let mut walk = Walk::open(places.files, places.log, &link)?;
+        while walk.follow(durable_ts)? {
+            for (c, redo) in walk.records().filter(|record| record.0 > from_ts && record.0 <= commit_ts) {
+                known.record(c, redo)?;
+            }
+        }
+        read_ts = read_ts.max(walk.last_ts());
+        last = Some(walk);
+    }
+    if let Some(walk) = last.filter(|_| read_ts < logged_ts) {
+        return Err(walk.corrupt("a batch that was logged cannot be read").into());
+    }
+    for table in tables {
+        let found = table.unsure.iter().filter_map(|&column| {
+            let spec = *known.defined.get(&(table.table.id(), column))?;
+            spec.map(|spec| (column, spec))
+        });
+        table.indexes.extend(found);
+    }
+    Ok(())
+}
+
+/// The newest checkpoint whose manifest can be read: the log is there from it on.
+fn newest(places: &Places<'_>) -> Result<Option<Manifest>, CheckpointError> {
+    let numbers = Listed::read(places)?.manifests();
+    Ok(numbers.into_iter().find_map(|number| read_manifest(places, number).ok()))
+}
+
+/// What was found out so far.
+struct Known {
+    /// The tables that are there: another record of one changes nothing.
+    tables: BTreeSet<u32>,
+    /// What is promised of the index on a column that is asked for, if there is one.
+    defined: BTreeMap<Place, Option<u8>>,
+}
+
+impl Known {
+    fn record(&mut self, commit_ts: u64, redo: &[u8]) -> Result<(), CheckpointError> {
+        for operation in RedoReader::new(redo) {
+            let (table, operation) = operation.map_err(|reason| TxnError::BadRedo { commit_ts, reason })?;
+            match operation {
+                RedoOp::Create(definition) if self.tables.insert(table) => {
+                    let schema = Schema::from_bytes(definition)?;
+                    for (&(_, column), spec) in self.defined.range_mut((table, 0)..=(table, u8::MAX)) {
+                        *spec = schema.declared_index(usize::from(column)).map(IndexSpec::word);
+                    }
+                }
+                RedoOp::Index(definition) | RedoOp::NoIndex(definition) => {
+                    let is_there = matches!(operation, RedoOp::Index(_));
+                    if let Some((column, promised)) = index_definition(definition)
+                        && let Some(spec) = self.defined.get_mut(&(table, column))
+                    {
+                        *spec = is_there.then(|| promised.word());
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
