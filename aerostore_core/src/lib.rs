@@ -24,7 +24,7 @@
 //! session that wrote the update, and deleted rows likewise; it remembers a few thousand, and what it forgets under a long snapshot, or
 //! by dying, a vacuum finds. What only an old snapshot can see stays as long as that, all of it: a long reader costs every version
 //! of every row since. What a dead process held is reaped. Full memory is an error ([`db::ErrorKind::Space`]), not a signal.
-//! The log only grows: there are no checkpoints yet.
+//! A checkpoint is taken every five minutes, and the log before the last two removed.
 //!
 //! # Example
 //!
@@ -88,7 +88,9 @@
 //!
 //! ```text
 //! db                               Database, Table, Transaction: what users hold; workers, ingest, configuration
-//! query    |  recovery             plans and their execution; log replay
+//! feed                             what commits have done to rows, for those who follow them
+//! query    |  recovery             plans and their execution; cold start
+//!             checkpoint           taking checkpoints, and their files
 //! txn                              snapshots, read and write sets, validation, commit, redo, reaping
 //! mvcc     |  index                rows, version chains, transaction records; the hash from key to row, ordered indexes
 //! epoch    |  wal     |  row       who is alive and what may be freed; the log; values, schemas, images
@@ -99,8 +101,12 @@
 //! `docs/architecture.md` in the repository follows a row through them.
 
 #[cfg(not(loom))]
+pub mod checkpoint;
+#[cfg(not(loom))]
 pub mod db;
 pub mod epoch;
+#[cfg(not(loom))]
+pub(crate) mod feed;
 pub mod index;
 pub mod mvcc;
 #[cfg(not(loom))]

@@ -53,26 +53,29 @@ pub enum Applied {
 }
 
 impl Transaction {
+    /// Runs `work`; what that has written is undone if it fails.
+    ///
+    /// # Errors
+    /// What `work` says; `Closed`.
+    pub fn atomically<R>(&mut self, work: impl FnOnce(&mut Self) -> Result<R, Error>) -> Result<R, Error> {
+        let before = self.savepoint()?;
+        let outcome = work(self);
+        if outcome.is_err() {
+            // The first error is the one to tell; an aborted transaction has nothing left to undo.
+            let _ = self.rollback_to(&before);
+            let _ = self.release(before);
+        } else {
+            self.release(before)?;
+        }
+        outcome
+    }
+
     /// Applies the operations in their order: all of them, or, after an error, none.
     ///
     /// # Errors
     /// As the operations' namesakes.
     pub fn apply(&mut self, operations: &[Operation<'_>]) -> Result<Vec<Applied>, Error> {
-        let before = self.savepoint()?;
-        let mut applied = Vec::with_capacity(operations.len());
-        for operation in operations {
-            match self.apply_one(*operation) {
-                Ok(done) => applied.push(done),
-                Err(error) => {
-                    // The first error is the one to tell; an aborted transaction has nothing left to undo.
-                    let _ = self.rollback_to(&before);
-                    let _ = self.release(before);
-                    return Err(error);
-                }
-            }
-        }
-        self.release(before)?;
-        Ok(applied)
+        self.atomically(|txn| operations.iter().map(|operation| txn.apply_one(*operation)).collect())
     }
 
     fn apply_one(&mut self, operation: Operation<'_>) -> Result<Applied, Error> {

@@ -2,8 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+use crate::checkpoint::Compression;
 use crate::db::Error;
 use crate::sync::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// A setting: name, default, and what values it takes.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +48,7 @@ impl ConfigKey {
 }
 
 /// Every setting.
-pub const CONFIG_KEYS: [ConfigKey; 7] = [
+pub const CONFIG_KEYS: [ConfigKey; 13] = [
     ConfigKey { name: "synchronous_commit", kind: Kind::OnOff { default: true } },
     ConfigKey { name: "wal_writer_delay_ms", kind: Kind::Number { default: 10, min: 1, max: 10_000 } },
     ConfigKey { name: "retry_limit", kind: Kind::Number { default: 100, min: 0, max: 1_000_000 } },
@@ -57,6 +59,18 @@ pub const CONFIG_KEYS: [ConfigKey; 7] = [
     },
     ConfigKey { name: "max_snapshot_age", kind: Kind::Number { default: 60_000, min: 0, max: 86_400_000 } },
     ConfigKey { name: "search_threads", kind: Kind::Number { default: 1, min: 1, max: 1_000 } },
+    ConfigKey { name: "wal_sync_every_commits", kind: Kind::Number { default: 1, min: 0, max: 1_000_000 } },
+    ConfigKey {
+        name: "checkpoint_interval_secs",
+        kind: Kind::Number { default: 300, min: 0, max: 31_536_000 },
+    },
+    ConfigKey { name: "checkpoint_log_mib", kind: Kind::Number { default: 1024, min: 0, max: 1 << 40 } },
+    ConfigKey { name: "checkpoint_compression", kind: Kind::OnOff { default: false } },
+    ConfigKey {
+        name: "ttl_sweep_interval_ms",
+        kind: Kind::Number { default: 1_000, min: 10, max: 86_400_000 },
+    },
+    ConfigKey { name: "ttl_batch_rows", kind: Kind::Number { default: 500, min: 1, max: 100_000 } },
 ];
 
 const SYNCHRONOUS_COMMIT: usize = 0;
@@ -70,6 +84,18 @@ const IDLE_TIMEOUT: usize = 4;
 const MAX_SNAPSHOT_AGE: usize = 5;
 /// Threads that may go through a table together for a search that does not say how many.
 const SEARCH_THREADS: usize = 6;
+/// Commits that the log writer syncs together; 0 for as many as come within its delay.
+const WAL_SYNC_EVERY_COMMITS: usize = 7;
+/// Seconds between two checkpoints; 0 for none by time.
+const CHECKPOINT_INTERVAL: usize = 8;
+/// Mebibytes of log after which a checkpoint is due; 0 for none by size.
+const CHECKPOINT_LOG: usize = 9;
+/// Whether checkpoints are compressed.
+const CHECKPOINT_COMPRESSION: usize = 10;
+/// Milliseconds between two looks for rows that are past their time to live.
+const TTL_SWEEP_INTERVAL: usize = 11;
+/// Rows that are deleted for that in one transaction.
+const TTL_BATCH_ROWS: usize = 12;
 
 /// The settings of a process.
 pub(super) struct Config {
@@ -103,6 +129,10 @@ impl Config {
         self.value(WAL_WRITER_DELAY)
     }
 
+    pub(super) fn wal_sync_every_commits(&self) -> u64 {
+        self.value(WAL_SYNC_EVERY_COMMITS)
+    }
+
     pub(super) fn retry_limit(&self) -> u64 {
         self.value(RETRY_LIMIT)
     }
@@ -121,6 +151,26 @@ impl Config {
 
     pub(super) fn search_threads(&self) -> u32 {
         u32::try_from(self.value(SEARCH_THREADS)).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn checkpoint_interval_ns(&self) -> Option<u64> {
+        Some(self.value(CHECKPOINT_INTERVAL) * 1_000_000_000).filter(|interval| *interval != 0)
+    }
+
+    pub(super) fn checkpoint_log_bytes(&self) -> Option<u64> {
+        Some(self.value(CHECKPOINT_LOG) << 20).filter(|bytes| *bytes != 0)
+    }
+
+    pub(super) fn checkpoint_compression(&self) -> Compression {
+        if self.value(CHECKPOINT_COMPRESSION) == 0 { Compression::None } else { Compression::Zstd }
+    }
+
+    pub(super) fn ttl_interval(&self) -> Duration {
+        Duration::from_millis(self.value(TTL_SWEEP_INTERVAL))
+    }
+
+    pub(super) fn ttl_batch_rows(&self) -> usize {
+        usize::try_from(self.value(TTL_BATCH_ROWS)).unwrap_or(1)
     }
 
     fn index(name: &str) -> Result<usize, Error> {

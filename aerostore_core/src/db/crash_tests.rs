@@ -29,7 +29,7 @@ pub(super) struct Cells {
     pub(super) table: Table,
 }
 
-pub(super) fn cells(table: &str) -> Schema {
+pub(in crate::db) fn cells(table: &str) -> Schema {
     Schema::builder(table)
         .column(Column::new("name", ColumnType::String(16)))
         .column(Column::new("value", ColumnType::I64))
@@ -288,6 +288,46 @@ fn a_death_while_a_row_is_granted_leaves_it_to_the_waiter() {
         let report = scene.db().verify().unwrap();
         assert!(report.is_clean(), "point {point}: {report:#?}");
         if survived {
+            return;
+        }
+    }
+}
+
+/// C4: whatever a maker of a table leaves behind, the next one of that name finishes it.
+#[test]
+fn a_table_whose_maker_died_is_made_by_the_next() {
+    let scene = Scene::new("maker");
+    // Every fourth: the points between two of these are those of a commit, which other tests go through.
+    for point in (1..).step_by(4) {
+        let schema = cells(&format!("Made{point}"));
+        let session = scene.session();
+        let owner = session.participant().owner();
+        let mut left = None;
+        let survived = survives(point, || left = crate::txn::create_table(session, &schema, false).0);
+        std::mem::forget(left);
+        scene.reap(owner, point % 23 + 1);
+        let is_listed = scene.db().table(schema.name()).unwrap().is_some();
+        assert!(is_listed || !survived, "point {point}");
+        let other = Schema::builder(schema.name())
+            .column(Column::new("name", ColumnType::I64))
+            .key("name")
+            .build()
+            .unwrap();
+        if is_listed || point % 2 == 0 {
+            let made = scene.db().create_table(&schema).unwrap();
+            scene
+                .db()
+                .transaction(TxnOptions::default(), |txn| {
+                    txn.set(&made, Value::Str("A"), &[(1, Value::I64(1))]).map(|_| ())
+                })
+                .unwrap();
+        } else if scene.db().create_table(&other).is_err() {
+            assert!(scene.db().table(schema.name()).unwrap().is_some(), "it was finished, as it was begun");
+        }
+        if survived {
+            let report = scene.db().verify().unwrap();
+            assert!(report.is_clean(), "{report:#?}");
+            println!("{point} points");
             return;
         }
     }

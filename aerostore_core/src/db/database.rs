@@ -2,16 +2,21 @@
 
 #![forbid(unsafe_code)]
 
+use crate::db::aside::SetAside;
 use crate::db::builder::DatabaseBuilder;
+use crate::db::checkpointer::Checkpointer;
 use crate::db::config::{CONFIG_KEYS, Config};
+use crate::db::feed::Feed;
 use crate::db::identity::DataDir;
 use crate::db::pool::SessionPool;
 use crate::db::workers::{Gate, Worker};
 use crate::db::{Error, Table, Transaction};
+use crate::recovery::Salvaged;
 use crate::row::{IndexSpec, Schema};
 use crate::sync::{AtomicBool, Ordering};
-use crate::sys::is_forked_child;
+use crate::sys::{FileSystem, Opener};
 use crate::txn::{self, Session, Store, TxnOptions};
+use crate::wal::LogOptions;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,7 +31,7 @@ pub enum OpenMode {
     New,
     /// Its mapping was there.
     Warm,
-    /// Its mapping was made anew from the log.
+    /// Its mapping was made anew from the newest checkpoint and the log.
     Cold,
 }
 
@@ -50,12 +55,24 @@ pub struct BootReport {
     pub shm: PathBuf,
     /// How.
     pub mode: OpenMode,
+    /// The mapping that had its name and could not be used.
+    pub set_aside: Option<SetAside>,
+    /// What was given up, when it was opened to be salvaged and could not be recovered otherwise.
+    pub salvaged: Option<Salvaged>,
     /// Rows in all tables.
     pub rows: u64,
     /// Sessions of dead processes that were cleaned up.
     pub reaped: u32,
     /// Microseconds it took.
     pub elapsed_us: u64,
+    /// The number of the checkpoint that was loaded.
+    pub checkpoint: Option<u64>,
+    /// Rows loaded from it.
+    pub loaded: u64,
+    /// Checkpoints that were passed over, being damaged: what is wrong with each.
+    pub passed_over: Vec<String>,
+    /// Microseconds that it took to load the checkpoint, to replay the log, and to fill the indexes.
+    pub recovery_us: [u64; 3],
     /// Transactions read from the log.
     pub replayed: u64,
     /// Where the log ended torn: file and offset, and bytes cut off.
@@ -69,15 +86,18 @@ pub(super) struct Inner {
     pub(super) boot: BootReport,
     pub(super) config: Arc<Config>,
     pub(super) read_only: bool,
-    pub(super) opened_at_fork: u64,
+    pub(super) opened_by: Opener,
     worker: Mutex<Option<Worker>>,
     worker_started: AtomicBool,
-    segment_bytes: Option<u64>,
+    pub(super) segment_bytes: Option<u64>,
+    pub(super) files: Arc<dyn FileSystem>,
     /// Has this process committed anything? Then a clean close waits for the log.
     has_committed: AtomicBool,
     pub(super) pool: Arc<SessionPool>,
     closed: AtomicBool,
     pub(super) gate: Arc<Gate>,
+    pub(super) checkpointer: Arc<Checkpointer>,
+    pub(super) feed: Feed,
 }
 
 impl Inner {
@@ -86,29 +106,40 @@ impl Inner {
         dir: DataDir,
         boot: BootReport,
         config: Arc<Config>,
-        read_only: bool,
-        opened_at_fork: u64,
-        segment_bytes: Option<u64>,
+        opened_by: Opener,
+        options: &DatabaseBuilder,
     ) -> Self {
+        let pool = Arc::default();
+        let segment_bytes = options.segment_bytes.unwrap_or(LogOptions::default().segment_bytes);
+        let checkpointer = Checkpointer::new(&store, &config, &pool, &options.files, &dir, segment_bytes);
+        let feed = Feed::new(Arc::clone(&store), Arc::clone(&options.files), dir.wal_dir(), dir.uuid());
         Self {
             store,
             dir,
             boot,
             config,
-            read_only,
-            opened_at_fork,
+            read_only: options.read_only,
+            opened_by,
             worker: Mutex::new(None),
             worker_started: AtomicBool::new(false),
-            segment_bytes,
+            segment_bytes: options.segment_bytes,
+            files: Arc::clone(&options.files),
             has_committed: AtomicBool::new(false),
-            pool: Arc::default(),
+            pool,
             closed: AtomicBool::new(false),
             gate: Arc::default(),
+            checkpointer: Arc::new(checkpointer),
+            feed,
         }
     }
 
     pub(super) fn is_forked(&self) -> bool {
-        is_forked_child(self.opened_at_fork)
+        self.opened_by.has_forked()
+    }
+
+    /// The same, also of a child that was made past `fork`; asked where something is about to be given back.
+    pub(super) fn is_in_another_process(&self) -> bool {
+        self.opened_by.is_another()
     }
 
     pub(super) fn check_open(&self) -> Result<(), Error> {
@@ -130,7 +161,7 @@ impl Inner {
         }
         let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
         if worker.is_none() {
-            *worker = Some(Worker::start(self, self.segment_bytes)?);
+            *worker = Some(Worker::start(self)?);
             self.worker_started.store(true, Ordering::Release);
         }
         Ok(())
@@ -159,7 +190,7 @@ impl Inner {
 
     /// Stops the background work and gives everything back. What was committed is on disk then, if the disk allows.
     pub(super) fn close(&self) -> Result<(), Error> {
-        if self.is_forked() || self.closed.swap(true, Ordering::AcqRel) {
+        if self.is_in_another_process() || self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
         let flushed = if self.has_committed.load(Ordering::Relaxed) {
@@ -167,6 +198,7 @@ impl Inner {
         } else {
             Ok(())
         };
+        self.feed.close();
         // Every part is given back whatever the others say; the first error is told.
         let mut outcome: Result<(), Error> = flushed.map_err(Error::from);
         for session in self.pool.drain() {
@@ -174,6 +206,7 @@ impl Inner {
         }
         if let Some(worker) = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take() {
             worker.stop();
+            self.checkpointer.wait_for_end();
             // What it has put back meanwhile.
             for session in self.pool.drain() {
                 outcome = outcome.and(session.close().map_err(Error::from));
@@ -204,6 +237,11 @@ impl Database {
     /// Options for opening the database whose data directory is `dir`.
     pub fn builder(dir: impl AsRef<Path>) -> DatabaseBuilder {
         DatabaseBuilder::new(dir.as_ref())
+    }
+
+    /// Whether this handle can still be used: neither was the database closed, nor is this a child made by `fork`.
+    pub fn is_open(&self) -> bool {
+        self.0.check_open().is_ok()
     }
 
     /// What opening did.
@@ -257,6 +295,25 @@ impl Database {
         Ok(Table(table?))
     }
 
+    /// Drops a table, durably, while others use it: what they do with it next fails, and so does the commit of a transaction that has used it.
+    /// A table of its name can be made at once. Its memory is given back once nobody can be at it any more, but for less than a
+    /// kilobyte; that of the heads of its rows serves tables that are made later.
+    ///
+    /// # Errors
+    /// `NotFound` when it is dropped already; `Busy` while somebody else drops it; `ReadOnly`; `Closed`.
+    pub fn drop_table(&self, table: &Table) -> Result<(), Error> {
+        self.change_definition(|session, synchronous| txn::drop_table(session, &table.0, synchronous))
+    }
+
+    /// Is the table in use, and not dropped?
+    ///
+    /// # Errors
+    /// `Closed`; `Corrupt` when the mapping is damaged.
+    pub fn has_table(&self, table: &Table) -> Result<bool, Error> {
+        self.0.check_open()?;
+        Ok(table.0.is_in_use(self.0.store.arena())?)
+    }
+
     /// Makes an ordered index on a column, durably. Others may write meanwhile; searches use it as soon as it is complete, unless
     /// they see the database as it was before. While a unique index is being made, a transaction that gives a row a value that
     /// another is known to have fails already.
@@ -267,7 +324,7 @@ impl Database {
     /// # Panics
     /// When the table has no such column.
     pub fn create_index(&self, table: &Table, column: usize, spec: IndexSpec) -> Result<(), Error> {
-        self.change_index(|session, synchronous| {
+        self.change_definition(|session, synchronous| {
             txn::create_index(session, &table.0, column, spec, synchronous)
         })
     }
@@ -280,10 +337,10 @@ impl Database {
     /// # Panics
     /// When the table has no such column.
     pub fn drop_index(&self, table: &Table, column: usize) -> Result<(), Error> {
-        self.change_index(|session, synchronous| txn::drop_index(session, &table.0, column, synchronous))
+        self.change_definition(|session, synchronous| txn::drop_index(session, &table.0, column, synchronous))
     }
 
-    fn change_index(
+    fn change_definition(
         &self,
         change: impl FnOnce(Box<Session>, bool) -> (Option<Box<Session>>, Result<(), txn::TxnError>),
     ) -> Result<(), Error> {

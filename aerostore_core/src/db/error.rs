@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::checkpoint::CheckpointError;
 use crate::epoch::EpochError;
 use crate::query::QueryError;
 use crate::row::RowError;
@@ -87,6 +88,8 @@ impl fmt::Display for ErrorKind {
 pub enum Error {
     /// A transaction.
     Txn(TxnError),
+    /// A checkpoint, or what was to be recovered from one and the log.
+    Checkpoint(CheckpointError),
     /// A query.
     Query(QueryError),
     /// The shared memory.
@@ -161,6 +164,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Txn(error) => txn_kind(error),
+            Self::Checkpoint(error) => checkpoint_kind(error),
             Self::Query(_) => ErrorKind::Syntax,
             Self::Shm(error) => shm_kind(error),
             Self::Sys(error) => sys_kind(error),
@@ -178,7 +182,7 @@ impl Error {
     }
 
     /// Was it a conflict over rows, which locking them first would have avoided?
-    pub(super) fn is_row_conflict(&self) -> bool {
+    pub fn is_row_conflict(&self) -> bool {
         match self {
             Self::Txn(error) => error.is_row_conflict(),
             _ => false,
@@ -207,13 +211,16 @@ fn txn_kind(error: &TxnError) -> ErrorKind {
         | TxnError::TableExists { .. }
         | TxnError::IndexExists { .. } => ErrorKind::Duplicate,
         TxnError::ReadOnly | TxnError::LogReadOnly => ErrorKind::ReadOnly,
-        TxnError::LogFault { errno } if *errno == libc::ENOSPC => ErrorKind::Space,
+        TxnError::LogFault { errno: libc::ENOSPC | libc::EDQUOT, .. } | TxnError::TooLarge { .. } => {
+            ErrorKind::Space
+        }
         TxnError::LogFault { .. } | TxnError::LogStuck => ErrorKind::Io,
         TxnError::BadRedo { .. } | TxnError::LogNotUnique { .. } => ErrorKind::Corrupt,
         TxnError::Ended => ErrorKind::Closed,
-        TxnError::LockTimeout { .. } | TxnError::IndexBusy { .. } => ErrorKind::Busy,
-        TxnError::NoSavepoint | TxnError::NoIndex { .. } => ErrorKind::NotFound,
-        TxnError::TooLarge { .. } => ErrorKind::Space,
+        TxnError::LockTimeout { .. } | TxnError::IndexBusy { .. } | TxnError::TableBusy { .. } => {
+            ErrorKind::Busy
+        }
+        TxnError::NoSavepoint | TxnError::NoIndex { .. } | TxnError::NoTable { .. } => ErrorKind::NotFound,
         TxnError::KeyChanged { .. } => ErrorKind::Type,
         TxnError::Row(error) => row_kind(error),
         TxnError::Shm(error) => shm_kind(error),
@@ -257,10 +264,23 @@ fn wal_kind(error: &WalError) -> ErrorKind {
     }
 }
 
+fn checkpoint_kind(error: &CheckpointError) -> ErrorKind {
+    match error {
+        CheckpointError::Cancelled => ErrorKind::Closed,
+        CheckpointError::Replaced => ErrorKind::Busy,
+        CheckpointError::NoRoom { .. } => ErrorKind::Space,
+        CheckpointError::Row(error) => row_kind(error),
+        CheckpointError::Wal(error) => wal_kind(error),
+        CheckpointError::Txn(error) => txn_kind(error),
+        _ => ErrorKind::Corrupt,
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Txn(error) => error.fmt(f),
+            Self::Checkpoint(error) => error.fmt(f),
             Self::Query(error) => error.fmt(f),
             Self::Shm(error) => error.fmt(f),
             Self::Sys(error) => error.fmt(f),
@@ -299,6 +319,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Txn(error) => Some(error),
+            Self::Checkpoint(error) => Some(error),
             Self::Query(error) => Some(error),
             Self::Shm(error) => Some(error),
             Self::Sys(error) => Some(error),
@@ -312,6 +333,16 @@ impl std::error::Error for Error {
 impl From<TxnError> for Error {
     fn from(error: TxnError) -> Self {
         Self::Txn(error)
+    }
+}
+
+impl From<CheckpointError> for Error {
+    fn from(error: CheckpointError) -> Self {
+        match error {
+            CheckpointError::Txn(error) => Self::Txn(error),
+            CheckpointError::Wal(error) => Self::Txn(error.into()),
+            error => Self::Checkpoint(error),
+        }
     }
 }
 

@@ -21,6 +21,8 @@ use std::path::Path;
 use std::time::Duration;
 use world::World;
 
+pub(super) use world::{Watchdog, stands_still};
+
 const ROLE: &str = "AEROSTORE_FAULT_VICTIM";
 const ACCOUNTS: u64 = 4;
 const BALANCE: i64 = 1000;

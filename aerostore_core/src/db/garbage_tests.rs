@@ -9,7 +9,7 @@ use crate::epoch::Registry;
 use crate::mvcc::StallPolicy;
 use crate::row::{Column, ColumnType, RowImage, Schema, Value};
 use crate::shm::{Arena, ArenaOptions, BlockKind, BlockRef, EXTENT_BYTES, Heap, OwnerId, Reserve};
-use crate::sync::{Ordering, survives};
+use crate::sync::{Ordering, point_stride, survives};
 use crate::sys::{LockFile, Probe};
 use crate::txn::{
     GiveBack, Session, Store, SystemArea, TableRef, Transaction, TxnError, TxnOptions, Vacuum,
@@ -132,13 +132,14 @@ fn at_every_point(
     prepare: impl Fn(Box<Session>, &TableRef) -> Box<Session>,
     operation: impl Fn(&mut Session),
     gone: &[i64],
-) -> u64 {
+) {
+    let stride = point_stride(if rows > 100 { 13 } else { 5 });
     let mut point = 0;
     loop {
-        point += 1;
+        point += stride;
         let scene = Scene::new(name, point);
         let mut peer = scene.process();
-        let table = peer.link_table(1, &schema()).unwrap();
+        let table = peer.load_table(1, &schema()).unwrap();
         load(&mut peer, &table, rows);
         let mut victim = prepare(scene.process(), &table);
         let survived = survives(point, || operation(&mut victim));
@@ -162,8 +163,8 @@ fn at_every_point(
         let report = check(&mut peer).unwrap();
         assert!(report.is_clean(), "point {point}: {report:#?}");
         if survived {
-            assert!(point > 1, "the operation has no points");
-            return point - 1;
+            assert!(point > 2 * stride, "the operation has no points");
+            return;
         }
     }
 }
@@ -181,8 +182,7 @@ fn deletes(keys: &[i64]) -> impl Fn(Box<Session>, &TableRef) -> Box<Session> + '
 #[test]
 fn dying_while_rows_are_removed() {
     let keys = [3, 4, 9];
-    let points = at_every_point("remove", 20, deletes(&keys), |session| session.prune(0).unwrap(), &keys);
-    println!("{points} points");
+    at_every_point("remove", 20, deletes(&keys), |session| session.prune(0).unwrap(), &keys);
 }
 
 #[test]
@@ -234,8 +234,8 @@ fn dying_while_vacuuming() {
 }
 
 /// Takes every slab there is, the reserve included.
-pub(super) fn fill(scene: &Scene, session: &Session) -> (Heap, Vec<BlockRef>) {
-    let mut heap = Heap::new(scene.arena.clone(), session.participant().owner());
+pub(super) fn fill(session: &Session) -> (Heap, Vec<BlockRef>) {
+    let mut heap = Heap::new(session.store().arena().clone(), session.participant().owner());
     let mut blocks = Vec::new();
     while let Ok(block) = heap.alloc(60_000, BlockKind::RAW, 1, Reserve::Yes) {
         blocks.push(block);
@@ -247,7 +247,7 @@ pub(super) fn fill(scene: &Scene, session: &Session) -> (Heap, Vec<BlockRef>) {
 fn a_removal_that_found_no_room_is_finished_by_the_next_walk() {
     let scene = Scene::new("no-room", 0);
     let mut session = scene.process();
-    let table = session.link_table(1, &schema()).unwrap();
+    let table = session.load_table(1, &schema()).unwrap();
     // The last of them gives the index a successor, which has no slots yet.
     load(&mut session, &table, GROWTH);
     let reads = TxnOptions { read_only: true, ..TxnOptions::default() };
@@ -256,7 +256,7 @@ fn a_removal_that_found_no_room_is_finished_by_the_next_walk() {
     // While somebody reads, nothing is removed.
     let session = deletes(&keys)(session, &table);
     let (filler, mut vacuuming) = (scene.process(), scene.process());
-    let (mut heap, blocks) = fill(&scene, &filler);
+    let (mut heap, blocks) = fill(&filler);
     // Freezes an entry, and cannot move it.
     let mut txn = Transaction::begin(session, TxnOptions::default());
     let refused = txn.insert(&table, &image(&table, 10_000, 1));
@@ -286,7 +286,7 @@ fn a_removal_that_found_no_room_is_finished_by_the_next_walk() {
 fn what_a_transaction_rolls_back_again_and_again_gives_its_memory_back() {
     let scene = Scene::new("rolled-back", 0);
     let mut session = scene.process();
-    let table = session.link_table(1, &schema()).unwrap();
+    let table = session.load_table(1, &schema()).unwrap();
     load(&mut session, &table, 2);
     let mut txn = Transaction::begin(session, TxnOptions::default());
     txn.upsert(&table, &image(&table, 0, 2)).unwrap();

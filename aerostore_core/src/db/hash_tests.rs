@@ -6,10 +6,11 @@ use super::garbage_tests::Scene;
 use super::secondary_tests::vacuum;
 use super::verify::check;
 use crate::index::key::SAME_HASH;
-use crate::row::{Column, ColumnType, IndexKind, IndexSpec, Schema, Value};
+use crate::row::{Column, ColumnType, IndexKind, IndexSpec, RowImage, Schema, Value};
 use crate::txn::{
-    KeySpan, RangeScan, Session, TableRef, Transaction, TxnError, TxnOptions, create_index, drop_index,
+    Alone, KeySpan, RangeScan, Session, TableRef, Transaction, TxnError, TxnOptions, create_index, drop_index,
 };
+use std::cell::Cell;
 use std::ops::ControlFlow;
 
 const TEXT: usize = 1;
@@ -26,7 +27,7 @@ fn scene(name: &str, is_unique: bool) -> (Scene, Box<Session>, TableRef) {
         .key("name")
         .build()
         .unwrap();
-    let table = session.link_table(1, &schema).unwrap();
+    let table = session.load_table(1, &schema).unwrap();
     session.store().clock().restore(1);
     (scene, session, table)
 }
@@ -153,4 +154,50 @@ fn a_unique_hash_is_made_over_values_with_one_hash_if_they_differ() {
     assert!(matches!(refused, Err(TxnError::UniqueViolation { .. })), "{refused:?}");
     let mut session = session.unwrap();
     assert_eq!(assert_clean(&mut session), 5);
+}
+
+/// As a cold start puts rows in place, with their names as texts.
+fn load(session: &mut Session, table: &TableRef, names: &[i64]) -> Option<usize> {
+    let image = |name: &i64| {
+        let mut image = RowImage::new(table.schema());
+        image.set(table.schema(), 0, Value::I64(*name)).unwrap();
+        image.set(table.schema(), TEXT, Value::Str(&name.to_string())).unwrap();
+        image.finish(table.schema()).unwrap();
+        image
+    };
+    let images: Vec<_> = names.iter().map(image).collect();
+    let views: Vec<_> = images.iter().map(|image| image.view(table.schema()).unwrap()).collect();
+    let rows: Vec<_> = views.iter().map(|view| (*view, session.key_hash(*view))).collect();
+    session.load_new_rows(table, 1, &rows).unwrap()
+}
+
+/// Nothing was reserved for them, so the table grows meanwhile.
+#[test]
+fn rows_that_are_loaded_together_are_found_and_a_key_that_is_there_is_named() {
+    let (_scene, mut session, table) = scene("hash-load", false);
+    let names: Vec<i64> = (0..5000).collect();
+    assert!(names.chunks(17).all(|group| load(&mut session, &table, group).is_none()));
+    assert_eq!(load(&mut session, &table, &[5000, 5001, 4999, 5002]), Some(2));
+    assert_eq!(load(&mut session, &table, &[6000, 6001, 6000]), Some(2), "of two that come together");
+    let mut txn = Transaction::begin(session, TxnOptions { read_only: true, ..TxnOptions::default() });
+    for name in names {
+        assert_eq!(txn.get(&table, Value::I64(name), |row| row.get(0).as_i64()).unwrap(), Some(Some(name)));
+    }
+}
+
+#[test]
+fn an_index_that_is_filled_in_parts_has_an_entry_for_every_row() {
+    for bytes_max in [1, 1 << 20] {
+        let (_scene, mut session, table) = scene(&format!("hash-filled-{bytes_max}"), false);
+        let names: Vec<i64> = (0..5000).collect();
+        assert!(names.chunks(16).all(|group| load(&mut session, &table, group).is_none()));
+        session.add_rows(&table, 5000).unwrap();
+        for index in session.indexes_to_load(&table).unwrap() {
+            let sum = Cell::new(0);
+            let added = |count| sum.set(sum.get() + count);
+            session.load_index(&table, index, Alone { bytes_max, added: &added }).unwrap();
+            assert_eq!(sum.get() as u64, session.rows_of(&table).unwrap());
+        }
+        assert_eq!(assert_clean(&mut session), 5000);
+    }
 }

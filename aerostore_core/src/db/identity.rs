@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const WAL_DIR: &str = "wal";
+const CHECKPOINT_DIR: &str = "checkpoints";
 const IDENTITY: &str = "identity";
 const FIRST_LINE: &str = "aerostore data directory 2";
 /// Bytes of a file that is as it should be.
@@ -86,6 +87,11 @@ impl DataDir {
     /// Where the log's segments are.
     pub(super) fn wal_dir(&self) -> PathBuf {
         self.path.join(WAL_DIR)
+    }
+
+    /// Where the checkpoints are.
+    pub(super) fn checkpoint_dir(&self) -> PathBuf {
+        self.path.join(CHECKPOINT_DIR)
     }
 
     pub(super) fn uuid(&self) -> [u8; 16] {

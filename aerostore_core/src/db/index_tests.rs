@@ -21,7 +21,7 @@ const SEED: u64 = 30;
 /// What a thread does under the schedule of a seed.
 type Work<'a> = dyn Fn(&mut Session, Root, u64) + Sync + 'a;
 
-fn variable(name: &str, default: u64) -> u64 {
+pub(super) fn variable(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 

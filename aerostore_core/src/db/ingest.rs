@@ -5,8 +5,8 @@
 //!             against other transactions is parsed again from its bytes.
 //! Format      G1: lines and fields as [`tsv`] cuts them, so CRLF is a line end as LF is, and the last
 //!             line needs none. G2: empty lines are skipped, but counted as lines. G3: a byte order mark at the start is
-//!             skipped. G4: nothing is quoted. G5: a field is null when it is `\N` or the null mark, or when it is empty
-//!             and its column nullable. G6: a line has as many fields as columns were named.
+//!             skipped. G4: fields are quoted as the options say, and null by rule F1 of `FieldFormat`. G5: of a row to be deleted
+//!             only the key is looked at. G6: a line has as many fields as columns were named.
 //! Errors      with `OnError::Stop`, a bad line rolls back its batch and ends the ingest; earlier batches stay. With
 //!             `OnError::Skip` it is counted, and the first few are reported.
 
@@ -20,7 +20,8 @@ mod sink;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use crate::row::{DirtyMask, RowError, RowImage, Schema, Value, text, tsv};
+use crate::query::Glob;
+use crate::row::{DirtyMask, FieldFormat, Quoting, RowError, RowImage, Schema, Value, text, tsv};
 use crate::txn::Upserted;
 
 use columns::Columns;
@@ -50,6 +51,9 @@ pub struct IngestOptions {
     header: bool,
     null_mark: Option<Vec<u8>>,
     separator: u8,
+    quoting: Quoting,
+    key_pattern: Option<Glob>,
+    deletes: bool,
     on_error: OnError,
     batch_rows: u64,
     line_bytes_max: usize,
@@ -67,13 +71,21 @@ pub trait BatchSink {
     /// When no transaction can be started.
     fn begin(&mut self) -> Result<(), Self::Error>;
 
-    /// Inserts the row, or updates the one with its key. Only the columns in `given` come from the input; in a new row
+    /// Inserts the row, or updates the one with its key, which in a table that numbers its rows is to get a number if the input has none.
+    /// Only the columns in `given` come from the input; in a new row
     /// the others are as in `row`, in a present one they are to be kept.
     ///
     /// # Errors
     ///
     /// Whatever keeps the row from being written; the batch is rolled back then.
     fn upsert(&mut self, row: &RowImage, given: DirtyMask) -> Result<Upserted, Self::Error>;
+
+    /// Deletes the row with that key; false when there is none.
+    ///
+    /// # Errors
+    ///
+    /// As for [`upsert`](BatchSink::upsert).
+    fn delete(&mut self, key: Value<'_>) -> Result<bool, Self::Error>;
 
     /// Ends the batch and makes it last.
     ///
@@ -100,6 +112,9 @@ impl Default for IngestOptions {
             header: false,
             null_mark: None,
             separator: b'\t',
+            quoting: Quoting::None,
+            key_pattern: None,
+            deletes: false,
             on_error: OnError::Stop,
             batch_rows: 1000,
             line_bytes_max: 1 << 20,
@@ -139,6 +154,27 @@ impl IngestOptions {
     #[must_use]
     pub fn separator(mut self, separator: u8) -> Self {
         self.separator = separator;
+        self
+    }
+
+    /// How fields are quoted.
+    #[must_use]
+    pub fn quoting(mut self, quoting: Quoting) -> Self {
+        self.quoting = quoting;
+        self
+    }
+
+    /// Takes only rows whose key, as text, fits the pattern; others are passed over.
+    #[must_use]
+    pub fn keys_like(mut self, pattern: Glob) -> Self {
+        self.key_pattern = Some(pattern);
+        self
+    }
+
+    /// Whether the rows with the keys of the lines are deleted; other fields are not looked at then.
+    #[must_use]
+    pub fn deletes(mut self, deletes: bool) -> Self {
+        self.deletes = deletes;
         self
     }
 
@@ -192,6 +228,7 @@ struct Ingest<'i> {
     schema: &'i Schema,
     options: &'i IngestOptions,
     columns: Columns,
+    format: FieldFormat,
     input: Input<'i>,
     image: RowImage,
     /// Number of the line with which the input's window starts, from 1.
@@ -208,6 +245,7 @@ struct Batch {
     inserted: u64,
     updated: u64,
     unchanged: u64,
+    deleted: u64,
     rejected: u64,
     faults: Vec<RowFault>,
     /// The line that starts after `bytes` is too long to be held.
@@ -251,7 +289,9 @@ impl<'i> Ingest<'i> {
             (None, Some(header)) => Columns::from_header(schema, &header, options.separator)?,
             (None, None) => Columns::all(schema),
         };
-        Ok(Some(Self { schema, options, columns, input, image: RowImage::new(schema), line }))
+        columns.check(schema, options.deletes)?;
+        let format = FieldFormat::new(options.quoting, options.separator, options.null_mark.clone());
+        Ok(Some(Self { schema, options, columns, format, input, image: RowImage::new(schema), line }))
     }
 
     fn run<S: BatchSink>(
@@ -325,7 +365,8 @@ impl<'i> Ingest<'i> {
                 continue;
             }
             match self.parse(line) {
-                Ok(()) => batch.take(sink, &self.image, self.columns.given()).map_err(Interruption::Sink)?,
+                Ok(()) if self.passes_over() => {}
+                Ok(()) => self.take(sink, batch).map_err(Interruption::Sink)?,
                 Err(problem) if self.options.on_error == OnError::Stop => {
                     return Err(Interruption::Cause(IngestCause::Row(self.fault(number, problem))));
                 }
@@ -340,24 +381,66 @@ impl<'i> Ingest<'i> {
         Ok(())
     }
 
-    /// Reads one line into the image.
+    /// Whether the key of the row in the image does not fit the pattern.
+    #[inline]
+    fn passes_over(&self) -> bool {
+        let Some(pattern) = &self.options.key_pattern else { return false };
+        let Ok(row) = self.image.view(self.schema) else { return true };
+        match row.key() {
+            Value::Str(key) => !pattern.matches(key),
+            key => {
+                let mut shown = Vec::new();
+                text::format(key, &mut shown);
+                !pattern.matches(&String::from_utf8_lossy(&shown))
+            }
+        }
+    }
+
+    /// Hands the row in the image to the sink.
+    #[inline]
+    fn take<S: BatchSink>(&self, sink: &mut S, batch: &mut Batch) -> Result<(), S::Error> {
+        if !batch.begun {
+            sink.begin()?;
+            batch.begun = true;
+        }
+        if self.options.deletes {
+            let key = self.image.view(self.schema).map_or(Value::Null, |row| row.key());
+            batch.deleted += u64::from(sink.delete(key)?);
+            return Ok(());
+        }
+        match sink.upsert(&self.image, self.columns.given())? {
+            Upserted::Inserted => batch.inserted += 1,
+            Upserted::Updated => batch.updated += 1,
+            Upserted::Unchanged => batch.unchanged += 1,
+        }
+        Ok(())
+    }
+
+    /// Reads one line into the image; of a row to be deleted only the key (G5).
     #[inline]
     fn parse(&mut self, line: tsv::Line) -> Result<(), Problem> {
         let (window, _) = self.input.window();
         let mut fields = tsv::fields_of(window, line, self.options.separator);
         self.image.reset(self.schema);
+        if self.schema.has_numbered_key() {
+            // Until it is written, if no field has another: the table gives it its number then.
+            let key = self.schema.key_index();
+            self.image.set(self.schema, key, Value::I64(0)).map_err(Problem::Value)?;
+        }
         for (place, target) in self.columns.targets().iter().enumerate() {
             let field = fields.next().ok_or(Problem::Missing { place })?;
             let Some(index) = *target else { continue };
-            match &self.options.null_mark {
-                Some(mark) if mark == field => self.image.set(self.schema, index, Value::Null),
-                _ => text::parse_into(self.schema, index, field, &mut self.image),
+            if self.options.deletes && index != self.schema.key_index() {
+                continue;
             }
-            .map_err(Problem::Value)?;
+            self.format.read_into(self.schema, index, field, &mut self.image).map_err(Problem::Value)?;
         }
         let surplus = fields.count();
         if surplus > 0 {
             return Err(Problem::Surplus { surplus });
+        }
+        if self.options.deletes {
+            return Ok(());
         }
         self.image.finish(self.schema).map_err(Problem::Value)
     }
@@ -408,25 +491,12 @@ fn oversized(line: u64, line_bytes_max: usize) -> RowFault {
 }
 
 impl Batch {
-    #[inline]
-    fn take<S: BatchSink>(&mut self, sink: &mut S, row: &RowImage, given: DirtyMask) -> Result<(), S::Error> {
-        if !self.begun {
-            sink.begin()?;
-            self.begun = true;
-        }
-        match sink.upsert(row, given)? {
-            Upserted::Inserted => self.inserted += 1,
-            Upserted::Updated => self.updated += 1,
-            Upserted::Unchanged => self.unchanged += 1,
-        }
-        Ok(())
-    }
-
     fn add_to(self, report: &mut IngestReport) {
         report.rows += self.inserted + self.updated + self.unchanged;
         report.inserted += self.inserted;
         report.updated += self.updated;
         report.unchanged += self.unchanged;
+        report.deleted += self.deleted;
         report.rejected += self.rejected;
         report.batches += u64::from(self.begun);
         report.bytes += self.bytes as u64;

@@ -1,14 +1,25 @@
 //! The database as its users hold it: open, tables, transactions, background work.
 
+mod aside;
 mod batch;
 mod builder;
+#[cfg(test)]
+mod checkpoint_tests;
+mod checkpointer;
 mod config;
 #[cfg(test)]
 mod crash_tests;
 mod database;
+#[cfg(all(test, not(loom)))]
+mod ddl_tests;
+#[cfg(test)]
+mod disk_tests;
+#[cfg(all(test, not(loom)))]
+mod drop_tests;
 mod error;
 #[cfg(all(test, not(loom)))]
 mod fault_tests;
+mod feed;
 mod growth;
 mod helpers;
 mod identity;
@@ -22,11 +33,19 @@ mod retry;
 mod schedule_tests;
 mod search;
 mod status;
+#[cfg(all(test, not(loom)))]
+mod stop_tests;
+mod sweeper;
 mod table;
 mod transaction;
 mod verify;
+mod watch;
 mod workers;
 
+#[cfg(all(test, not(loom)))]
+mod adding_tests;
+#[cfg(all(test, not(loom)))]
+mod feed_tests;
 #[cfg(test)]
 mod garbage_tests;
 #[cfg(test)]
@@ -44,17 +63,22 @@ mod turn_tests;
 #[cfg(test)]
 mod unique_tests;
 
+pub use aside::SetAside;
 pub use batch::{Applied, Operation};
 pub use builder::DatabaseBuilder;
 pub use config::{CONFIG_KEYS, ConfigKey};
 pub use database::{BootReport, Database, OpenMode};
 pub use error::{Error, ErrorKind};
 pub use lock::RowLock;
-pub use retry::RetryPolicy;
+pub use retry::{RetryPolicy, Runs};
 pub use status::{SlotStatus, Status};
 pub use table::Table;
 pub use transaction::Transaction;
 pub use verify::VerifyReport;
+pub use watch::{Subscription, WatchBuilder};
 
-pub use crate::mvcc::VacuumStats;
+pub use crate::checkpoint::{CheckpointProgress, Taken};
+pub use crate::feed::{ChangeOp, Commit, Event, Gap, RowChange};
+pub use crate::mvcc::{CheckpointStats, SweepStats, VacuumStats};
+pub use crate::recovery::{GivenUp, RecoveryProgress, RecoveryStep, Salvaged};
 pub use crate::txn::{Change, IndexStats, Isolation, Savepoint, TxnOptions, Upserted};

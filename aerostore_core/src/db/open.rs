@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+use crate::checkpoint::Places;
+use crate::db::aside::{self, SetAside};
 use crate::db::builder::DatabaseBuilder;
 use crate::db::config::Config;
 use crate::db::database::Inner;
@@ -15,13 +17,12 @@ use crate::db::{BootReport, Database, Error, OpenMode};
 use crate::epoch::{ProcessEntry, Registry, RegistryHeader, Slot};
 use crate::index::HashTable;
 use crate::mvcc::{Catalog, RowHeader, TableRoot, TxnRecord, Version};
-use crate::recovery::{self, Replayed};
+use crate::recovery::{self, Recovered, Salvaged};
 use crate::shm::{Arena, ArenaExpect, ArenaOptions, INIT_LOCK_BYTE, ShmError};
 use crate::sync::Ordering;
-use crate::sys::OsFileSystem;
-use crate::sys::fork_generation;
+use crate::sys::Opener;
 use crate::sys::{Create, LockFile, RegularFile};
-use crate::sys::{filesystem_bytes, monotonic_ns, random_uuid};
+use crate::sys::{file_system_space, monotonic_ns, random_uuid};
 use crate::txn::{Session, Store, SystemArea, reap_dead_processes};
 use crate::wal::{LogControl, RingHeader};
 use std::mem::size_of;
@@ -34,12 +35,14 @@ const SHM_PATH_VARIABLE: &str = "AEROSTORE_SHM_PATH";
 const BYTES_MIN: u64 = 16 << 20;
 /// The largest: slab numbers have 32 bits.
 const BYTES_MAX: u64 = 1 << 48;
+/// Threads that recover a database; more would wait for each other's memory.
+const RECOVERY_THREADS_MAX: usize = 16;
 /// How often to begin again when the mapping's path names another file each time.
 const OPEN_ATTEMPTS: u32 = 10;
 /// Arena roots that hold the mapping's instance: which mapping of its database it is.
 const INSTANCE_ROOTS: [usize; 2] = [0, 1];
 /// Raise when the meaning of anything in the arena changes without its size changing.
-const LAYOUT_VERSION: u64 = 4;
+const LAYOUT_VERSION: u64 = 8;
 
 /// A hash of what upper layers keep in the arena: builds that disagree refuse each other's mappings.
 fn layout_hash() -> u64 {
@@ -74,7 +77,7 @@ struct Mapped {
 
 pub(super) fn open(options: &DatabaseBuilder) -> Result<Database, Error> {
     let started = monotonic_ns();
-    let opened_at_fork = fork_generation();
+    let opened_by = Opener::this_process();
     let shm = shm_path(options)?;
     if !options.ring_bytes.is_power_of_two() || !(4096..=(1 << 20)).contains(&options.ring_bytes) {
         return Err(Error::Config {
@@ -94,8 +97,14 @@ pub(super) fn open(options: &DatabaseBuilder) -> Result<Database, Error> {
         return Err(Error::NoDatabase { dir: options.dir.clone() });
     }
     let dir = DataDir::open(&options.dir)?;
-    let (lock, file) = lock_mapping(&shm)?;
-    let mut mapped = map(&file, &dir, options)?;
+    let mut set_aside = None;
+    let (lock, file, mut mapped) = loop {
+        let (lock, file) = lock_mapping(&shm)?;
+        match map(&file, &dir, options)? {
+            Ok(mapped) => break (lock, file, mapped),
+            Err(useless) => set_aside = Some(useless),
+        }
+    };
     let made = mapped.beats.is_some();
     let arena = mapped.arena.clone();
     let (start, _) = arena.system_area();
@@ -103,9 +112,9 @@ pub(super) fn open(options: &DatabaseBuilder) -> Result<Database, Error> {
     let registry = Registry::attach(arena.clone(), system.registry(), lock, file.probe())?;
     let store = Arc::new(Store::new(arena.clone(), Arc::new(registry), system, options.ring_bytes)?);
     let mut session = Box::new(Session::new(Arc::clone(&store))?);
-    let mut replayed = Replayed::default();
+    let (mut recovered, mut salvaged) = (Recovered::default(), None);
     if made {
-        replayed = recovery::replay(&mut session, &OsFileSystem, &dir.wal_dir(), dir.uuid())?;
+        (recovered, salvaged) = recover(&mut session, &dir, options)?;
         dir.set_current(set_instance(&arena)?)?;
         arena.header().set_ready();
     }
@@ -117,28 +126,56 @@ pub(super) fn open(options: &DatabaseBuilder) -> Result<Database, Error> {
     let boot = BootReport {
         dir: options.dir.clone(),
         shm,
-        mode: match (made, replayed.transactions) {
+        mode: match (made, recovered.last_ts) {
             (false, _) => OpenMode::Warm,
             (true, 0) => OpenMode::New,
             (true, _) => OpenMode::Cold,
         },
+        set_aside,
+        salvaged,
         rows: row_count(&session)?,
         reaped,
         elapsed_us: 0,
-        replayed: replayed.transactions,
-        torn: replayed.torn,
+        checkpoint: recovered.checkpoint,
+        loaded: recovered.rows_loaded,
+        passed_over: recovered.passed_over,
+        recovery_us: [recovered.load_us, recovered.replay_us, recovered.index_us],
+        replayed: recovered.transactions,
+        torn: recovered.torn,
     };
     let config = Arc::new(Config::new(options.synchronous_commit));
     let boot = BootReport { elapsed_us: (monotonic_ns() - started) / 1000, ..boot };
     let unwritten = store.log().durable_ts() < store.clock().now();
-    let inner =
-        Inner::new(store, dir, boot, config, options.read_only, opened_at_fork, options.segment_bytes);
+    let inner = Inner::new(store, dir, boot, config, opened_by, options);
     inner.pool().put(session);
     if unwritten && !options.read_only {
         // What was committed before everybody died goes to disk now, whether or not this process writes.
         inner.start_worker()?;
     }
     Ok(Database(Arc::new(inner)))
+}
+
+/// Puts what the files hold into the empty mapping.
+fn recover(
+    session: &mut Session,
+    dir: &DataDir,
+    options: &DatabaseBuilder,
+) -> Result<(Recovered, Option<Salvaged>), Error> {
+    let (checkpoints, log) = (dir.checkpoint_dir(), dir.wal_dir());
+    let files = options.files.as_ref();
+    let places = Places { files, checkpoints: &checkpoints, log: &log, uuid: dir.uuid() };
+    let mut salvaged = None;
+    if options.salvage && !options.read_only {
+        let attic = dir.path().join(format!("salvaged-{}", uuid_text(&random_uuid()?)));
+        salvaged = recovery::salvage(&places, &attic)?;
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(RECOVERY_THREADS_MAX);
+    let mut tell = |progress| {
+        if let Some(on_recovery) = &options.on_recovery {
+            on_recovery.tell(progress);
+        }
+    };
+    Ok((recovery::recover(session, &places, threads, &mut tell)?, salvaged))
 }
 
 /// Takes the lock of the mapping's file and opens that same file again, to be mapped: the path may name another one by the
@@ -174,34 +211,18 @@ fn shm_path(options: &DatabaseBuilder) -> Result<PathBuf, Error> {
     }
 }
 
-fn map(file: &RegularFile, dir: &DataDir, options: &DatabaseBuilder) -> Result<Mapped, Error> {
+/// Attaches the mapping in `file`, or makes one; the inner error is that it was set aside instead.
+fn map(
+    file: &RegularFile,
+    dir: &DataDir,
+    options: &DatabaseBuilder,
+) -> Result<Result<Mapped, SetAside>, Error> {
     let shm = file.path();
     let layout_hash = layout_hash();
     match Arena::attach_in(file, &ArenaExpect { uuid: Some(dir.uuid()), layout_hash }) {
-        Ok(arena) => {
-            if dir.current() == Some(instance(&arena)) {
-                return Ok(Mapped { arena, beats: None });
-            }
-            // An older mapping of this database: the log has gone on with another one.
-            if dir.has_peers()? {
-                return Err(Error::Mismatch {
-                    mapping: shm.to_owned(),
-                    dir: dir.path().to_owned(),
-                    reason: "the directory is open in a process that uses another mapping".to_owned(),
-                });
-            }
-            drop(arena);
-            let aside = shm.with_extension(format!("stale-{}", uuid_text(&random_uuid()?)));
-            std::fs::rename(shm, &aside).map_err(|source| Error::File { path: shm.to_owned(), source })?;
-            Err(Error::Mismatch {
-                mapping: shm.to_owned(),
-                dir: dir.path().to_owned(),
-                reason: format!(
-                    "the mapping was left behind when another one took its place; it was renamed to {}: open again",
-                    aside.display()
-                ),
-            })
-        }
+        Ok(arena) if dir.current() == Some(instance(&arena)) => Ok(Ok(Mapped { arena, beats: None })),
+        // An older mapping of this database: the log has gone on with another one.
+        Ok(_) => aside::set_left_behind_aside(file, dir).map(Err),
         Err(ShmError::UuidMismatch { found, expected, .. }) => Err(Error::Mismatch {
             mapping: shm.to_owned(),
             dir: dir.path().to_owned(),
@@ -211,8 +232,8 @@ fn map(file: &RegularFile, dir: &DataDir, options: &DatabaseBuilder) -> Result<M
                 uuid_text(&expected)
             ),
         }),
-        Err(error) if error.is_absent() => make(file, dir, options, layout_hash),
-        Err(error) => Err(error.into()),
+        Err(error) if error.is_absent() => make(file, dir, options, layout_hash).map(Ok),
+        Err(error) => aside::set_aside(file, dir, error).map(Err),
     }
 }
 
@@ -234,7 +255,7 @@ fn make(
     }
     let max_bytes = match options.max_bytes {
         Some(bytes) => bytes,
-        None => filesystem_bytes(shm)? / 2,
+        None => file_system_space(shm)?.bytes / 2,
     };
     let beats = Beats::begin(file)?;
     let arena = Arena::create_in(
@@ -271,5 +292,6 @@ fn set_instance(arena: &Arena) -> Result<[u8; 16], Error> {
 pub(super) fn row_count(session: &Session) -> Result<u64, Error> {
     let guard = session.participant().pin();
     let tables = session.store().catalog().tables(&guard)?;
-    Ok(tables.iter().map(|(_, root)| root.row_count.load(Ordering::Relaxed)).sum())
+    let live = tables.iter().filter(|(_, root)| root.is_live());
+    Ok(live.map(|(_, root)| root.row_count.load(Ordering::Relaxed)).sum())
 }

@@ -52,9 +52,92 @@ impl RetryPolicy {
     }
 }
 
+/// The runs of one transaction, until it meets no conflict; for whoever cannot give its work as a closure to
+/// [`Database::transaction_with`].
+///
+/// ```no_run
+/// # use aerostore_core::db::{Database, Error, RetryPolicy, Runs, Transaction, TxnOptions};
+/// # fn work(txn: &mut Transaction) -> Result<(), Error> { Ok(()) }
+/// # fn example(db: &Database) -> Result<(), Error> {
+/// let mut runs = Runs::new(RetryPolicy::default(), TxnOptions::default());
+/// loop {
+///     let mut txn = runs.begin(db)?;
+///     match work(&mut txn).and_then(|()| txn.commit()) {
+///         Err(error) if error.is_retryable() && runs.again(error.is_row_conflict()) => {}
+///         outcome => return outcome.map(drop),
+///     }
+/// }
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Runs {
+    policy: RetryPolicy,
+    options: TxnOptions,
+    backoff: Option<RetryBackoff>,
+    seniority: Option<u64>,
+    conflicts: u32,
+    row_conflicts: u32,
+}
+
+impl Runs {
+    /// The runs of a transaction with these options, as `policy` allows them.
+    pub fn new(policy: RetryPolicy, options: TxnOptions) -> Self {
+        Self { policy, options, backoff: None, seniority: None, conflicts: 0, row_conflicts: 0 }
+    }
+
+    /// Begins the next run.
+    ///
+    /// # Errors
+    /// As [`Database::begin`].
+    pub fn begin(&mut self, database: &Database) -> Result<Transaction, Error> {
+        let mut txn = database.begin(self.options)?;
+        if !self.policy.waits {
+            txn.wait_for_nobody();
+        }
+        if self.policy.escalate_after.is_some() {
+            let pessimistic = self.is_pessimistic();
+            txn.repeat(&mut self.seniority, pessimistic);
+        }
+        Ok(txn)
+    }
+
+    /// Notes that the last run, which is over, met a conflict, and whether that was over a row. False when it is not to be run
+    /// again; else it waits until it is time to.
+    pub fn again(&mut self, over_a_row: bool) -> bool {
+        self.conflicts += 1;
+        if self.conflicts > self.policy.tries {
+            return false;
+        }
+        // Who queues has no need to keep out of the others' way.
+        if !self.is_pessimistic() {
+            let policy = &self.policy;
+            let backoff = self.backoff.get_or_insert_with(|| {
+                RetryBackoff::with_limits(monotonic_ns(), policy.base, policy.ceiling)
+            });
+            std::thread::sleep(backoff.next_pause());
+        }
+        self.row_conflicts += u32::from(over_a_row);
+        true
+    }
+
+    /// How often it has met a conflict.
+    pub fn conflicts(&self) -> u32 {
+        self.conflicts
+    }
+
+    fn is_pessimistic(&self) -> bool {
+        self.policy.escalate_after.is_some_and(|limit| self.row_conflicts >= limit)
+    }
+}
+
 impl Database {
-    /// Runs `work` in a transaction and commits it; runs it again when it meets a conflict, by the default [`RetryPolicy`] with
-    /// the setting `retry_limit`.
+    /// How a transaction is run again when nobody says: the default, with the setting `retry_limit`.
+    pub fn retry_policy(&self) -> RetryPolicy {
+        let tries = u32::try_from(self.0.config.retry_limit()).unwrap_or(u32::MAX);
+        RetryPolicy { tries, ..RetryPolicy::default() }
+    }
+
+    /// Runs `work` in a transaction and commits it; runs it again when it meets a conflict, by [`Database::retry_policy`].
     ///
     /// # Errors
     /// As [`Database::transaction_with`].
@@ -63,8 +146,7 @@ impl Database {
         options: TxnOptions,
         work: impl FnMut(&mut Transaction) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        let tries = u32::try_from(self.0.config.retry_limit()).unwrap_or(u32::MAX);
-        self.transaction_with(RetryPolicy { tries, ..RetryPolicy::default() }, options, work)
+        self.transaction_with(self.retry_policy(), options, work)
     }
 
     /// Runs `work` in a transaction and commits it; runs it again when it meets a conflict, as `policy` says. What `work` does
@@ -78,39 +160,19 @@ impl Database {
         options: TxnOptions,
         mut work: impl FnMut(&mut Transaction) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        let mut backoff = None;
-        let mut seniority = None;
-        let mut runs = 0;
-        let mut row_conflicts = 0;
+        let mut runs = Runs::new(policy, options);
         loop {
-            let mut txn = self.begin(options)?;
-            if !policy.waits {
-                txn.wait_for_nobody();
-            }
-            let mut pessimistic = false;
-            if let Some(limit) = policy.escalate_after {
-                pessimistic = row_conflicts >= limit;
-                txn.repeat(&mut seniority, pessimistic);
-            }
+            let mut txn = runs.begin(self)?;
             let error = match work(&mut txn).and_then(|value| txn.commit().map(|_| value)) {
                 Err(error) if error.is_retryable() => error,
                 outcome => return outcome,
             };
-            runs += 1;
-            if runs > policy.tries {
+            if !runs.again(error.is_row_conflict()) {
                 return Err(if policy.tries == 0 {
                     error
                 } else {
-                    Error::RetriesExhausted { tries: runs, last: Box::new(error) }
+                    Error::RetriesExhausted { tries: runs.conflicts(), last: Box::new(error) }
                 });
-            }
-            row_conflicts += u32::from(error.is_row_conflict());
-            // Who queues has no need to keep out of the others' way.
-            if !pessimistic {
-                let backoff = backoff.get_or_insert_with(|| {
-                    RetryBackoff::with_limits(monotonic_ns(), policy.base, policy.ceiling)
-                });
-                std::thread::sleep(backoff.next_pause());
             }
         }
     }

@@ -6,8 +6,8 @@
 use super::garbage_tests::{Scene, fill, run};
 use super::verify::check;
 use crate::epoch::{Guard, LiveSnapshots};
-use crate::index::{Added, Blocks, OrderedIndex, key};
-use crate::mvcc::{IndexRoot, IndexRoots, IndexState, IndexWord, RowHeader, TxnRecord};
+use crate::index::Blocks;
+use crate::mvcc::{IndexRoots, IndexState, IndexWord, RowHeader};
 use crate::row::{Column, ColumnPlace, ColumnType, IndexSpec, Schema, Value};
 use crate::shm::{BlockKind, BlockRef, BlockState, Heap, Reserve, tagged_slabs};
 use crate::sync::{Ordering, interrupted_at, run_scheduled};
@@ -19,11 +19,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-const FIRST: usize = 1;
-const SECOND: usize = 2;
-const PLAIN: usize = 3;
+pub(super) const FIRST: usize = 1;
+pub(super) const SECOND: usize = 2;
+pub(super) const PLAIN: usize = 3;
 
-fn schema() -> Schema {
+pub(super) fn schema() -> Schema {
     Schema::builder("Cell")
         .column(Column::new("name", ColumnType::I64))
         .column(Column::new("first", ColumnType::I64).nullable().ordered())
@@ -34,20 +34,25 @@ fn schema() -> Schema {
         .unwrap()
 }
 
-fn scene(name: &str, point: u64) -> (Scene, Box<Session>, TableRef) {
+pub(super) fn scene(name: &str, point: u64) -> (Scene, Box<Session>, TableRef) {
     let scene = Scene::new(name, point);
     let mut peer = scene.process();
-    let table = peer.link_table(1, &schema()).unwrap();
+    let table = peer.load_table(1, &schema()).unwrap();
     peer.store().clock().restore(1);
     (scene, peer, table)
 }
 
-fn set(txn: &mut Transaction, table: &TableRef, column: usize, value: i64) -> Result<(), TxnError> {
+pub(super) fn set(
+    txn: &mut Transaction,
+    table: &TableRef,
+    column: usize,
+    value: i64,
+) -> Result<(), TxnError> {
     txn.set(table, Value::I64(0), &[(column, Value::I64(value))]).map(drop)
 }
 
 /// One transaction for each.
-fn put(session: Box<Session>, table: &TableRef, values: &[(usize, i64)]) -> Box<Session> {
+pub(super) fn put(session: Box<Session>, table: &TableRef, values: &[(usize, i64)]) -> Box<Session> {
     values.iter().fold(session, |session, (column, value)| {
         run(session, true, |txn| set(txn, table, *column, *value).unwrap())
     })
@@ -65,7 +70,7 @@ pub(super) fn vacuum(session: &mut Session) {
     while !vacuum.go_on(session, 100).unwrap() {}
 }
 
-fn assert_clean(session: &mut Session, hint: &str) {
+pub(super) fn assert_clean(session: &mut Session, hint: &str) {
     let report = check(session).unwrap();
     assert!(report.is_clean(), "{hint}: {report:#?}");
 }
@@ -137,7 +142,7 @@ fn a_write_that_finds_no_room_leaves_the_entries_of_the_one_before() {
         .key("name")
         .build()
         .unwrap();
-    let table = peer.link_table(1, &schema).unwrap();
+    let table = peer.load_table(1, &schema).unwrap();
     peer.store().clock().restore(1);
     let peer = put(peer, &table, &[(FIRST, 1)]);
     let filler = scene.process();
@@ -146,7 +151,7 @@ fn a_write_that_finds_no_room_leaves_the_entries_of_the_one_before() {
     let text = "x".repeat(50_000);
     let mut fillings = Vec::new();
     let refused = (3..).find_map(|first| {
-        fillings.push(fill(&scene, &filler));
+        fillings.push(fill(&filler));
         txn.set(&table, Value::I64(0), &[(1, Value::I64(first)), (2, Value::Str(&text))]).err()
     });
     assert!(refused.as_ref().is_some_and(TxnError::is_out_of_space), "{refused:?}");
@@ -163,21 +168,29 @@ fn a_write_that_finds_no_room_leaves_the_entries_of_the_one_before() {
     assert_clean(&mut peer, "after the commit");
 }
 
-/// Takes all memory there is, and what the session has for itself.
-fn take_all(scene: &Scene, session: &mut Session, filler: &Session) -> (Heap, Vec<BlockRef>) {
-    let (mut heap, mut blocks) = fill(scene, filler);
+/// Takes all memory there is.
+pub(super) fn take_free(filler: &Session) -> (Heap, Vec<BlockRef>) {
+    let (mut heap, mut blocks) = fill(filler);
     // Where there was no room for large ones.
     while let Ok(block) = heap.alloc(1000, BlockKind::RAW, 1, Reserve::Yes) {
         blocks.push(block);
     }
+    (heap, blocks)
+}
+
+/// Takes what the session has for itself, there being no other.
+pub(super) fn take_own(session: &mut Session) -> Vec<BlockRef> {
+    let mut blocks = Vec::new();
     for _ in 0..3 {
         session.tidy_now().unwrap();
         let (_guard, mut memory) = session.parts();
         for bytes in (16..1200).step_by(16) {
-            while memory.alloc(bytes, BlockKind::RAW).is_ok() {}
+            while let Ok(block) = memory.alloc(bytes, BlockKind::RAW) {
+                blocks.push(block);
+            }
         }
     }
-    (heap, blocks)
+    blocks
 }
 
 /// S2: the upper of two versions of one transaction stays for want of room, and the lower one with it.
@@ -191,7 +204,8 @@ fn a_version_below_one_that_found_no_room_is_left_to_the_vacuum_too() {
     set(&mut txn, &table, FIRST, 2).unwrap();
     txn.die();
     let (mut peer, filler) = (peer, scene.process());
-    let (heap, blocks) = take_all(&scene, &mut peer, &filler);
+    let (heap, blocks) = take_free(&filler);
+    take_own(&mut peer);
     let reaping = std::thread::spawn(move || {
         reap_dead_processes(&mut peer).unwrap();
         peer
@@ -209,45 +223,6 @@ fn a_version_below_one_that_found_no_room_is_left_to_the_vacuum_too() {
     }
     (0..3).for_each(|_| vacuum(&mut peer));
     assert_clean(&mut peer, "after the vacuum");
-}
-
-/// K4: the entry that a dead writer has added after its version was pushed out is the reaper's to remove, as soon as there is room.
-#[test]
-fn a_late_entry_of_a_dead_writer_is_not_forgotten_for_want_of_room() {
-    let (scene, peer, table) = scene("no-room-late", 0);
-    let mut peer = put(peer, &table, &[(FIRST, 1)]);
-    let mut txn = Transaction::begin(scene.process(), TxnOptions::default());
-    set(&mut txn, &table, FIRST, 7).unwrap();
-    peer.participant().pin().resolve::<TxnRecord>(txn.record_offset()).unwrap().abort();
-    let mut next = put(scene.process(), &table, &[(FIRST, 2)]);
-    {
-        let (guard, mut linker) = next.parts();
-        let (row, _) = newest(&guard, &table);
-        let mut roots = IndexRoots::of(&guard, table.root(&guard).unwrap()).map(Result::unwrap);
-        let index = roots.find(|index| index.root.place().unwrap().column() == FIRST).unwrap();
-        let mut bytes = Vec::new();
-        key::key_bytes(Value::I64(7), &mut bytes);
-        let tree = OrderedIndex::new(&index.root.tree, IndexRoot::tree_offset(index.offset));
-        let added = tree.insert(&guard, &mut linker, &bytes, row).unwrap();
-        assert_eq!(added, Added::New, "it was removed with the version");
-    }
-    txn.die();
-    let filler = scene.process();
-    let slots = |session: &Session| session.store().registry().live_slots().unwrap().len();
-    let (mut heap, blocks) = take_all(&scene, &mut peer, &filler);
-    let before = slots(&peer);
-    reap_dead_processes(&mut peer).unwrap();
-    assert_eq!(slots(&peer), before, "nobody knows of the entry any more");
-    for block in blocks {
-        assert!(heap.free(block));
-    }
-    heap.trim();
-    reap_dead_processes(&mut peer).unwrap();
-    assert_eq!(slots(&peer), before - 1);
-    drop((peer, heap, filler));
-    reap_dead_processes(&mut next).unwrap();
-    vacuum(&mut next);
-    assert_clean(&mut next, "with room");
 }
 
 /// K6: while a reader stands at each of its accesses, a row comes into the index and is taken back after that was dropped, so nobody looks
@@ -290,7 +265,7 @@ fn no_entry_of_an_index_that_was_dropped_meanwhile_is_followed() {
 }
 
 /// The table's one row, and its newest version.
-fn newest(guard: &Guard<'_>, table: &TableRef) -> (u64, BlockRef) {
+pub(super) fn newest(guard: &Guard<'_>, table: &TableRef) -> (u64, BlockRef) {
     let slab = tagged_slabs(guard.arena(), &table.root(guard).unwrap().rows).unwrap()[0];
     let row = guard.live_blocks(slab).unwrap().next().unwrap();
     let header: &RowHeader = guard.resolve(row).unwrap();

@@ -2,12 +2,13 @@
 
 #![forbid(unsafe_code)]
 
+use crate::db::workers::holder_process;
 use crate::db::{Database, Error};
 use crate::epoch::{NO_SNAPSHOT, SlotId};
-use crate::mvcc::VacuumStats;
+use crate::mvcc::{CheckpointStats, SweepStats, VacuumStats};
 use crate::sync::Ordering;
-use crate::txn::ring_at;
-use crate::wal::LogStats;
+use crate::txn::{Store, TxnError, ring_at};
+use crate::wal::{LogStats, RingStats, WalError};
 
 /// One session of some process.
 #[derive(Clone, Debug)]
@@ -20,8 +21,8 @@ pub struct SlotStatus {
     pub snapshot: Option<u64>,
     /// Blocks waiting to be freed.
     pub retired: u64,
-    /// Bytes in use of its log ring.
-    pub ring_used_bytes: u64,
+    /// Its log ring; all zero before it is made.
+    pub ring: RingStats,
 }
 
 /// Figures of an open database.
@@ -49,10 +50,18 @@ pub struct Status {
     pub log_writer_pid: Option<u32>,
     /// Commits by which the oldest snapshot is behind: what lies in between cannot be pruned.
     pub horizon_lag: u64,
+    /// Checkpoints.
+    pub checkpoint: CheckpointStats,
+    /// Process id of the one that takes a checkpoint, while one does.
+    pub checkpoint_pid: Option<u32>,
     /// The vacuum.
     pub vacuum: VacuumStats,
     /// Process id of the one that runs the vacuum, if it has been needed.
     pub vacuum_pid: Option<u32>,
+    /// The sweeper of rows that are past their time to live.
+    pub sweep: SweepStats,
+    /// Process id of the one that sweeps, if it has been needed.
+    pub sweep_pid: Option<u32>,
     /// Every session.
     pub slots: Vec<SlotStatus>,
 }
@@ -67,26 +76,21 @@ impl Database {
         inner.check_open()?;
         let store = &inner.store;
         let registry = store.registry();
-        let holder = super::workers::holder_process(store.log().holder());
         let mut slots = Vec::new();
-        let mut log_writer_pid = None;
-        let vacuum_holder = store.garbage().holder();
-        let mut vacuum_pid = None;
-        for (owner, process, pid) in registry.live_slots()? {
+        let live = registry.live_slots()?;
+        let pid_of = |holder| {
+            let process = holder_process(holder);
+            live.iter().find(|session| holder != 0 && session.1 == process).map(|session| session.2)
+        };
+        for (owner, _, pid) in &live {
             let slot = registry.slot(SlotId(owner.slot))?;
             let ring = slot.ring.load(Ordering::Acquire);
-            if store.log().holder() != 0 && process == holder {
-                log_writer_pid = Some(pid);
-            }
-            if vacuum_holder != 0 && process == super::workers::holder_process(vacuum_holder) {
-                vacuum_pid = Some(pid);
-            }
             slots.push(SlotStatus {
                 slot: owner.slot,
-                pid,
+                pid: *pid,
                 snapshot: Some(slot.snapshot()).filter(|snapshot| *snapshot != NO_SNAPSHOT),
                 retired: slot.retired_count.load(Ordering::Relaxed),
-                ring_used_bytes: if ring == 0 { 0 } else { ring_at(store.arena(), ring)?.used_bytes() },
+                ring: if ring == 0 { RingStats::default() } else { ring_stats(store, ring)? },
             });
         }
         let session = inner.session()?;
@@ -102,16 +106,25 @@ impl Database {
             clock,
             horizon,
             horizon_lag: clock.saturating_sub(horizon),
+            checkpoint: store.checkpoints().stats(),
+            checkpoint_pid: pid_of(store.checkpoints().role().holder()),
             vacuum: store.garbage().stats(),
-            vacuum_pid,
+            vacuum_pid: pid_of(store.garbage().role().holder()),
+            sweep: store.sweeps().stats(),
+            sweep_pid: pid_of(store.sweeps().role().holder()),
             oldest_pid: slots
                 .iter()
                 .filter(|slot| slot.snapshot.is_some())
                 .min_by_key(|slot| slot.snapshot)
                 .map(|slot| slot.pid),
             log: store.log().stats(),
-            log_writer_pid,
+            log_writer_pid: pid_of(store.log().holder()),
             slots,
         })
     }
+}
+
+fn ring_stats(store: &Store, offset: u64) -> Result<RingStats, TxnError> {
+    let ring = ring_at(store.arena(), offset)?;
+    ring.stats(store.log().durable_ts()).map_err(|damage| WalError::Ring(damage).into())
 }

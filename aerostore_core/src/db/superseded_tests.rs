@@ -72,7 +72,7 @@ fn table(session: &mut Session) -> TableRef {
         .key("name")
         .build()
         .unwrap();
-    session.link_table(1, &schema).unwrap()
+    session.load_table(1, &schema).unwrap()
 }
 
 fn put(txn: &mut Transaction, table: &TableRef, key: i64, value: i64) -> Result<(), TxnError> {

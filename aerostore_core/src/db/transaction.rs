@@ -167,6 +167,17 @@ impl Transaction {
         Ok(self.open()?.set(&table.0, key, values)?)
     }
 
+    /// Adds a row with these columns, by column number, to a table that numbers its rows
+    /// ([`SchemaBuilder::numbered_key`](crate::row::SchemaBuilder::numbered_key)), under a number that no row has; that number. Numbers
+    /// begin with 0 and grow; those of transactions that fail are not given again.
+    ///
+    /// # Errors
+    /// `Type` when a value does not fit, when the table does not number its rows, or has no number left; `Serialization`; `Space`;
+    /// `ReadOnly`; `Closed`.
+    pub fn insert_numbered(&mut self, table: &Table, values: &[(usize, Value<'_>)]) -> Result<i64, Error> {
+        Ok(self.open()?.insert_numbered(&table.0, values)?)
+    }
+
     /// Changes the row of that key as `build` says, which is shown the current row and owns it from then on.
     ///
     /// # Errors
@@ -410,7 +421,12 @@ impl Drop for InUse<'_> {
 impl Drop for Transaction {
     fn drop(&mut self) {
         if let Some(inner) = self.inner.take() {
-            if self.database.is_forked() {
+            let is_others = if inner.is_over() {
+                self.database.is_forked()
+            } else {
+                self.database.is_in_another_process()
+            };
+            if is_others {
                 // Slot and locks are the parent's: nothing of it may be touched from here.
                 std::mem::forget(inner);
             } else if let Some(session) = inner.into_session() {

@@ -12,7 +12,7 @@ use crate::row::{Column, ColumnType, IndexSpec, RowImage, RowView, Schema, Value
 use crate::shm::tagged_slabs;
 use crate::sync::{interrupted_at, run_scheduled, survives};
 use crate::txn::{
-    Change, Isolation, Session, TableRef, Transaction, TxnError, TxnOptions, create_index, drop_index,
+    Alone, Change, Isolation, Session, TableRef, Transaction, TxnError, TxnOptions, create_index, drop_index,
     reap_dead_processes,
 };
 use std::cell::RefCell;
@@ -44,7 +44,7 @@ fn scene(name: &str, point: u64, is_unique: bool) -> (Scene, Box<Session>, Box<S
     // Whoever waits for one that is interrupted waits in vain.
     let stall = StallPolicy { check_after_ns: 0, abort_after_ns: 1, ..StallPolicy::default() };
     let (mut one, other) = (scene.process(), scene.process_that_waits(stall));
-    let table = one.link_table(1, &schema(is_unique)).unwrap();
+    let table = one.load_table(1, &schema(is_unique)).unwrap();
     one.store().clock().restore(1);
     (scene, one, other, table)
 }
@@ -311,7 +311,8 @@ fn a_log_that_is_not_unique_is_said_to_be_damaged() {
         };
         one.load_row(&table, Value::I64(name), 1, &mut image, build).unwrap();
     }
-    let loaded = one.load_indexes(&table);
+    let alone = Alone { bytes_max: 1, added: &|_| {} };
+    let loaded = one.load_index(&table, one.indexes_to_load(&table).unwrap()[0], alone);
     assert!(matches!(loaded, Err(TxnError::LogNotUnique { .. })), "{loaded:?}");
     let error = Error::from(loaded.unwrap_err());
     assert_eq!(error.kind(), ErrorKind::Corrupt);
@@ -399,7 +400,7 @@ fn the_marks_of_unique_indexes_go_with_the_last_one() {
                 create_index(other, &place, TAIL, IndexSpec::UNIQUE, false)
             } else {
                 let mut other = other;
-                let linked = other.link_table(2, &schema_named("Kite", true));
+                let linked = other.load_table(2, &schema_named("Kite", true));
                 (Some(other), linked.map(drop))
             };
             *seen.borrow_mut() = Some((back.unwrap(), created));
@@ -422,7 +423,7 @@ fn the_marks_of_unique_indexes_go_with_the_last_one() {
         };
         assert_eq!(one.store().catalog().has_unique(), is_made, "point {point}");
         let table =
-            if point % 2 == 0 { table } else { other.link_table(2, &schema_named("Kite", true)).unwrap() };
+            if point % 2 == 0 { table } else { other.load_table(2, &schema_named("Kite", true)).unwrap() };
         let (other, first) = give_alone(other, &table, TxnOptions::default(), (1, KEY));
         first.unwrap();
         let (_other, second) = give_alone(other, &table, TxnOptions::default(), (2, KEY));
@@ -446,7 +447,7 @@ fn a_table_that_is_made_while_marks_are_taken_back_has_its_own() {
         let (was_interrupted, kite) = interrupted_at(
             point,
             move || one.finish_indexes().unwrap(),
-            || other.link_table(2, &schema_named("Kite", true)).unwrap(),
+            || other.load_table(2, &schema_named("Kite", true)).unwrap(),
         );
         assert!(other.store().catalog().has_unique(), "point {point}");
         let (other, first) = give_alone(other, &kite, TxnOptions::default(), (1, KEY));

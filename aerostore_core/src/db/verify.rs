@@ -7,11 +7,11 @@ use crate::db::{Database, Error};
 use crate::epoch::Guard;
 use crate::index::HashIndex;
 use crate::index::key::{entry_key, key_bytes};
-use crate::mvcc::{BeginWord, IndexRef, IndexRoots, NEVER, RowHeader, TableRoot, VersionRef};
+use crate::mvcc::{BeginWord, IndexRef, IndexRoots, NEVER, RowHeader, TableRoot, TableState, VersionRef};
 use crate::row::ColumnPlace;
 use crate::shm::{BlockKind, BlockState, Marker, ShmError, SweepReport, mark_sweep, slabs_of, tagged_slabs};
 use crate::sync::Ordering;
-use crate::txn::{Session, TableRef, TxnError, intent_blocks, ordered_index, tables};
+use crate::txn::{Session, TableRef, TxnError, intent_blocks, ordered_index, tables_ever};
 use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
 
@@ -48,6 +48,7 @@ impl Database {
         if inner.store.registry().has_peers()? {
             return Err(Error::Busy { reason: "other processes have the database open".to_owned() });
         }
+        let _none = inner.checkpointer.begin();
         let _quiet = inner.gate.write().unwrap_or_else(PoisonError::into_inner);
         let mut session = inner.session()?;
         let report = check(&mut session);
@@ -63,7 +64,7 @@ pub(super) fn check(session: &mut Session) -> Result<VerifyReport, Error> {
     let mut rows = 0;
     let mut versions = 0;
     let mut entries = 0;
-    let list = tables(session)?;
+    let list = tables_ever(session)?;
     for table in &list {
         let mut checker =
             TableCheck { session, table, problems: &mut problems, rows: 0, versions: 0, entries: 0 };
@@ -122,7 +123,7 @@ fn mark_table(guard: &Guard<'_>, table: &TableRef, marker: &mut Marker) -> Resul
     let root: &TableRoot = table.root(guard)?;
     marker.mark(table.root_offset());
     marker.mark(root.schema.load(Ordering::Relaxed));
-    let index = table.primary(guard)?;
+    let index = table.primary_ever(guard)?;
     index.for_each_block(guard, |block| {
         marker.mark(block);
     })?;
@@ -163,9 +164,12 @@ struct TableCheck<'a> {
 impl TableCheck<'_> {
     fn run(&mut self) -> Result<(), Error> {
         let guard = self.session.participant().pin();
+        if self.table.root(&guard)?.state() == TableState::Gone {
+            return Ok(()); // its slabs may be another table's
+        }
         let mut entries: HashMap<u64, u32> = HashMap::new();
         let mut moving = Vec::new();
-        let index = self.table.primary(&guard)?;
+        let index = self.table.primary_ever(&guard)?;
         index.for_each_entry(&guard, |row, moves| {
             if moves {
                 moving.push(row);

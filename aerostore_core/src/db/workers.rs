@@ -1,5 +1,5 @@
 //! Background work: writing the log, reaping the dead, and what can wait. Every process runs one thread for each of log and
-//! reaping, signs of life, idle sessions, and growth; the log has one writer at a time, and another process takes over when that one
+//! reaping, signs of life, idle sessions, checkpoints, rows past their time to live, and growth; the log has one writer at a time, and another process takes over when that one
 //! dies or stalls.
 
 #![forbid(unsafe_code)]
@@ -9,12 +9,16 @@ use crate::db::config::Config;
 use crate::db::database::Inner;
 use crate::db::growth::GrowAhead;
 use crate::db::pool::SessionPool;
+use crate::db::sweeper::Sweeper;
 use crate::epoch::{BEAT_INTERVAL_NS, ProcessId, SILENCE_NS};
 use crate::sync::{AtomicBool, Ordering};
-use crate::sys::OsFileSystem;
+use crate::sys::FileSystem;
 use crate::sys::{monotonic_ns, wait, wake};
-use crate::txn::{GiveBack, Session, SnapshotWatch, Store, StoreCommits, Vacuum, reap_dead_processes};
-use crate::wal::{LogOptions, LogWriter, WalError};
+use crate::txn::{
+    GiveBack, Session, SnapshotWatch, Store, StoreCommits, Vacuum, forget_unwatched, reap_dead_processes,
+};
+use crate::wal::{LogOptions, LogWriter, SyncPolicy, WalError};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
@@ -48,6 +52,8 @@ const STALL_NS_MAX: u64 = 10_000_000_000;
 const TAKE_OVER_BYTE: u64 = 1 << 42;
 /// The least that the log writer sleeps, however much there is to write.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
+/// How long the log writer sleeps after an error, unless somebody commits.
+const FAULT_PAUSE: Duration = Duration::from_millis(50);
 /// How often a process that does not write the log looks whether it should.
 const STANDBY_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -66,6 +72,7 @@ struct Work {
     session: Session,
     config: Arc<Config>,
     stop: Arc<AtomicBool>,
+    files: Arc<dyn FileSystem>,
     wal_dir: PathBuf,
     uuid: [u8; 16],
     options: LogOptions,
@@ -88,7 +95,7 @@ struct Work {
 }
 
 /// A process as the log's `holder` word names it; 0 is nobody.
-fn holder_word(process: ProcessId) -> u32 {
+pub(super) fn holder_word(process: ProcessId) -> u32 {
     (process.index & 0x3FF) << 20 | (process.incarnation & 0xF_FFFF)
 }
 
@@ -97,11 +104,16 @@ pub(super) fn holder_process(word: u32) -> ProcessId {
 }
 
 impl Worker {
-    pub(super) fn start(inner: &Inner, segment_bytes: Option<u64>) -> Result<Self, Error> {
+    pub(super) fn start(inner: &Inner) -> Result<Self, Error> {
         let stop = Arc::new(AtomicBool::new(false));
         let store = Arc::clone(&inner.store);
+        // What a log writer that is gone has met is not known to be so still, nor what kept one from taking office.
+        let log = store.log();
+        if log.holder() == 0 || store.registry().is_dead(holder_process(log.holder()))? {
+            log.forget_faults();
+        }
         let mut options = LogOptions::default();
-        if let Some(bytes) = segment_bytes {
+        if let Some(bytes) = inner.segment_bytes {
             options.segment_bytes = bytes;
         }
         let mut work = Work {
@@ -109,6 +121,7 @@ impl Worker {
             store: Arc::clone(&store),
             config: Arc::clone(&inner.config),
             stop: Arc::clone(&stop),
+            files: Arc::clone(&inner.files),
             wal_dir: inner.dir.wal_dir(),
             uuid: inner.dir.uuid(),
             options,
@@ -132,11 +145,25 @@ impl Worker {
         };
         let tend =
             Tend { pool: Arc::clone(&inner.pool), gate: Arc::clone(&inner.gate), stop: Arc::clone(&stop) };
+        let sweeper = Sweeper {
+            store: Arc::clone(&store),
+            config: Arc::clone(&inner.config),
+            pool: Arc::clone(&inner.pool),
+            gate: Arc::clone(&inner.gate),
+            stop: Arc::clone(&stop),
+            rests: HashMap::new(),
+        };
         let grow_ahead = GrowAhead { store: Arc::clone(&store), stop: Arc::clone(&stop) };
         let mut worker = Self { stop, store, threads: Vec::new() };
         let started = (|| {
             worker.threads.push(spawn("aerostore-beat", move || beat.run())?);
             worker.threads.push(spawn("aerostore-tend", move || tend.run())?);
+            if !inner.read_only {
+                let (checkpointer, stop) = (Arc::clone(&inner.checkpointer), Arc::clone(&worker.stop));
+                let run = move || checkpointer.run(&stop);
+                worker.threads.push(spawn("aerostore-checkpoint", run)?);
+                worker.threads.push(spawn("aerostore-sweep", move || sweeper.run())?);
+            }
             worker.threads.push(spawn("aerostore-grow", move || grow_ahead.run())?);
             worker.threads.push(spawn("aerostore-work", move || {
                 work.run();
@@ -236,7 +263,7 @@ impl Work {
                 self.write_log(&store, &mut writer);
             }
             if stopping {
-                store.garbage().resign(holder_word(store.registry().process()));
+                store.garbage().role().resign(holder_word(store.registry().process()));
                 if let Some(office) = writer {
                     // The mark of a clean end; without it the log is complete all the same.
                     let _ = office.close(&StoreCommits::new(&store, self.session.participant()));
@@ -272,7 +299,7 @@ impl Work {
         let _ = self.session.tidy();
     }
 
-    /// Revokes snapshots that have held garbage back for too long.
+    /// Revokes snapshots that have held garbage back for too long, and forgets what nobody follows any more.
     fn watch_snapshots(&mut self) {
         let now = monotonic_ns();
         let age = self.config.max_snapshot_age_ns();
@@ -284,6 +311,7 @@ impl Work {
         self.last_watch_ns = now;
         // Damage is reported to whoever works with the damaged part.
         let _ = self.watch.look(&self.store, now, age);
+        let _ = forget_unwatched(&self.store);
     }
 
     /// A slice of the vacuum's work, if this process has the role and there is any.
@@ -321,7 +349,7 @@ impl Work {
     fn has_vacuum_role(&self, now_ns: u64) -> bool {
         let (garbage, registry) = (self.store.garbage(), self.store.registry());
         let is_dead = |holder| registry.is_dead(holder_process(holder)).unwrap_or(false);
-        garbage.stand(holder_word(registry.process()), now_ns, VACUUM_PATIENCE_NS, is_dead)
+        garbage.role().stand(holder_word(registry.process()), now_ns, VACUUM_PATIENCE_NS, is_dead)
     }
 
     /// A slice of the work of giving memory back, which goes with the vacuum's role.
@@ -343,26 +371,37 @@ impl Work {
         let Some(office) = writer else { return };
         let commits = StoreCommits::new(store, self.session.participant());
         let begun_ns = monotonic_ns();
-        match office.drain(&commits, true) {
+        let policy = SyncPolicy {
+            every_commits: self.config.wal_sync_every_commits(),
+            delay: Duration::from_millis(self.config.wal_writer_delay_ms()),
+            bytes: self.ring_share(),
+        };
+        match office.drain_by(&commits, &policy) {
             Ok(drained) => {
-                self.pause = self.pause_after(drained.bytes, begun_ns.saturating_sub(self.drained_ns));
+                let pause = self.pause_after(drained.bytes, begun_ns.saturating_sub(self.drained_ns));
+                self.pause = pause.min(drained.sync_in.unwrap_or(pause));
                 self.drained_ns = begun_ns;
             }
             Err(WalError::Deposed { .. }) => {
                 self.in_office.store(false, Ordering::Release);
                 *writer = None;
             }
-            Err(_) => {}
+            // In the log's shared state, where committers see it; the next pass tries again.
+            Err(_) => self.pause = FAULT_PAUSE,
         }
-        // Other errors are in the log's shared state, where committers see them; the next pass tries again.
+    }
+
+    /// Bytes after which the log writer does not wait for more: so much of a ring that a session does not fill the rest before the
+    /// disk is done.
+    fn ring_share(&self) -> u64 {
+        self.store.ring_bytes / 3
     }
 
     /// How long to sleep when `bytes` were logged in the last `elapsed_ns`: the delay that is set, but not so long that a session
     /// fills its ring meanwhile and has to wait for the disk.
     fn pause_after(&self, bytes: u64, elapsed_ns: u64) -> Duration {
         let delay = Duration::from_millis(self.config.wal_writer_delay_ms());
-        let to_fill = self.store.ring_bytes / 3;
-        match elapsed_ns.saturating_mul(to_fill).checked_div(bytes) {
+        match elapsed_ns.saturating_mul(self.ring_share()).checked_div(bytes) {
             Some(nanos) => delay.min(Duration::from_nanos(nanos).max(PAUSE_MIN)),
             None => delay,
         }
@@ -413,7 +452,7 @@ impl Work {
     fn take_over<'s>(&self, store: &'s Store) -> Result<LogWriter<'s>, WalError> {
         LogWriter::take_over(
             store.log(),
-            Arc::new(OsFileSystem),
+            Arc::clone(&self.files),
             &self.wal_dir,
             self.uuid,
             holder_word(store.registry().process()),

@@ -48,10 +48,12 @@ fn rows(db: &Database, table: &Table) -> Rows {
 }
 
 /// Ends the process when a step takes too long: a hang must not look like a slow machine.
-struct Watchdog(#[expect(dead_code, reason = "its end is what is waited for")] mpsc::Sender<()>);
+pub(in crate::db) struct Watchdog(
+    #[expect(dead_code, reason = "its end is what is waited for")] mpsc::Sender<()>,
+);
 
 impl Watchdog {
-    fn new(what: String) -> Self {
+    pub(in crate::db) fn new(what: String) -> Self {
         let (stop, stopped) = mpsc::channel();
         std::thread::spawn(move || {
             if stopped.recv_timeout(TIMEOUT) == Err(mpsc::RecvTimeoutError::Timeout) {
@@ -449,7 +451,7 @@ fn ended(at: &str, output: &Output) -> (u64, bool) {
 }
 
 /// Waits until the child has stopped, or is over; true when it has stopped. It can still be waited for as usual.
-fn stands_still(child: &Child) -> bool {
+pub(in crate::db) fn stands_still(child: &Child) -> bool {
     // SAFETY: all-zero is a `siginfo_t`; it is filled in below.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let options = libc::WSTOPPED | libc::WEXITED | libc::WNOWAIT;

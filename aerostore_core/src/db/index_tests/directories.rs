@@ -1,8 +1,9 @@
 //! Directories: made, replaced by larger and smaller ones, and stale, while sessions die or stand still.
 
 use super::{Entry, Kind, Root, Scene, at_every_point, fill, split_and_merge, spread};
-use crate::index::Added;
-use crate::sync::AtomicU64;
+use crate::index::{Added, Blocks};
+use crate::shm::{BlockKind, Heap, Reserve};
+use crate::sync::{AtomicU64, survives};
 use crate::txn::Session;
 
 /// Numbers of keys in order that fill this many blocks.
@@ -62,28 +63,109 @@ fn dying_while_a_directory_grows() {
     );
 }
 
+/// A directory of 256 slots, after the removal of the first `removed` entries.
+fn prepare_to_shrink(root: Root, session: &mut Session, removed: u64) {
+    fill(0..blocks_of(66))(root, session);
+    assert_eq!(slots(root, session), 256);
+    for number in 0..removed {
+        assert!(root.remove(session, &spread(number), 16));
+    }
+}
+
+/// The first entry whose removal does not leave that as it is.
+fn first_to_shrink(name: &str) -> u64 {
+    let mut session = Scene::new(name, 0).process();
+    let root = Root::make(&mut session, Kind::Hash);
+    prepare_to_shrink(root, &mut session, 0);
+    let shrinks = |number: &u64| {
+        assert!(root.remove(&mut session, &spread(*number), 16));
+        slots(root, &mut session) < 256
+    };
+    (0..blocks_of(66)).find(shrinks).unwrap()
+}
+
+/// What is kept back for removals is not spent on directories.
+#[test]
+fn a_removal_without_room_leaves_the_directory_as_it_is() {
+    let first = first_to_shrink("directory-room-at");
+    let scene = Scene::new("directory-room", 0);
+    let (mut session, filler) = (scene.process(), scene.process());
+    let root = Root::make(&mut session, Kind::Hash);
+    prepare_to_shrink(root, &mut session, first);
+    let mut heap = Heap::new(filler.store().arena().clone(), filler.participant().owner());
+    for bytes in [60_000, 8000, 1000] {
+        while heap.alloc(bytes, BlockKind::RAW, 1, Reserve::No).is_ok() {}
+    }
+    for _ in 0..2 {
+        session.tidy_now().unwrap();
+        let (_guard, mut memory) = session.parts();
+        for bytes in (16..10_000).step_by(16) {
+            while memory.alloc(bytes, BlockKind::RAW).is_ok() {}
+        }
+    }
+    {
+        let (guard, mut memory) = session.parts_and_reserve();
+        assert!(root.index(&guard).remove(&guard, &mut memory, &spread(first), 16).unwrap());
+    }
+    assert_eq!(slots(root, &mut session), 256);
+}
+
+/// A merge is left half done by a death; those who go by the directory, and merge others, finish it.
+#[test]
+fn a_merge_that_was_left_half_done_is_finished_by_the_next_in_its_neighbourhood() {
+    let made = |point: u64| {
+        let scene = Scene::new("directory-closing", point);
+        let mut peer = scene.process();
+        let root = Root::make(&mut peer, Kind::Hash);
+        fill(0..blocks_of(12))(root, &mut peer);
+        (scene, peer, root)
+    };
+    let (_, mut session, root) = made(0);
+    let blocks = |session: &mut Session| {
+        let mut count = 0;
+        root.with(session, |index, guard, _| index.for_each_block(guard, |_| count += 1));
+        count
+    };
+    let all = blocks(&mut session);
+    // The first that merges two of them.
+    let merges = (blocks_of(3)..blocks_of(6)).find(|number| {
+        assert!(root.remove(&mut session, &spread(*number), 16));
+        blocks(&mut session) < all
+    });
+    let merges = merges.unwrap();
+    let (mut left, mut point) = (0, 0);
+    loop {
+        point += 19;
+        let (scene, mut peer, root) = made(point);
+        let mut victim = scene.process();
+        for number in blocks_of(3)..merges {
+            assert!(root.remove(&mut victim, &spread(number), 16));
+        }
+        let survived = survives(point, || assert!(root.remove(&mut victim, &spread(merges), 16)));
+        drop(victim);
+        super::reap(&scene, &mut peer, point, 1);
+        let closing =
+            |session: &mut Session| root.with(session, |index, guard, _| index.closing(guard)).len();
+        left += closing(&mut peer);
+        for number in blocks_of(8)..blocks_of(10) {
+            assert!(root.remove(&mut peer, &spread(number), 16));
+        }
+        assert_eq!(closing(&mut peer), 0, "point {point}");
+        root.check(&mut peer, &format!("point {point}"));
+        if survived {
+            assert!(left > 0, "none was left at {point} points");
+            return;
+        }
+    }
+}
+
 #[test]
 fn dying_while_a_directory_is_replaced_by_a_smaller_one() {
     let last = blocks_of(66);
-    let prepared = |root: Root, session: &mut Session, to: u64| {
-        fill(0..last)(root, session);
-        assert_eq!(slots(root, session), 256);
-        for number in 0..to {
-            assert!(root.remove(session, &spread(number), 16));
-        }
-    };
-    // The first entry whose removal does not leave the directory as it is.
-    let mut scene_session = Scene::new("directory-shrinks", 0).process();
-    let root = Root::make(&mut scene_session, Kind::Hash);
-    prepared(root, &mut scene_session, 0);
-    let shrinks = |number: &u64| {
-        assert!(root.remove(&mut scene_session, &spread(*number), 16));
-        slots(root, &mut scene_session) < 256
-    };
-    let first = (0..last).find(shrinks).unwrap();
+    let first = first_to_shrink("directory-shrinks-at");
     at_every_point(
         (Kind::Hash, "directory-shrinks", 29),
-        |root, session| prepared(root, session, first),
+        |root, session| prepare_to_shrink(root, session, first),
         |root, session| {
             root.remove(session, &spread(first), 16);
             assert!(slots(root, session) < 256);

@@ -45,6 +45,30 @@ fn check_and_take_apart(root: Root, session: &mut Session, hint: &str) {
     });
 }
 
+/// Blocks that are emptied from right to left each find their left neighbour full: the neighbour takes them in when its turn comes.
+#[test]
+fn what_is_emptied_from_right_to_left_is_merged_as_well() {
+    const BLOCKS: u64 = 20;
+    let left = |is_descending: bool| {
+        let scene = Scene::new("index-descending", u64::from(is_descending));
+        let mut session = scene.process();
+        let root = Root::make(&mut session, Kind::Ordered);
+        fill(0..BLOCKS * ENTRIES)(root, &mut session);
+        for number in 0..BLOCKS * ENTRIES {
+            let number = if is_descending { BLOCKS * ENTRIES - 1 - number } else { number };
+            if !number.is_multiple_of(ENTRIES) {
+                assert!(root.remove(&mut session, &key(number), 16));
+            }
+        }
+        root.check(&mut session, "emptied");
+        let mut count = 0;
+        root.with(&mut session, |index, guard, _| index.for_each_block(guard, |_| count += 1));
+        count
+    };
+    let (ascending, descending) = (left(false), left(true));
+    assert!(ascending <= 8 && descending <= 8, "{ascending} and {descending} blocks and anchors are left");
+}
+
 /// What goes into the left block is so large that the merged one is split where they met. That is told to the block above, which is
 /// split there too.
 #[test]

@@ -65,10 +65,18 @@ impl fmt::Display for ColumnsError {
 impl Error for ColumnsError {}
 
 impl Columns {
-    /// All columns of `schema`, in its order.
+    /// All columns of `schema`, in its order, but for the number that the table gives each row.
     pub(super) fn all(schema: &Schema) -> Self {
         let count = schema.columns().len();
-        Self { targets: (0..count).map(Some).collect(), given: DirtyMask::first(count) }
+        let (targets, all) = ((0..count).map(Some), DirtyMask::first(count));
+        if schema.has_numbered_key() {
+            let key = schema.key_index();
+            return Self {
+                targets: targets.filter(|index| *index != Some(key)).collect(),
+                given: all.without(key),
+            };
+        }
+        Self { targets: targets.collect(), given: all }
     }
 
     /// The columns of these names; `-` and the empty name stand for a field that is ignored.
@@ -77,13 +85,24 @@ impl Columns {
         for name in names {
             columns.push(schema, name.as_ref())?;
         }
-        let needed = |column: &Column| !column.is_nullable() && column.default_value().is_none();
+        Ok(columns)
+    }
+
+    /// Are all columns there without which a row cannot be made, or, when it is only to be deleted, found?
+    pub(super) fn check(&self, schema: &Schema, only_keys: bool) -> Result<(), ColumnsError> {
+        let needed = |index: usize, column: &Column| {
+            if index == schema.key_index() {
+                only_keys || !schema.has_numbered_key()
+            } else {
+                !only_keys && !column.is_nullable() && column.default_value().is_none()
+            }
+        };
         for (index, column) in schema.columns().iter().enumerate() {
-            if needed(column) && !columns.given.contains(index) {
+            if needed(index, column) && !self.given.contains(index) {
                 return Err(ColumnsError::Missing { column: column.name().to_owned() });
             }
         }
-        Ok(columns)
+        Ok(())
     }
 
     /// The columns that a header line names.

@@ -21,6 +21,8 @@ pub struct IngestReport {
     pub updated: u64,
     /// Rows that were like that already.
     pub unchanged: u64,
+    /// Rows that were deleted.
+    pub deleted: u64,
     /// Lines left out because they were bad.
     pub rejected: u64,
     /// Transactions committed.

@@ -31,6 +31,37 @@ impl Database {
     }
 }
 
+impl Transaction {
+    /// Adds the row, or changes the row of that key in the columns `given`; without a key, and if the table numbers its rows, adds it
+    /// under the next number.
+    ///
+    /// # Errors
+    /// As [`Transaction::set`].
+    pub fn upsert_given(
+        &mut self,
+        table: &Table,
+        row: &RowImage,
+        given: DirtyMask,
+    ) -> Result<Upserted, Error> {
+        let schema = table.schema();
+        if given == DirtyMask::first(schema.columns().len()) {
+            return self.upsert(table, row);
+        }
+        let view = row.view(schema).map_err(TxnError::from)?;
+        let mut values = [(0, Value::Null); MAX_COLUMNS];
+        let mut count = 0;
+        for index in (0..schema.columns().len()).filter(|&index| given.contains(index)) {
+            values[count] = (index, view.get(index));
+            count += 1;
+        }
+        if schema.has_numbered_key() && !given.contains(schema.key_index()) {
+            self.insert_numbered(table, &values[..count])?;
+            return Ok(Upserted::Inserted);
+        }
+        self.set(table, view.key(), &values[..count])
+    }
+}
+
 struct TableSink<'d> {
     database: &'d Database,
     table: &'d Table,
@@ -50,18 +81,12 @@ impl BatchSink for TableSink<'_> {
 
     fn upsert(&mut self, row: &RowImage, given: DirtyMask) -> Result<Upserted, Error> {
         let txn = self.txn.as_mut().ok_or(Error::Txn(TxnError::Ended))?;
-        let schema = self.table.schema();
-        if given == DirtyMask::first(schema.columns().len()) {
-            return txn.upsert(self.table, row);
-        }
-        let view = row.view(schema).map_err(TxnError::from)?;
-        let mut values = [(0, Value::Null); MAX_COLUMNS];
-        let mut count = 0;
-        for index in (0..schema.columns().len()).filter(|&index| given.contains(index)) {
-            values[count] = (index, view.get(index));
-            count += 1;
-        }
-        txn.set(self.table, view.key(), &values[..count])
+        txn.upsert_given(self.table, row, given)
+    }
+
+    fn delete(&mut self, key: Value<'_>) -> Result<bool, Error> {
+        let txn = self.txn.as_mut().ok_or(Error::Txn(TxnError::Ended))?;
+        txn.delete(self.table, key)
     }
 
     fn commit(&mut self) -> Result<(), Error> {

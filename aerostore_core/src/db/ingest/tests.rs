@@ -64,6 +64,10 @@ impl BatchSink for Map {
         })
     }
 
+    fn delete(&mut self, key: Value<'_>) -> Result<bool, Conflict> {
+        Ok(self.rows.remove(&key.to_string()).is_some())
+    }
+
     fn commit(&mut self) -> Result<(), Conflict> {
         let before = self.before.take().expect("a batch is open");
         if self.conflicts > 0 {
@@ -332,6 +336,10 @@ impl BatchSink for Collector {
     fn upsert(&mut self, row: &RowImage, _given: DirtyMask) -> Result<Upserted, Infallible> {
         self.0.push(row.bytes().to_vec());
         Ok(Upserted::Inserted)
+    }
+
+    fn delete(&mut self, _key: Value<'_>) -> Result<bool, Infallible> {
+        Ok(false)
     }
 
     fn commit(&mut self) -> Result<(), Infallible> {
