@@ -72,13 +72,26 @@ fn memory(place: &Place) -> u64 {
     std::fs::metadata(&place.shm).unwrap().blocks() * 512
 }
 
-fn wait_for_less(place: &Place, bytes: u64) -> u64 {
+/// Until much has gone back, and what the database counts as gone is gone from the file too: the one comes before the other.
+fn wait_until_given_back(place: &Place, db: &Database) {
     let deadline = Instant::now() + Duration::from_mins(1);
-    while memory(place) > bytes {
-        assert!(Instant::now() < deadline, "the mapping still takes {} bytes, not {bytes}", memory(place));
+    loop {
+        let status = db.status().unwrap();
+        let taken = memory(place);
+        let length = std::fs::metadata(&place.shm).unwrap().len();
+        // Of some thirty extents, four empty ones stay, and one for each sixteen, and those where a last block lives, up to a dozen:
+        // that is not the same each time.
+        let is_small = taken < length / 4 * 3 && status.given_back_bytes > length / 5;
+        if is_small && taken + status.given_back_bytes <= length + MIB {
+            assert!(
+                length == status.file_bytes || length == status.file_bytes + 2 * MIB,
+                "{length} of {status:?}"
+            );
+            return;
+        }
+        assert!(Instant::now() < deadline, "the mapping takes {taken} bytes of {length}: {status:?}");
         std::thread::sleep(Duration::from_millis(50));
     }
-    memory(place)
 }
 
 #[test]
@@ -89,20 +102,10 @@ fn what_was_deleted_goes_back_to_the_system_and_comes_again() {
         fill(&db, &table);
         let full = memory(&place);
         assert!(full > 45 * MIB, "{full}");
-        assert!(db.status().unwrap().given_back_bytes < 10 * MIB);
-        empty(&db, &table);
-        // Four empty extents stay, and one for each sixteen that there are: that is not the same each time. Another is the next,
-        // prepared.
-        let small = wait_for_less(&place, 36 * MIB);
         let status = db.status().unwrap();
-        assert!(status.given_back_bytes > 20 * MIB, "{status:?}");
-        let length = std::fs::metadata(&place.shm).unwrap().len();
-        // The next extent may be there, prepared.
-        assert!(
-            length == status.file_bytes || length == status.file_bytes + 2 * MIB,
-            "{length} of {status:?}"
-        );
-        assert!(small + status.given_back_bytes <= length + MIB, "{small} of {status:?}");
+        assert!(status.given_back_bytes < status.file_bytes / 4, "{status:?}");
+        empty(&db, &table);
+        wait_until_given_back(&place, &db);
         let report = db.verify().unwrap();
         assert!(report.is_clean(), "{report:#?}");
     }
@@ -116,16 +119,26 @@ fn what_was_deleted_goes_back_to_the_system_and_comes_again() {
     db.close().unwrap();
 }
 
-/// While rows keep coming: its pages are in the file before the database counts them.
+/// While rows keep coming: its pages are in the file before the database counts them. Long rows, as the thread that does it takes
+/// growth for going on only when it comes quickly, which a slow machine would not reach with short ones.
 #[test]
 fn the_next_memory_is_prepared_before_it_is_needed() {
     let place = Place::new("ahead");
-    let (db, table) = open(&place);
+    let db = place.open();
+    db.set_config("synchronous_commit", "off").unwrap();
+    let schema = Schema::builder("Long")
+        .column(Column::new("id", ColumnType::I64))
+        .column(Column::new("text", ColumnType::String(30_000)))
+        .key("id")
+        .build()
+        .unwrap();
+    let table = db.create_table(&schema).unwrap();
+    let text = "x".repeat(30_000);
     let mut image = RowImage::new(table.schema());
     for id in 0.. {
         image.reset(table.schema());
         image.set(table.schema(), 0, Value::I64(id)).unwrap();
-        image.set(table.schema(), 1, Value::Str(&text(id))).unwrap();
+        image.set(table.schema(), 1, Value::Str(&text)).unwrap();
         image.finish(table.schema()).unwrap();
         // The end of the memory there may be would end it, too.
         db.transaction(TxnOptions::default(), |txn| txn.insert(&table, &image)).unwrap();

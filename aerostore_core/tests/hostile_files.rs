@@ -1,4 +1,5 @@
-//! Files that are not what they should be: each is refused with an error that says what and where, and nothing is changed.
+//! Files that are not what they should be. A mapping that is of no use to anybody is set aside, and the database made anew from its files; all else is
+//! refused with an error that says what and where, and nothing is changed.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 mod common;
@@ -36,37 +37,120 @@ fn overwrite(place: &Place, offset: u64, bytes: &[u8]) {
     file.write_all(bytes).unwrap();
 }
 
-#[test]
-fn a_truncated_mapping() {
-    let place = filled("truncated");
-    let file = fs::OpenOptions::new().write(true).open(&place.shm).unwrap();
-    file.set_len(100_000).unwrap();
-    let error = refused(&place, &["100000", &place.shm.display().to_string()]);
-    assert_eq!(error.kind(), ErrorKind::Corrupt);
-    assert_eq!(fs::metadata(&place.shm).unwrap().len(), 100_000);
+/// Opens the database: its mapping is set aside as it was, for a reason that has these words, and its rows are there all the same.
+fn set_aside(place: &Place, words: &[&str], rows: u64) {
+    let before = fs::read(&place.shm).unwrap();
+    let db = place.open();
+    let boot = db.boot().clone();
+    assert_eq!(boot.mode, if rows == 0 { OpenMode::New } else { OpenMode::Cold });
+    assert_eq!(boot.rows, rows);
+    let aside = boot.set_aside.unwrap();
+    for word in words {
+        assert!(aside.reason.contains(word), "\"{}\" does not say \"{word}\"", aside.reason);
+    }
+    assert!(fs::read(&aside.path).unwrap() == before, "{} was changed", aside.path.display());
+    fs::remove_file(&aside.path).unwrap();
+    let table = db.create_table(&flight_schema()).unwrap();
+    let mut txn = db.begin(TxnOptions::default()).unwrap();
+    txn.upsert(&table, &flight(&table, "NEW", 1)).unwrap();
+    txn.commit().unwrap();
+    db.close().unwrap();
+    let db = place.open();
+    assert_eq!((db.boot().mode, db.boot().rows, &db.boot().set_aside), (OpenMode::Warm, rows + 1, &None));
 }
 
 #[test]
-fn a_foreign_file() {
+fn a_truncated_mapping_is_set_aside() {
+    for bytes in [100_000, 5000, 100, 39, 3] {
+        let place = filled("truncated");
+        let file = fs::OpenOptions::new().write(true).open(&place.shm).unwrap();
+        file.set_len(bytes).unwrap();
+        set_aside(&place, &[if bytes == 3 { "no Aerostore mapping" } else { "truncated" }], 1);
+    }
+}
+
+#[test]
+fn a_foreign_file_is_set_aside() {
     let place = filled("foreign");
     overwrite(&place, 0, b"GIF89a");
-    refused(&place, &[&place.shm.display().to_string()]);
-    assert!(fs::read(&place.shm).unwrap().starts_with(b"GIF89a"), "the file was touched");
+    set_aside(&place, &[&place.shm.display().to_string(), "no Aerostore mapping"], 1);
 }
 
 #[test]
-fn a_text_file() {
+fn a_text_file_is_set_aside() {
     let place = Place::new("text");
     fs::write(&place.shm, "not a database\n").unwrap();
-    refused(&place, &[&place.shm.display().to_string()]);
-    assert_eq!(fs::read_to_string(&place.shm).unwrap(), "not a database\n");
+    set_aside(&place, &[], 0);
 }
 
 #[test]
-fn a_mapping_of_another_version() {
+fn a_mapping_of_another_version_or_layout_or_boot_is_set_aside() {
     let place = filled("version");
     overwrite(&place, 4, &77_u32.to_ne_bytes());
-    refused(&place, &["77", "version"]);
+    set_aside(&place, &["77", "version"], 1);
+    for (offset, words) in [(16, "layout"), (40, "before the machine last started")] {
+        let place = filled("layout");
+        overwrite(&place, offset, &[9; 8]);
+        overwrite_checksum(&place);
+        set_aside(&place, &[words], 1);
+    }
+}
+
+#[test]
+fn a_mapping_with_a_damaged_header_is_set_aside() {
+    // The layout, the boot, the sizes, the checksum, the number of extents.
+    for offset in [17, 41, 57, 65, 73, 81, 97, 105, 133] {
+        let place = filled("damaged");
+        overwrite(&place, offset, &[0xA5; 2]);
+        set_aside(&place, &[if offset == 133 { "extents" } else { "checksum" }], 1);
+    }
+}
+
+/// A3: it may be another database's, whatever else is wrong with it.
+#[test]
+fn a_useless_mapping_that_names_another_database_is_left_alone() {
+    let place = filled("other-database");
+    for offset in [4, 16, 60] {
+        overwrite(&place, 24, &[7; 16]);
+        overwrite(&place, offset, &[9; 4]);
+        let before = fs::read(&place.shm).unwrap();
+        refused(&place, &[]);
+        assert!(fs::read(&place.shm).unwrap() == before);
+        assert_eq!(stale_files(&place), 0);
+        fs::remove_file(&place.shm).unwrap();
+        place.open().close().unwrap();
+    }
+}
+
+/// A2
+#[test]
+fn a_useless_mapping_that_a_process_has_open_is_left_alone() {
+    let place = filled("in-use");
+    let db = place.open();
+    overwrite(&place, 4, &77_u32.to_ne_bytes());
+    let error = refused(&place, &["version", "has it open"]);
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    // Nor does a data directory of its own help.
+    let other = Place::new("in-use-other");
+    let error = Database::builder(&other.dir).shm_path(&place.shm).open().map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Mismatch);
+    assert_eq!(stale_files(&place), 0);
+    assert_eq!(db.boot().rows, 1);
+    drop(db);
+    set_aside(&place, &["version"], 1);
+}
+
+/// Mappings that were set aside here.
+fn stale_files(place: &Place) -> usize {
+    let stem = format!("{}.stale-", place.shm.file_stem().unwrap().display());
+    let entries = fs::read_dir("/dev/shm").unwrap();
+    entries.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(&stem)).count()
+}
+
+/// Lets the checksum of a mapping's identity fit.
+fn overwrite_checksum(place: &Place) {
+    let page = fs::read(&place.shm).unwrap();
+    overwrite(place, 104, &u64::from(crc32c::crc32c(&page[16..104])).to_ne_bytes());
 }
 
 #[test]
@@ -145,18 +229,7 @@ fn a_mapping_left_behind_is_not_taken_for_the_current_one() {
         txn.commit().unwrap();
     }
     fs::rename(&aside, &place.shm).unwrap();
-    let error = refused(&place, &["left behind", "renamed"]);
-    assert_eq!(error.kind(), ErrorKind::Mismatch);
-    let db = place.open();
-    assert_eq!(db.boot().mode, OpenMode::Cold);
-    assert_eq!(db.boot().rows, 2);
-    for entry in fs::read_dir("/dev/shm").unwrap() {
-        let path = entry.unwrap().path();
-        let stem = place.shm.file_stem().unwrap().to_string_lossy().into_owned();
-        if path.to_string_lossy().contains(&format!("{stem}.stale-")) {
-            fs::remove_file(path).unwrap();
-        }
-    }
+    set_aside(&place, &["left behind"], 2);
 }
 
 #[test]

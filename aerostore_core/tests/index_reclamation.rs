@@ -114,6 +114,12 @@ fn a_segment_made_during_an_operation_outlives_it() {
         fn exchange(&mut self, w: &AtomicU64, wo: u64, c: &Exchange<'_>) -> Result<bool, ShmError> {
             self.inner.exchange(w, wo, c)
         }
+        fn sparing(
+            &mut self,
+            deed: &mut dyn FnMut(&mut dyn Blocks) -> Result<(), ShmError>,
+        ) -> Result<(), ShmError> {
+            deed(self)
+        }
         fn link(&mut self, w: &AtomicU64, o: u64, b: BlockRef) -> Result<bool, ShmError> {
             self.inner.link(w, o, b)
         }

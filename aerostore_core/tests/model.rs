@@ -194,3 +194,34 @@ fn a_forked_child_gets_an_error_and_harms_nothing() {
     let report = db.verify().unwrap();
     assert!(report.is_clean(), "{report:?}");
 }
+
+#[test]
+fn a_child_made_past_fork_gives_nothing_of_its_parents_back() {
+    let place = Place::new("clone");
+    let (db, table) = open(&place);
+    db.transaction(TxnOptions::default(), |txn| txn.upsert(&table, &flight(&table, "A", 1))).unwrap();
+    let mut parents = db.begin(TxnOptions::default()).unwrap();
+    parents.upsert(&table, &flight(&table, "B", 2)).unwrap();
+    // SAFETY: as `fork`, without its handlers; the child drops what it has inherited, and leaves by `_exit`, or is ended by the alarm.
+    let child = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+    if child == 0 {
+        // SAFETY: concerns this child only.
+        unsafe { libc::alarm(20) };
+        drop(parents);
+        drop((table, db));
+        // SAFETY: ends the child without running the parent's destructors.
+        unsafe { libc::_exit(0) };
+    }
+    let (child, mut status) = (i32::try_from(child).unwrap(), 0);
+    // SAFETY: the child was started here.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert_eq!(status, 0, "the child came to no end");
+    // The parent's row is its own yet, and so is its slot.
+    let mut other = db.begin(TxnOptions::default()).unwrap();
+    assert!(other.upsert(&table, &flight(&table, "B", 8)).unwrap_err().is_retryable());
+    drop(other);
+    parents.commit().unwrap();
+    assert_eq!(contents(&db, &table).len(), 2);
+    let report = db.verify().unwrap();
+    assert!(report.is_clean(), "{report:?}");
+}

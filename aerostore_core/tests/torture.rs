@@ -3,8 +3,8 @@
 //! Each writer `i` counts its transactions in row `W<i>`; its n-th transaction also writes or deletes one row of its own
 //! whose fate follows from n, and moves one unit between two of the accounts that all writers share. So the counter alone says
 //! what every row must be, and the accounts' sum never changes. Before a commit the writer says `try n` on its pipe, after it
-//! `done n`. Four more columns follow from the value, and every one of the five has an ordered index: of keys that all differ, of few,
-//! of long texts, of nulls, in the other direction. The index of a sixth is made and dropped all the time. Two more are unique: of `tag`, for
+//! `done n`. Four more columns follow from the value, and each of the five has an index: of keys that all differ, of few,
+//! of long texts, of nulls, and, by a hash, in the other direction. The index of a sixth is made and dropped all the time. Two more are unique: of `tag`, for
 //! some of whose values all writers fight, so that transactions are refused; and of `mark`, where no two rows ever have one value, so
 //! that nobody is refused, and whose unique index is made and dropped all the time. `AEROSTORE_TORTURE_SECONDS` says how long each form goes on.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]

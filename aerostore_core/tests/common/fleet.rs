@@ -170,6 +170,12 @@ impl Fleet {
         self.kills += 1;
     }
 
+    /// Kills the worker with that process id, and starts another in its place; false when there is none.
+    pub(crate) fn replace_process(&mut self, pid: u32) -> bool {
+        let seat = self.workers.iter().position(|worker| worker.child.id() == pid);
+        seat.map(|seat| self.replace(seat)).is_some()
+    }
+
     fn replace(&mut self, seat: usize) {
         self.kill(seat);
         self.workers[seat] = self.spawn(seat as u64);

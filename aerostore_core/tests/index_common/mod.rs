@@ -66,6 +66,13 @@ impl Blocks for Memory<'_> {
         }
         Ok(done)
     }
+    fn sparing(
+        &mut self,
+        deed: &mut dyn FnMut(&mut dyn Blocks) -> Result<(), ShmError>,
+    ) -> Result<(), ShmError> {
+        deed(self)
+    }
+
     fn link(&mut self, word: &AtomicU64, _: u64, block: BlockRef) -> Result<bool, ShmError> {
         let linked = word.compare_exchange(0, block.offset, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if linked {

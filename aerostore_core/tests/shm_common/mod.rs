@@ -48,19 +48,23 @@ impl Drop for Worker {
     }
 }
 
-/// Mounts a small tmpfs in a mount namespace of its own; false where that is not allowed.
+/// Mounts a small tmpfs in a mount namespace of its own; where that is not allowed, false, and it says so.
 pub(crate) fn mount_small(path: &Path, bytes: u64) -> bool {
     let name = CString::new(path.to_str().unwrap()).unwrap();
     let size = CString::new(format!("size={bytes}")).unwrap();
     // SAFETY: no preconditions; all strings are C strings that live through the calls.
-    unsafe {
+    let mounted = unsafe {
         let spaces =
             if libc::geteuid() == 0 { libc::CLONE_NEWNS } else { libc::CLONE_NEWNS | libc::CLONE_NEWUSER };
         let private = libc::MS_REC | libc::MS_PRIVATE;
         libc::unshare(spaces) == 0
             && libc::mount(c"none".as_ptr(), c"/".as_ptr(), std::ptr::null(), private, std::ptr::null()) == 0
             && libc::mount(c"tmpfs".as_ptr(), name.as_ptr(), c"tmpfs".as_ptr(), 0, size.as_ptr().cast()) == 0
+    };
+    if !mounted {
+        eprintln!("NOT CHECKED: a full file system, since none may be mounted here");
     }
+    mounted
 }
 
 /// Fills the file system of `path` with a file of that name.
