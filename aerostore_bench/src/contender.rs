@@ -20,11 +20,15 @@ pub enum Operation {
     ReadMany,
     /// Sets five columns of the row of a key, a hundred in a transaction.
     UpdateMany,
+    /// Puts the whole row of a key, one transaction each.
+    Upsert,
+    /// Updates three rows, one transaction each: one, one that is rolled back to a savepoint, and one whose savepoint is released.
+    Savepoints,
 }
 
 impl Operation {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Read, Self::Update, Self::ReadMany, Self::UpdateMany];
+    /// Those that every engine has.
+    pub const COMMON: [Self; 4] = [Self::Read, Self::Update, Self::ReadMany, Self::UpdateMany];
 
     /// As a word.
     pub fn as_str(self) -> &'static str {
@@ -33,12 +37,15 @@ impl Operation {
             Self::Update => "update",
             Self::ReadMany => "read_many",
             Self::UpdateMany => "update_many",
+            Self::Upsert => "upsert",
+            Self::Savepoints => "savepoints",
         }
     }
 
     /// The operation of that word.
     pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|operation| operation.as_str() == word)
+        let all = Self::COMMON.into_iter().chain([Self::Upsert, Self::Savepoints]);
+        all.into_iter().find(|operation| operation.as_str() == word)
     }
 }
 
@@ -67,6 +74,22 @@ pub trait Contender {
     /// # Errors
     /// What the engine says.
     fn update_many(&mut self, random: &mut Random, rows: u32, count: u32) -> Result<(), Box<dyn Error>>;
+
+    /// Makes flight `number` as a whole what it is at `step`.
+    ///
+    /// # Errors
+    /// What the engine says; that it is not compared in this.
+    fn upsert(&mut self, _number: u32, _step: u64) -> Result<(), Box<dyn Error>> {
+        Err("this engine is not compared in upserts".into())
+    }
+
+    /// Updates three flights with savepoints, as [`Operation::Savepoints`] says.
+    ///
+    /// # Errors
+    /// What the engine says; that it is not compared in this.
+    fn savepoints(&mut self, _numbers: [u32; 3], _step: u64) -> Result<(), Box<dyn Error>> {
+        Err("this engine is not compared in savepoints".into())
+    }
 }
 
 /// What a worker did in its turn.
@@ -115,6 +138,11 @@ pub fn run(
             match operation {
                 Operation::Read => needed += i64::from(contender.read(random.below(rows))?),
                 Operation::Update => contender.update(random.below(rows), random.word() >> 40)?,
+                Operation::Upsert => contender.upsert(random.below(rows), random.word() >> 40)?,
+                Operation::Savepoints => {
+                    let numbers = [(); 3].map(|()| random.below(rows));
+                    contender.savepoints(numbers, random.word() >> 40)?;
+                }
                 Operation::ReadMany => {
                     needed += contender.read_many(random, rows, 1000)?;
                     return Ok(1000);

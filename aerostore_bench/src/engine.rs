@@ -71,6 +71,21 @@ impl Aerostore {
         &self.table
     }
 
+    /// Runs one transaction, again when it met another one.
+    fn until_done(
+        &self,
+        mut run: impl FnMut(&mut Transaction) -> Result<(), Box<dyn Error>>,
+    ) -> Result<(), Box<dyn Error>> {
+        loop {
+            let mut txn = self.db.begin(TxnOptions::default())?;
+            let done = run(&mut txn);
+            match done.and_then(|()| txn.commit().map_err(Into::into)) {
+                Err(error) if is_retryable(error.as_ref()) => {}
+                outcome => return outcome.map(drop),
+            }
+        }
+    }
+
     fn read_in(&self, txn: &mut Transaction, number: u32) -> Result<i32, Box<dyn Error>> {
         let key = FlightKey::new(self.first + number);
         let flight = txn.get(&self.table, Value::Str(key.as_str()), FlightState::decode)?;
@@ -100,14 +115,26 @@ impl Contender for Aerostore {
     }
 
     fn update(&mut self, number: u32, step: u64) -> Result<(), Box<dyn Error>> {
-        loop {
-            let mut txn = self.db.begin(TxnOptions::default())?;
-            let done = self.update_in(&mut txn, number, step);
-            match done.and_then(|()| txn.commit().map_err(Into::into)) {
-                Err(error) if is_retryable(error.as_ref()) => {}
-                outcome => return outcome.map(drop),
-            }
-        }
+        self.until_done(|txn| self.update_in(txn, number, step))
+    }
+
+    fn upsert(&mut self, number: u32, step: u64) -> Result<(), Box<dyn Error>> {
+        let mut image = RowImage::new(FlightState::schema());
+        flight(self.first + number, step)?.encode(&mut image)?;
+        self.until_done(|txn| Ok(txn.upsert(&self.table, &image).map(drop)?))
+    }
+
+    fn savepoints(&mut self, [first, second, third]: [u32; 3], step: u64) -> Result<(), Box<dyn Error>> {
+        self.until_done(|txn| {
+            self.update_in(txn, first, step)?;
+            let savepoint = txn.savepoint()?;
+            self.update_in(txn, second, step)?;
+            txn.rollback_to(&savepoint)?;
+            txn.release(savepoint)?;
+            let savepoint = txn.savepoint()?;
+            self.update_in(txn, third, step)?;
+            Ok(txn.release(savepoint)?)
+        })
     }
 
     fn read_many(&mut self, random: &mut Random, rows: u32, count: u32) -> Result<i64, Box<dyn Error>> {
@@ -120,19 +147,11 @@ impl Contender for Aerostore {
     }
 
     fn update_many(&mut self, random: &mut Random, rows: u32, count: u32) -> Result<(), Box<dyn Error>> {
-        loop {
-            let mut again = random.clone();
-            let mut txn = self.db.begin(TxnOptions::default())?;
-            let done =
-                (0..count).try_for_each(|_| self.update_in(&mut txn, again.below(rows), again.word() >> 40));
-            match done.and_then(|()| txn.commit().map_err(Into::into)) {
-                Err(error) if is_retryable(error.as_ref()) => {}
-                outcome => {
-                    *random = again;
-                    return outcome.map(drop);
-                }
-            }
-        }
+        let before = random.clone();
+        self.until_done(|txn| {
+            *random = before.clone();
+            (0..count).try_for_each(|_| self.update_in(txn, random.below(rows), random.word() >> 40))
+        })
     }
 }
 

@@ -20,5 +20,6 @@ pub mod peer;
 pub mod place;
 pub mod report;
 pub mod turns;
+pub mod waiting;
 pub mod wide;
 pub mod worker;

@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let turn = Duration::from_millis(option("--millis", 200)?);
     let only = arguments.iter().position(|argument| argument == "--only");
     let only = only.and_then(|at| arguments.get(at + 1)).and_then(|word| Operation::from_word(word));
-    let operations: Vec<Operation> = only.map_or(Operation::ALL.to_vec(), |only| vec![only]);
+    let operations: Vec<Operation> = only.map_or(Operation::COMMON.to_vec(), |only| vec![only]);
     compare(&operations, rows, rounds, turn)
 }
 

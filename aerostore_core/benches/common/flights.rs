@@ -1,7 +1,7 @@
 //! Numbered flights of six columns; the image of a row is 64 bytes.
 
 use aerostore_core::db::{Database, Error, Isolation, Table, TxnOptions};
-use aerostore_core::row::{FixedString, Row, RowImage, Timestamp, Value, speedtable};
+use aerostore_core::row::{FixedString, Row, RowImage, Schema, Timestamp, Value, speedtable};
 
 /// Rows of a transaction while loading.
 const LOAD_BATCH: u32 = 1000;
@@ -43,21 +43,31 @@ pub fn position(number: u32, step: u64) -> [(usize, Value<'static>); 5] {
 
 /// Makes the table and fills it with flights numbered from 0.
 pub fn load(db: &Database, rows: u32) -> Result<Table, Error> {
-    let table = db.create_table(FlightState::schema())?;
-    let mut image = RowImage::new(FlightState::schema());
+    fill(db, db.create_table(FlightState::schema())?, rows)
+}
+
+/// Fills a table of these columns, whatever its name is.
+pub fn fill(db: &Database, table: Table, rows: u32) -> Result<Table, Error> {
+    let mut image = RowImage::new(table.schema());
     for first in (0..rows).step_by(LOAD_BATCH as usize) {
         let mut txn = db.begin(TxnOptions::default())?;
         for number in first..(first + LOAD_BATCH).min(rows) {
-            image.reset(FlightState::schema());
-            image.set(FlightState::schema(), 0, Value::Str(&key(number)))?;
-            for (column, value) in position(number, 0) {
-                image.set(FlightState::schema(), column, value)?;
-            }
+            set_image(&mut image, table.schema(), number)?;
             txn.upsert(&table, &image)?;
         }
         txn.commit()?;
     }
     Ok(table)
+}
+
+/// Makes an image that of a flight as it is loaded.
+pub fn set_image(image: &mut RowImage, schema: &Schema, number: u32) -> Result<(), Error> {
+    image.reset(schema);
+    image.set(schema, 0, Value::Str(&key(number)))?;
+    for (column, value) in position(number, 0) {
+        image.set(schema, column, value)?;
+    }
+    Ok(())
 }
 
 /// Uniform and repeatable random numbers (`SplitMix64`).
