@@ -121,10 +121,10 @@ fn declare(tcl: &Tcl) {
         .header(header.to_string_lossy())
         .clang_arg(format!("-I{}", tcl.include.display()))
         .clang_arg("-DUSE_TCL_STUBS")
-        .allowlist_type("TclStubs|Tcl_(Interp|Obj|ObjType|Command|Channel|Var)")
+        .allowlist_type("TclStubs|Tcl_(Interp|Obj|ObjType|Command|Channel|DString|Var)")
         .allowlist_function("Tcl_InitStubs")
         .allowlist_var(
-            "tclStubsPtr|TCL_(OK|ERROR|RETURN|BREAK|CONTINUE|STUB_MAGIC|LEAVE_ERR_MSG|EVAL_DIRECT|READABLE)",
+            "tclStubsPtr|TCL_(OK|ERROR|RETURN|BREAK|CONTINUE|STUB_MAGIC|LEAVE_ERR_MSG|EVAL_DIRECT|READABLE|WRITABLE)",
         )
         .allowlist_var(
             "TCL_(EVAL_GLOBAL|GLOBAL_ONLY|UNLOAD_DETACH_FROM_PROCESS|UNLOAD_DETACH_FROM_INTERPRETER)",

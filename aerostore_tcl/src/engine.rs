@@ -6,14 +6,19 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use aerostore_core::db::Database;
+use aerostore_core::db::{Database, DatabaseBuilder};
 use aerostore_core::row::{Column, ColumnType, Schema};
 
 use crate::error::Error;
+use crate::terminal::Line;
 
 /// Where the database lies when nobody says otherwise.
 const DEFAULT_DIR: &str = "./aerostore_tcl_data";
+
+/// Whoever has to wait for less until a database is recovered wants no line.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 static OPEN: Mutex<Option<Arc<Open>>> = Mutex::new(None);
 
@@ -55,6 +60,8 @@ pub(crate) struct OpenOptions {
     pub(crate) max_bytes: Option<u64>,
     /// Refuse writes, or do not; not if nobody says.
     pub(crate) read_only: Option<bool>,
+    /// Open what can be read of a damaged database.
+    pub(crate) salvage: bool,
     /// Configuration keys and values, known to be good.
     pub(crate) config: Vec<(String, String)>,
 }
@@ -86,17 +93,16 @@ pub(crate) fn open(options: &OpenOptions) -> Result<Arc<Open>, Error> {
     }
     let dir = options.dir.clone().unwrap_or_else(|| DEFAULT_DIR.into());
     let read_only = options.read_only.unwrap_or(false);
-    let mut builder = Database::builder(&dir).read_only(read_only);
+    let mut builder = Database::builder(&dir).read_only(read_only).salvage(options.salvage);
     if let Some(path) = &options.shm {
         builder = builder.shm_path(path.clone());
     }
     if let Some(bytes) = options.max_bytes {
         builder = builder.max_bytes(bytes);
     }
-    let database = builder.open()?;
+    let database = with_progress(builder).open()?;
     if !read_only {
-        let schema = FLIGHT_STATE.as_ref().map_err(|error| Error::from(error.clone()))?;
-        database.create_table(schema)?;
+        make_built_in(&database)?;
     }
     let dir = absolute(&dir);
     let asked_max_bytes = options.max_bytes;
@@ -105,6 +111,24 @@ pub(crate) fn open(options: &OpenOptions) -> Result<Arc<Open>, Error> {
     open.configure(options)?;
     *slot = Some(Arc::clone(&open));
     Ok(open)
+}
+
+/// Makes the table that is there without a definition, unless there is one of its name: who has dropped it may have defined another.
+fn make_built_in(database: &Database) -> Result<(), Error> {
+    let schema = FLIGHT_STATE.as_ref().map_err(|error| Error::from(error.clone()))?;
+    if database.table(schema.name())?.is_none() {
+        database.create_table(schema)?;
+    }
+    Ok(())
+}
+
+/// Lets the user know how far a cold start is that takes long, if there is a terminal; the line goes with the builder.
+fn with_progress(builder: DatabaseBuilder) -> DatabaseBuilder {
+    let Some(line) = Line::of_terminal(PATIENCE) else { return builder };
+    let (line, begun) = (Mutex::new(line), Instant::now());
+    builder.on_recovery(move |progress| {
+        line.lock().unwrap_or_else(PoisonError::into_inner).show(begun.elapsed(), &progress);
+    })
 }
 
 /// Detaches from the database; false when none is open.

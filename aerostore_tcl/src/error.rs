@@ -49,6 +49,22 @@ impl Error {
         Self::syntax(interp.wrong_arguments(words, keep, usage)).with("WRONGARGS")
     }
 
+    /// The same error, its message saying what it is about.
+    pub(crate) fn about(mut self, what: &str) -> Self {
+        if let Self::Failed { message, .. } = &mut self {
+            *message = format!("{what}: {message}");
+        }
+        self
+    }
+
+    /// The same error in other words.
+    pub(crate) fn saying(mut self, words: String) -> Self {
+        if let Self::Failed { message, .. } = &mut self {
+            *message = words;
+        }
+        self
+    }
+
     /// Adds a word to `errorCode`.
     pub(crate) fn with(mut self, word: impl Into<String>) -> Self {
         if let Self::Failed { detail, .. } = &mut self {
@@ -92,8 +108,25 @@ impl From<db::Error> for Error {
             db::Error::Txn(TxnError::UniqueViolation { ref column, ref value, .. }) => {
                 Self::new(error.kind().as_str(), error.to_string()).with(column).with(value)
             }
+            db::Error::Txn(
+                TxnError::TableExists { ref table, .. }
+                | TxnError::NoTable { ref table }
+                | TxnError::TableBusy { ref table },
+            ) => Self::new(error.kind().as_str(), error.to_string()).with(table),
+            error if is_lock_timeout(&error) => {
+                Self::new(error.kind().as_str(), error.to_string()).with("LOCK")
+            }
             error => Self::new(error.kind().as_str(), error.to_string()),
         }
+    }
+}
+
+/// Whether another transaction has had a row for too long.
+fn is_lock_timeout(error: &db::Error) -> bool {
+    match error {
+        db::Error::Txn(TxnError::LockTimeout { .. }) => true,
+        db::Error::RetriesExhausted { last, .. } => is_lock_timeout(last),
+        _ => false,
     }
 }
 

@@ -69,6 +69,22 @@ $script" child-[pid].tcl]
     exec [info nameofexecutable] $file
 }
 
+# Starts a process that has the database open and runs a script; its standard output is the channel returned.
+proc start {script} {
+    set file [tcltest::makeFile "lappend auto_path [list $::env(AEROSTORE_TEST_PACKAGES)]
+package require aerostore
+aerostore::init [list $::dir] -shm [list $::shm] -config {aerostore.synchronous_commit off}
+fconfigure stdout -buffering line
+$script" child-[pid]-[clock clicks].tcl]
+    open [list | [info nameofexecutable] $file 2>@1] r+
+}
+
+# Kills it without a chance to clean up.
+proc kill9 {channel} {
+    exec kill -9 [pid $channel]
+    catch {close $channel}
+}
+
 # Compares line by line; a line of the pattern may have asterisks, which stand for anything.
 tcltest::customMatch lines match_lines
 proc match_lines {expected actual} {

@@ -9,6 +9,8 @@ use std::thread;
 
 const THREADS: usize = 4;
 const ROWS: usize = 500;
+/// Transactions of each thread on the row that all fight for.
+const STEPS: usize = 50;
 
 #[link(name = "dl")]
 unsafe extern "C" {
@@ -109,6 +111,7 @@ fn interpreters_of_all_threads_share_the_open_database() {
         "aerostore::init {{{}}} -shm {shm} -size 268435456 -config {{aerostore.synchronous_commit off}}",
         folder.display()
     ));
+    first.eval("FlightState set HOT altitude 0");
     let start = Arc::new(Barrier::new(THREADS));
     let threads: Vec<_> = (0..THREADS)
         .map(|number| {
@@ -123,7 +126,17 @@ fn interpreters_of_all_threads_share_the_open_database() {
                         FlightState set HOT gs $i
                     }}"
                 ));
-                interp.eval("FlightState search -compare {{prefix flight_id T}} -countOnly 1")
+                interp.eval(&format!(
+                    "for {{set i 0}} {{$i < {STEPS}}} {{incr i}} {{
+                        aerostore::transaction {{
+                            FlightState set HOT altitude [expr {{[FlightState get HOT altitude] + 1}}]
+                        }}
+                    }}"
+                ));
+                let seen = interp.eval("FlightState search -compare {{prefix flight_id T}} -countOnly 1");
+                // What is open when the interpreter goes is undone.
+                interp.eval("aerostore::begin; catch {FlightState set HOT altitude -1}");
+                seen
             })
         })
         .collect();
@@ -131,6 +144,7 @@ fn interpreters_of_all_threads_share_the_open_database() {
         let seen: usize = thread.join().expect("no thread fails").parse().expect("a count");
         assert!(seen >= ROWS, "{seen}");
     }
+    assert_eq!(first.eval("FlightState get HOT altitude"), (THREADS * STEPS).to_string());
     assert_eq!(first.eval("FlightState count"), (THREADS * ROWS + 1).to_string());
     // Closing ends it for every thread.
     let late = thread::spawn(move || {

@@ -1,12 +1,17 @@
-//! The commands about the database as a whole: `aerostore::init`, `close`, `status`, `version`, `set_config`, `get_config`.
+//! The commands about the database as a whole: `aerostore::init`, `close`, `status`, `version`, `set_config`, `get_config`,
+//! `checkpoint_now`.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
 
-use aerostore_core::db::{CONFIG_KEYS, ConfigKey, SlotStatus};
+use aerostore_core::db::{
+    CONFIG_KEYS, CheckpointStats, ConfigKey, Salvaged, SetAside, SlotStatus, SweepStats,
+};
+use aerostore_core::wal::{OfficeStats, SyncTimeStats};
 
 use crate::commands::search::flag;
 use crate::commands::table::choices;
+use crate::current::Current;
 use crate::engine::{self, Open, OpenOptions};
 use crate::error::{Error, Outcome, reply};
 use crate::ffi::{Integer, Interp, Obj};
@@ -20,12 +25,13 @@ word_enum! {
     InitOption, c"option", {
         Config = c"-config",
         ReadOnly = c"-readonly",
+        Salvage = c"-salvage",
         Shm = c"-shm",
         Size = c"-size",
     }
 }
 
-/// `aerostore::init ?data_dir? ?-shm path? ?-size bytes? ?-readonly bool? ?-config {key value ...}?`
+/// `aerostore::init ?data_dir? ?-shm path? ?-size bytes? ?-readonly bool? ?-salvage bool? ?-config {key value ...}?`
 pub(crate) fn init(interp: &Interp, words: &[Obj]) -> Outcome {
     if interp.is_safe() {
         if words.len() > 1 {
@@ -57,6 +63,7 @@ fn init_options(interp: &Interp, words: &[Obj]) -> Result<OpenOptions, Error> {
             InitOption::Shm => options.shm = Some(path(value)?),
             InitOption::Size => options.max_bytes = Some(size(value)?),
             InitOption::ReadOnly => options.read_only = Some(flag("-readonly", value)?),
+            InitOption::Salvage => options.salvage = flag("-salvage", value)?,
             InitOption::Config => options.config = settings(interp, value)?,
         }
     }
@@ -121,10 +128,47 @@ fn boot(open: &Open) -> Obj {
         ("dir", Obj::string(&open.dir.to_string_lossy())),
         ("shm", Obj::string(&boot.shm.to_string_lossy())),
         ("boot", Obj::string(boot.mode.as_str())),
+        ("salvaged", boot.salvaged.as_ref().map_or_else(Obj::empty, salvaged)),
+        ("set_aside", boot.set_aside.as_ref().map_or_else(Obj::empty, set_aside)),
         ("rows", Obj::count(boot.rows)),
         ("reaped", Obj::count(boot.reaped.into())),
         ("elapsed_us", Obj::count(boot.elapsed_us)),
+        ("checkpoint", boot.checkpoint.map_or_else(Obj::empty, Obj::count)),
+        ("loaded", Obj::count(boot.loaded)),
+        ("replayed", Obj::count(boot.replayed)),
+        ("torn", Obj::string(boot.torn.as_deref().unwrap_or_default())),
+        (
+            "passed_over",
+            Obj::list(&boot.passed_over.iter().map(|text| Obj::string(text)).collect::<Vec<_>>()),
+        ),
     ])
+}
+
+/// What was given up.
+fn salvaged(salvaged: &Salvaged) -> Obj {
+    let given_up: Vec<Obj> = salvaged
+        .given_up
+        .iter()
+        .map(|part| {
+            dict([
+                ("file", Obj::string(&part.path.to_string_lossy())),
+                ("offset", Obj::count(part.offset)),
+                ("bytes", Obj::count(part.bytes)),
+                ("reason", Obj::string(&part.reason)),
+            ])
+        })
+        .collect();
+    dict([
+        ("attic", Obj::string(&salvaged.attic.to_string_lossy())),
+        ("commit_ts", Obj::count(salvaged.last_ts)),
+        ("known_ts", Obj::count(salvaged.known_ts)),
+        ("given_up", Obj::list(&given_up)),
+    ])
+}
+
+/// Where a mapping is that could not be used, and why.
+fn set_aside(mapping: &SetAside) -> Obj {
+    Obj::list(&[Obj::string(&mapping.path.to_string_lossy()), Obj::string(&mapping.reason)])
 }
 
 fn dict<const N: usize>(pairs: [(&str, Obj); N]) -> Obj {
@@ -134,6 +178,7 @@ fn dict<const N: usize>(pairs: [(&str, Obj); N]) -> Obj {
 /// `aerostore::close`
 pub(crate) fn close(interp: &Interp, words: &[Obj]) -> Outcome {
     no_arguments(interp, words)?;
+    Current::of(interp).abandon();
     reply(interp, &Obj::boolean(engine::close()?))
 }
 
@@ -157,6 +202,8 @@ pub(crate) fn status(interp: &Interp, words: &[Obj]) -> Outcome {
         ("records", Obj::count(status.log.record_count)),
         ("bytes", Obj::count(status.log.written_bytes)),
         ("syncs", Obj::count(status.log.sync_count)),
+        ("sync_us", sync_times(&status.log.sync_times)),
+        ("writers", Obj::list(&status.log.offices.iter().map(office).collect::<Vec<_>>())),
         ("takeovers", Obj::count(status.log.takeover_count)),
         ("fault", Obj::wide(status.log.fault.into())),
         ("read_only", Obj::boolean(status.log.read_only)),
@@ -175,10 +222,43 @@ pub(crate) fn status(interp: &Interp, words: &[Obj]) -> Outcome {
             ("oldest_snapshot", oldest.map_or_else(Obj::empty, Obj::count)),
             ("oldest_pid", pid(status.oldest_pid)),
             ("log", log),
-            ("roles", dict([("log_writer", pid(status.log_writer_pid))])),
+            ("checkpoint", checkpoint(&status.checkpoint)),
+            ("sweep", sweep(&status.sweep)),
+            (
+                "roles",
+                dict([
+                    ("log_writer", pid(status.log_writer_pid)),
+                    ("vacuum", pid(status.vacuum_pid)),
+                    ("checkpointer", pid(status.checkpoint_pid)),
+                    ("sweeper", pid(status.sweep_pid)),
+                ]),
+            ),
             ("slots", Obj::list(&status.slots.iter().map(slot).collect::<Vec<_>>())),
         ]),
     )
+}
+
+fn sweep(stats: &SweepStats) -> Obj {
+    dict([
+        ("rows_deleted", Obj::count(stats.rows_deleted)),
+        ("passes", Obj::count(stats.passes)),
+        ("rows_postponed", Obj::count(stats.rows_postponed)),
+        ("elapsed_us", Obj::count(stats.elapsed_us)),
+        ("failures", Obj::count(stats.failures)),
+    ])
+}
+
+fn checkpoint(stats: &CheckpointStats) -> Obj {
+    dict([
+        ("number", Obj::count(stats.number)),
+        ("commit_ts", Obj::count(stats.commit_ts)),
+        ("rows", Obj::count(stats.rows)),
+        ("bytes", Obj::count(stats.bytes)),
+        ("elapsed_us", Obj::count(stats.elapsed_us)),
+        ("taken", Obj::count(stats.taken)),
+        ("failures", Obj::count(stats.failures)),
+        ("rows_done", Obj::count(stats.rows_done)),
+    ])
 }
 
 fn slot(slot: &SlotStatus) -> Obj {
@@ -187,8 +267,47 @@ fn slot(slot: &SlotStatus) -> Obj {
         ("pid", Obj::wide(slot.pid.into())),
         ("snapshot", slot.snapshot.map_or_else(Obj::empty, Obj::count)),
         ("retired", Obj::count(slot.retired)),
-        ("ring_used_bytes", Obj::count(slot.ring_used_bytes)),
+        ("ring_bytes", Obj::count(slot.ring.capacity_bytes)),
+        ("ring_used_bytes", Obj::count(slot.ring.used_bytes)),
+        ("pending_bytes", Obj::count(slot.ring.pending_bytes)),
+        ("logged_records", Obj::count(slot.ring.record_count)),
+        ("logged_bytes", Obj::count(slot.ring.redo_bytes)),
     ])
+}
+
+/// How many syncs took less than so many microseconds, and no less than half of that.
+fn sync_times(times: &SyncTimeStats) -> Obj {
+    let bound = |bound: Option<u64>| bound.map_or_else(|| Obj::string("more"), Obj::count);
+    Obj::dict(times.classes().map(|(below, count)| (bound(below), Obj::count(count))))
+}
+
+fn office(office: &OfficeStats) -> Obj {
+    dict([
+        ("term", Obj::count(office.term)),
+        ("pid", Obj::wide(office.pid.into())),
+        ("batches", Obj::count(office.batch_count)),
+        ("records", Obj::count(office.record_count)),
+        ("bytes", Obj::count(office.written_bytes)),
+        ("syncs", Obj::count(office.sync_count)),
+        ("sync_us", Obj::count(office.sync_ns / 1000)),
+    ])
+}
+
+/// `aerostore::checkpoint_now`
+pub(crate) fn checkpoint_now(interp: &Interp, words: &[Obj]) -> Outcome {
+    no_arguments(interp, words)?;
+    let taken = engine::database()?.database.checkpoint()?;
+    reply(
+        interp,
+        &dict([
+            ("number", Obj::count(taken.number)),
+            ("rows", Obj::count(taken.rows)),
+            ("bytes", Obj::count(taken.bytes)),
+            ("commit_ts", Obj::count(taken.commit_ts)),
+            ("elapsed_us", Obj::count(taken.elapsed_us)),
+            ("segments_removed", Obj::count(taken.segments_removed)),
+        ]),
+    )
 }
 
 /// `aerostore::set_config key value`

@@ -50,7 +50,7 @@ pub(super) fn run(table: &Opened, interp: &Interp, words: &[Obj]) -> Outcome {
     let bound = &*table.bound;
     if action == Action::List {
         let wanted = Wanted::read(interp, words, 3, c"?-option value ...?")?;
-        let indexes = table.read()?.index_statistics(&bound.table)?;
+        let indexes = table.read(|txn| txn.index_statistics(&bound.table))?;
         let listed = indexes.iter().filter(|index| {
             wanted.unique.is_none_or(|is| is == index.spec.is_unique)
                 && wanted.kind.is_none_or(|kind| (kind == Kind::Hash) == index.spec.is_hash)
@@ -62,6 +62,7 @@ pub(super) fn run(table: &Opened, interp: &Interp, words: &[Obj]) -> Outcome {
         let usage = c"column ?-option value ...?";
         let wanted = Wanted::read(interp, words, 4, usage)?;
         let Some(name) = words.get(3) else { return Err(Error::usage(interp, words, 3, usage)) };
+        table.current.refuse("create an index")?;
         let spec =
             IndexSpec { is_unique: wanted.unique.unwrap_or(false), is_hash: wanted.kind == Some(Kind::Hash) };
         table.open.database.create_index(&bound.table, bound.column(name)?, spec)?;
@@ -70,19 +71,21 @@ pub(super) fn run(table: &Opened, interp: &Interp, words: &[Obj]) -> Outcome {
     let [_, _, _, name] = words else { return Err(Error::usage(interp, words, 3, c"column")) };
     let column = bound.column(name)?;
     match action {
-        Action::Drop => table.open.database.drop_index(&bound.table, column)?,
+        Action::Drop => {
+            table.current.refuse("drop an index")?;
+            table.open.database.drop_index(&bound.table, column)?;
+        }
         Action::Create | Action::List => {}
         Action::Count => {
-            let count = table.read()?.count_index_keys(&bound.table, column)?;
+            let count = table.read(|txn| txn.count_index_keys(&bound.table, column))?;
             let count = count.ok_or_else(|| no_index(table, column))?;
             return reply(interp, &Obj::count(count));
         }
         Action::Span => {
-            let mut read = table.read()?;
-            if read.index_statistics(&bound.table)?.iter().all(|index| index.column != column) {
+            let indexes = table.read(|txn| txn.index_statistics(&bound.table))?;
+            if indexes.iter().all(|index| index.column != column) {
                 return Err(no_index(table, column));
             }
-            drop(read);
             let name = bound.schema.column(column).name();
             let ends = [SortKey::ascending(name), SortKey::descending(name)];
             let mut span = Vec::new();

@@ -12,10 +12,9 @@ use crate::ffi::{Interp, Obj};
 /// `statistics`
 pub(super) fn run(table: &Opened, interp: &Interp, words: &[Obj]) -> Outcome {
     let [_, _] = words else { return Err(Error::usage(interp, words, 2, c"")) };
-    let mut read = table.read()?;
-    let rows = read.estimated_rows(&table.bound.table)?;
-    let indexes = read.index_statistics(&table.bound.table)?;
-    drop(read);
+    let (rows, indexes) = table.read(|txn| {
+        Ok((txn.estimated_rows(&table.bound.table)?, txn.index_statistics(&table.bound.table)?))
+    })?;
     let indexes = indexes.iter().map(|index| (table.bound.names[index.column].clone(), told(table, index)));
     reply(interp, &named([("rows", Obj::count(rows)), ("indexes", Obj::dict(indexes))]))
 }

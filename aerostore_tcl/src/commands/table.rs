@@ -8,10 +8,11 @@ use std::sync::{Arc, Weak};
 
 use aerostore_core::db::{self, Table, Transaction, TxnOptions};
 use aerostore_core::query::{Compare, Expr, Literal, Operator, Query};
-use aerostore_core::row::{Column, RowError, RowView, Schema, Value};
-use aerostore_core::txn::TxnError;
+use aerostore_core::row::{RowView, Schema, Value};
 
+use super::row::{self, RowMethod};
 use crate::convert::{self, Input};
+use crate::current::Current;
 use crate::engine::{self, Open};
 use crate::error::{Error, Outcome, reply};
 use crate::ffi::{Interp, Obj};
@@ -22,20 +23,35 @@ word_enum! {
     Method, c"method", {
         ArrayGet = c"array_get",
         ArrayGetWithNulls = c"array_get_with_nulls",
+        Batch = c"batch",
         Count = c"count",
+        Cursor = c"cursor",
         Delete = c"delete",
         Exists = c"exists",
         Explain = c"explain",
         Fields = c"fields",
         FieldType = c"fieldtype",
+        Foreach = c"foreach",
         Get = c"get",
+        Import = c"import",
+        Incr = c"incr",
         Index = c"index",
         IngestTsv = c"ingest_tsv",
+        IsNull = c"isnull",
         Key = c"key",
+        Lock = c"lock",
         Names = c"names",
+        Null = c"null",
+        ReadTabsep = c"read_tabsep",
+        Reset = c"reset",
+        Schema = c"schema",
         Search = c"search",
         Set = c"set",
         Statistics = c"statistics",
+        Store = c"store",
+        Unwatch = c"unwatch",
+        Watch = c"watch",
+        WriteTabsep = c"write_tabsep",
     }
 }
 
@@ -49,7 +65,10 @@ pub(super) const READ: TxnOptions = TxnOptions {
 /// The state behind a table's command in one interpreter.
 pub(crate) struct TableCommand {
     name: String,
+    current: Rc<Current>,
     bound: RefCell<Option<Rc<Bound>>>,
+    /// The transaction in which it was last used, if one was open then.
+    used_in: Cell<Option<u64>>,
 }
 
 /// A table of the open database, with what this interpreter keeps about it.
@@ -63,16 +82,17 @@ pub(super) struct Bound {
     serial: usize,
 }
 
-/// A bound table and its database, for the length of one call.
+/// A bound table, its database and the interpreter's transaction, for the length of one call.
 pub(super) struct Opened {
     pub(super) open: Arc<Open>,
     pub(super) bound: Rc<Bound>,
+    pub(super) current: Rc<Current>,
 }
 
 impl TableCommand {
-    /// The command of the table called `name`.
-    pub(crate) fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), bound: RefCell::new(None) }
+    /// The command of the table called `name` in the interpreter whose transaction is `current`.
+    pub(crate) fn new(name: &str, current: Rc<Current>) -> Self {
+        Self { name: name.to_owned(), current, bound: RefCell::new(None), used_in: Cell::new(None) }
     }
 
     /// Runs one call.
@@ -83,39 +103,62 @@ impl TableCommand {
         let method = Method::find(interp, method)?;
         let table = self.opened()?;
         match method {
-            Method::Get => table.get(interp, words, Shape::List),
-            Method::ArrayGet => table.get(interp, words, Shape::Pairs),
-            Method::ArrayGetWithNulls => table.get(interp, words, Shape::PairsWithNulls),
-            Method::Set => table.set(interp, words),
-            Method::Exists => table.exists(interp, words),
-            Method::Delete => table.delete(interp, words),
+            Method::Get => row::run(&table, interp, words, RowMethod::Get),
+            Method::ArrayGet => row::run(&table, interp, words, RowMethod::ArrayGet),
+            Method::ArrayGetWithNulls => row::run(&table, interp, words, RowMethod::ArrayGetWithNulls),
+            Method::Set => row::run(&table, interp, words, RowMethod::Set),
+            Method::Store => row::run(&table, interp, words, RowMethod::Store),
+            Method::Incr => row::run(&table, interp, words, RowMethod::Incr),
+            Method::Null => row::run(&table, interp, words, RowMethod::Null),
+            Method::IsNull => row::run(&table, interp, words, RowMethod::IsNull),
+            Method::Exists => row::run(&table, interp, words, RowMethod::Exists),
+            Method::Delete => row::run(&table, interp, words, RowMethod::Delete),
+            Method::Lock => row::run(&table, interp, words, RowMethod::Lock),
+            Method::Batch => row::batch(&table, interp, words),
             Method::Count => table.count(interp, words),
             Method::Names => table.names(interp, words),
             Method::Fields | Method::Key => table.describe(interp, words, method),
             Method::FieldType => table.field_type(interp, words),
             Method::Explain => super::search::explain(&table, interp, words),
             Method::Search => super::search::run(&table, interp, words),
+            Method::ReadTabsep => super::tabsep::read(&table, interp, words),
+            Method::WriteTabsep => super::tabsep::write(&table, interp, words),
+            Method::Import => super::import::run(&table, interp, words),
+            Method::Reset => super::reset::run(&table, interp, words),
+            Method::Foreach => super::search::foreach(&table, interp, words),
+            Method::Cursor => super::search::cursor(&table, interp, words),
+            Method::Schema => super::schema::run(&table, interp, words),
             Method::Statistics => super::statistics::run(&table, interp, words),
             Method::Index => super::index::run(&table, interp, words),
             Method::IngestTsv => super::ingest::run(&table, interp, words),
+            Method::Watch => super::watch::watch(&table, interp, words),
+            Method::Unwatch => super::watch::unwatch(&table, interp, words),
         }
     }
 
-    /// The table, bound anew when the database was closed since.
+    /// The table, bound anew when the database was closed since, or the table dropped.
     fn opened(&self) -> Result<Opened, Error> {
+        let used_in = self.used_in.replace(self.current.number());
         if let Some(bound) = self.bound.borrow().as_ref()
             && let Some(open) = bound.open.upgrade()
+            // A search that still runs, in this thread or another, may keep one that was closed.
+            && open.database.is_open()
         {
-            return Ok(Opened { open, bound: Rc::clone(bound) });
+            if open.database.has_table(&bound.table)? {
+                return Ok(Opened { open, bound: Rc::clone(bound), current: Rc::clone(&self.current) });
+            }
+            // A transaction that has looked at a table is not shown another one of that name.
+            if used_in.is_some() && used_in == self.current.number() {
+                let message = format!("table {} was dropped while the transaction used it", self.name);
+                return Err(Error::new("NOT_FOUND", message).with(&self.name));
+            }
         }
         let open = engine::database()?;
         let table = open.database.table(&self.name)?;
-        let table = table.ok_or_else(|| {
-            Error::new("NOT_FOUND", format!("no table \"{}\" in this database", self.name)).with(&self.name)
-        })?;
+        let table = table.ok_or_else(|| crate::package::no_table(&self.name))?;
         let bound = Rc::new(Bound::new(&open, table));
         self.bound.replace(Some(Rc::clone(&bound)));
-        Ok(Opened { open, bound })
+        Ok(Opened { open, bound, current: Rc::clone(&self.current) })
     }
 }
 
@@ -153,7 +196,8 @@ impl Bound {
 
     /// The error that no column has this name, with those that there are.
     pub(super) fn unknown_column(&self, name: &str) -> Error {
-        let names: Vec<_> = self.schema.columns().iter().map(Column::name).collect();
+        let names: Vec<_> =
+            self.all_columns().into_iter().map(|index| self.schema.column(index).name()).collect();
         Error::syntax(format!("bad column \"{name}\": must be {}", choices(&names))).with("COLUMN").with(name)
     }
 
@@ -174,12 +218,29 @@ impl Bound {
         Obj::list(&words)
     }
 
-    /// Every column's index.
+    /// Every column's index, but for a key that the table numbers, which is there for who names it.
     pub(super) fn all_columns(&self) -> Vec<usize> {
-        (0..self.names.len()).collect()
+        let hidden = self.schema.has_numbered_key().then(|| self.schema.key_index());
+        (0..self.names.len()).filter(|index| Some(*index) != hidden).collect()
     }
 
-    fn key<'o>(&self, obj: &'o Obj) -> Result<Input<'o>, Error> {
+    /// The columns that the words name; all of them when there are none.
+    pub(super) fn wanted(&self, names: &[Obj]) -> Result<Vec<usize>, Error> {
+        if names.is_empty() { Ok(self.all_columns()) } else { self.columns(names) }
+    }
+
+    /// Reads pairs of column and value.
+    pub(super) fn inputs<'o>(&self, pairs: &'o [Obj]) -> Result<Vec<(usize, Input<'o>)>, Error> {
+        let mut inputs = Vec::with_capacity(pairs.len() / 2);
+        for pair in pairs.chunks_exact(2) {
+            let index = self.column(&pair[0])?;
+            inputs.push((index, convert::read(self.schema.column(index), &pair[1])?));
+        }
+        Ok(inputs)
+    }
+
+    /// Reads a key.
+    pub(super) fn key<'o>(&self, obj: &'o Obj) -> Result<Input<'o>, Error> {
         convert::read_key(self.schema.key_column(), obj)
     }
 }
@@ -194,92 +255,45 @@ pub(super) fn choices(words: &[&str]) -> String {
     }
 }
 
-/// How `get` and its kin give a row.
-#[derive(Clone, Copy)]
-enum Shape {
-    List,
-    Pairs,
-    PairsWithNulls,
-}
-
 impl Opened {
-    /// A transaction that only reads.
-    pub(super) fn read(&self) -> Result<Transaction, Error> {
-        Ok(self.open.database.begin(READ)?)
+    /// Reads in the interpreter's transaction, or else in one that only reads.
+    #[inline]
+    pub(super) fn read<R>(
+        &self,
+        body: impl FnOnce(&mut Transaction) -> Result<R, db::Error>,
+    ) -> Result<R, db::Error> {
+        match self.current.lend() {
+            Some(mut current) => current.run(body),
+            None => body(&mut self.open.database.begin(READ)?),
+        }
     }
 
-    /// Runs a small transaction, again when another one was in its way.
+    /// Does one thing in the interpreter's transaction, or else in one of its own, again when another was in its way.
+    #[inline]
     pub(super) fn write<R>(
         &self,
-        mut body: impl FnMut(&mut Transaction) -> Result<R, aerostore_core::db::Error>,
-    ) -> Result<R, Error> {
-        Ok(self.open.database.transaction(TxnOptions::default(), |txn| body(txn))?)
-    }
-
-    fn get(&self, interp: &Interp, words: &[Obj], shape: Shape) -> Outcome {
-        let [_, _, key, names @ ..] = words else {
-            return Err(Error::usage(interp, words, 2, c"key ?column ...?"));
-        };
-        let bound = &*self.bound;
-        let columns = if names.is_empty() { bound.all_columns() } else { bound.columns(names)? };
-        let key = bound.key(key)?;
-        let row = self.read()?.get(&bound.table, key.value(), |row| match shape {
-            Shape::List => Bound::list(row, &columns),
-            Shape::Pairs => bound.pairs(row, &columns, false),
-            Shape::PairsWithNulls => bound.pairs(row, &columns, true),
-        })?;
-        reply(interp, &row.unwrap_or_else(Obj::empty))
-    }
-
-    fn set(&self, interp: &Interp, words: &[Obj]) -> Outcome {
-        let usage = || Error::usage(interp, words, 2, c"key column value ?column value ...?");
-        let listed;
-        let (key, pairs) = match words {
-            [_, _, key, list] => {
-                listed = list.items(interp).map_err(Error::syntax)?;
-                (key, &listed[..])
-            }
-            [_, _, key, pairs @ ..] if !pairs.is_empty() => (key, pairs),
-            _ => return Err(usage()),
-        };
-        if pairs.len() % 2 != 0 {
-            return Err(usage());
+        mut body: impl FnMut(&mut Transaction) -> Result<R, db::Error>,
+    ) -> Result<R, db::Error> {
+        match self.current.lend() {
+            Some(mut current) => current.run(body),
+            None => self.open.database.transaction(TxnOptions::default(), |txn| body(txn)),
         }
-        let bound = &*self.bound;
-        let key = bound.key(key)?;
-        let mut inputs = Vec::with_capacity(pairs.len() / 2);
-        for pair in pairs.chunks_exact(2) {
-            let index = bound.column(&pair[0])?;
-            inputs.push((index, convert::read(bound.schema.column(index), &pair[1])?));
+    }
+
+    /// Does several things, all of them or none.
+    pub(super) fn write_all<R>(
+        &self,
+        body: &mut dyn FnMut(&mut Transaction) -> Result<R, db::Error>,
+    ) -> Result<R, db::Error> {
+        match self.current.lend() {
+            Some(mut current) => current.run(|txn| txn.atomically(body)),
+            None => self.open.database.transaction(TxnOptions::default(), body),
         }
-        let values: Vec<_> = inputs.iter().map(|(index, input)| (*index, input.value())).collect();
-        self.write(|txn| txn.set(&bound.table, key.value(), &values))?;
-        reply(interp, &Obj::empty())
-    }
-
-    fn exists(&self, interp: &Interp, words: &[Obj]) -> Outcome {
-        let [_, _, key] = words else { return Err(Error::usage(interp, words, 2, c"key")) };
-        let key = self.bound.key(key)?;
-        let found = self.read()?.exists(&self.bound.table, key.value())?;
-        reply(interp, &Obj::boolean(found))
-    }
-
-    fn delete(&self, interp: &Interp, words: &[Obj]) -> Outcome {
-        let [_, _, key] = words else { return Err(Error::usage(interp, words, 2, c"key")) };
-        let key = self.bound.key(key)?;
-        let found = self.write(|txn| match txn.delete(&self.bound.table, key.value()) {
-            // No row has a key that its column cannot hold.
-            Err(db::Error::Txn(TxnError::Row(RowError::TooLong { .. } | RowError::Range { .. }))) => {
-                Ok(false)
-            }
-            outcome => outcome,
-        })?;
-        reply(interp, &Obj::boolean(found))
     }
 
     fn count(&self, interp: &Interp, words: &[Obj]) -> Outcome {
         let [_, _] = words else { return Err(Error::usage(interp, words, 2, c"")) };
-        reply(interp, &Obj::count(self.read()?.count(&self.bound.table)?))
+        reply(interp, &Obj::count(self.read(|txn| txn.count(&self.bound.table))?))
     }
 
     fn names(&self, interp: &Interp, words: &[Obj]) -> Outcome {
@@ -308,10 +322,11 @@ impl Opened {
 
     fn describe(&self, interp: &Interp, words: &[Obj], method: Method) -> Outcome {
         let [_, _] = words else { return Err(Error::usage(interp, words, 2, c"")) };
-        match method {
-            Method::Key => reply(interp, &self.bound.names[self.bound.schema.key_index()]),
-            _ => reply(interp, &Obj::list(&self.bound.names)),
+        if method == Method::Key {
+            return reply(interp, &self.bound.names[self.bound.schema.key_index()]);
         }
+        let shown = self.bound.all_columns().into_iter().map(|index| self.bound.names[index].clone());
+        reply(interp, &Obj::list(&shown.collect::<Vec<_>>()))
     }
 
     fn field_type(&self, interp: &Interp, words: &[Obj]) -> Outcome {

@@ -20,7 +20,7 @@ include!(concat!(env!("OUT_DIR"), "/bindings.rs"));
 
 #[cfg(feature = "clib")]
 pub use clib::{
-    ClientData, TCL_BREAK, TCL_CONTINUE, TCL_ERROR, TCL_LEAVE_ERR_MSG, TCL_OK, TCL_READABLE,
-    TCL_UNLOAD_DETACH_FROM_PROCESS, Tcl_Channel, Tcl_InitStubs, Tcl_Interp, Tcl_Obj, Tcl_ObjType, TclStubs,
-    tclStubsPtr,
+    ClientData, TCL_BREAK, TCL_CONTINUE, TCL_ERROR, TCL_EVAL_GLOBAL, TCL_LEAVE_ERR_MSG, TCL_OK, TCL_READABLE,
+    TCL_RETURN, TCL_UNLOAD_DETACH_FROM_PROCESS, TCL_WRITABLE, Tcl_Channel, Tcl_DString, Tcl_InitStubs,
+    Tcl_Interp, Tcl_Obj, Tcl_ObjType, TclStubs, tclStubsPtr,
 };

@@ -1,17 +1,18 @@
-//! Reading from Tcl channels.
+//! Reading from Tcl channels, and writing to them.
 
 use std::ffi::{CStr, c_int};
+use std::mem::MaybeUninit;
 use std::ptr;
 
-use super::bindings::{TCL_READABLE, Tcl_Channel};
+use super::bindings::{TCL_READABLE, TCL_WRITABLE, Tcl_Channel, Tcl_DString};
 use super::interp::{Interp, Raised};
 use super::obj::{Obj, length, ok};
 use super::stubs::stub;
 
-/// A channel open for reading. Our reference keeps it when a script closes it meanwhile.
+/// An open channel. Our reference keeps it when a script closes it meanwhile.
 pub(crate) struct Channel {
     raw: Tcl_Channel,
-    /// What is read is Tcl's text, through the channel's encoding; otherwise bytes as they are.
+    /// What passes is Tcl's text, through the channel's encoding; otherwise bytes as they are, which is UTF-8.
     is_text: bool,
 }
 
@@ -26,19 +27,73 @@ pub(crate) enum ReadChunk {
     Blocked,
 }
 
+/// Bytes written at a time.
+const PIECE: usize = 1 << 20;
+
 impl Channel {
     /// The interpreter's open channel of that name; `None` when it is not for reading.
     pub(crate) fn find(interp: &Interp, name: &Obj) -> Result<Option<Self>, Raised> {
+        Self::find_for(interp, name, TCL_READABLE.cast_signed())
+    }
+
+    /// The interpreter's open channel of that name; `None` when it is not for writing.
+    pub(crate) fn find_writable(interp: &Interp, name: &Obj) -> Result<Option<Self>, Raised> {
+        Self::find_for(interp, name, TCL_WRITABLE.cast_signed())
+    }
+
+    fn find_for(interp: &Interp, name: &Obj, wanted: c_int) -> Result<Option<Self>, Raised> {
         let mut mode: c_int = 0;
         // SAFETY: a live interpreter, a Tcl string, which ends in a zero byte, and a place for the answer.
         let raw = unsafe { stub!(tcl_GetChannel(interp.raw(), name.bytes().as_ptr().cast(), &raw mut mode)) };
         if raw.is_null() {
             return Err(Raised);
         }
-        if mode & TCL_READABLE.cast_signed() == 0 {
+        if mode & wanted == 0 {
             return Ok(None);
         }
-        Ok(Some(Self::keep(raw, true)))
+        let mut channel = Self::keep(raw, true);
+        channel.is_text = !channel.is_binary(interp);
+        Ok(Some(channel))
+    }
+
+    /// Whether it has no encoding.
+    fn is_binary(&self, interp: &Interp) -> bool {
+        let mut value = MaybeUninit::<Tcl_DString>::uninit();
+        // SAFETY: the string is initialized before it is used, and freed; our channel and a live interpreter.
+        unsafe {
+            stub!(tcl_DStringInit(value.as_mut_ptr()));
+            let code = stub!(tcl_GetChannelOption(
+                interp.raw(),
+                self.raw,
+                c"-encoding".as_ptr(),
+                value.as_mut_ptr()
+            ));
+            let is_binary = code == ok() && CStr::from_ptr((*value.as_ptr()).string) == c"binary";
+            stub!(tcl_DStringFree(value.as_mut_ptr()));
+            is_binary
+        }
+    }
+
+    /// Writes the text, in the channel's encoding, or as UTF-8 if it has none.
+    pub(crate) fn write(&mut self, interp: &Interp, text: &str) -> Result<(), Raised> {
+        // Pieces, so that each is far from the longest that Tcl takes.
+        let mut rest = text;
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(rest.floor_char_boundary(PIECE));
+            rest = after;
+            let written = if self.is_text {
+                let piece = super::text::to_tcl(piece);
+                // SAFETY: our channel; pointer and length describe `piece`.
+                unsafe { stub!(tcl_WriteChars(self.raw, piece.as_ptr().cast(), length(piece.len()))) }
+            } else {
+                // SAFETY: as above.
+                unsafe { stub!(tcl_Write(self.raw, piece.as_ptr().cast(), length(piece.len()))) }
+            };
+            if written < 0 {
+                return Err(failed(interp, "writing"));
+            }
+        }
+        Ok(())
     }
 
     /// Opens a file for reading bytes.
@@ -87,15 +142,20 @@ impl Channel {
             return Ok(ReadChunk::Data);
         }
         if read < 0 {
-            // SAFETY: reports the error that the read left in errno.
-            let reason = unsafe { CStr::from_ptr(stub!(tcl_PosixError(interp.raw()))) }.to_string_lossy();
-            interp.set_result(&Obj::string(&format!("error reading: {reason}")));
-            return Err(Raised);
+            return Err(failed(interp, "reading"));
         }
         // SAFETY: our channel.
         let at_end = unsafe { stub!(tcl_Eof(self.raw)) } != 0;
         Ok(if at_end { ReadChunk::End } else { ReadChunk::Blocked })
     }
+}
+
+/// Leaves the error that the last use of a channel has left in errno.
+fn failed(interp: &Interp, doing: &str) -> Raised {
+    // SAFETY: a live interpreter; the message is a C string.
+    let reason = unsafe { CStr::from_ptr(stub!(tcl_PosixError(interp.raw()))) }.to_string_lossy();
+    interp.set_result(&Obj::string(&format!("error {doing}: {reason}")));
+    Raised
 }
 
 impl Drop for Channel {

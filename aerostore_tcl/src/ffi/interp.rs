@@ -7,7 +7,8 @@ use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
 use super::bindings::{
-    ClientData, TCL_BREAK, TCL_CONTINUE, TCL_ERROR, TCL_LEAVE_ERR_MSG, TCL_OK, Tcl_Interp,
+    ClientData, TCL_BREAK, TCL_CONTINUE, TCL_ERROR, TCL_EVAL_GLOBAL, TCL_LEAVE_ERR_MSG, TCL_OK, TCL_RETURN,
+    Tcl_Interp,
 };
 use super::guard::guard;
 use super::obj::{Obj, length};
@@ -22,6 +23,8 @@ impl Completion {
     pub(crate) const OK: Self = Self(TCL_OK.cast_signed());
     /// With an error.
     pub(crate) const ERROR: Self = Self(TCL_ERROR.cast_signed());
+    /// By `return`.
+    pub(crate) const RETURN: Self = Self(TCL_RETURN.cast_signed());
     /// By `break`.
     pub(crate) const BREAK: Self = Self(TCL_BREAK.cast_signed());
     /// By `continue`.
@@ -54,6 +57,19 @@ impl Interp {
     pub(crate) fn is_safe(&self) -> bool {
         // SAFETY: a live interpreter, as all in this file.
         unsafe { stub!(tcl_IsSafe(self.raw())) != 0 }
+    }
+
+    /// Whether a script has deleted it: it runs no others then.
+    pub(crate) fn is_deleted(&self) -> bool {
+        // SAFETY: as above; Tcl keeps a deleted interpreter while a command of it runs.
+        unsafe { stub!(tcl_InterpDeleted(self.raw())) != 0 }
+    }
+
+    /// The return options of what has just ended so: `-code`, `-errorcode` and others.
+    pub(crate) fn return_options(&self, completion: Completion) -> Obj {
+        // SAFETY: as above; the dictionary is new.
+        unsafe { Obj::from_raw(stub!(tcl_GetReturnOptions(self.raw(), completion.0))) }
+            .unwrap_or_else(Obj::empty)
     }
 
     /// Sets the result.
@@ -107,6 +123,23 @@ impl Interp {
         Completion(unsafe { stub!(tcl_EvalObjEx(self.raw(), script.raw(), 0)) })
     }
 
+    /// Runs a script with words appended, as an event does: in the global frame, its failure being the background error handler's.
+    pub(crate) fn run_callback(&self, script: &Obj, words: &[Obj]) {
+        let words = Obj::list(words);
+        let parts = [script.raw(), words.raw()];
+        // SAFETY: live values; the new value is ours, and our reference keeps it while it runs.
+        let Some(script) = (unsafe { Obj::from_raw(stub!(tcl_ConcatObj(2, parts.as_ptr()))) }) else {
+            return;
+        };
+        // SAFETY: both live.
+        let code = unsafe { stub!(tcl_EvalObjEx(self.raw(), script.raw(), TCL_EVAL_GLOBAL.cast_signed())) };
+        if code != TCL_OK.cast_signed() {
+            self.add_error_info("\n    (aerostore watch script)");
+            // SAFETY: a live interpreter, of which the code is.
+            unsafe { stub!(tcl_BackgroundException(self.raw(), code)) };
+        }
+    }
+
     /// Runs a command of ready words in the caller's frame.
     pub(crate) fn call(&self, words: &[Obj]) -> Completion {
         // SAFETY: a slice of `Obj` is an array of live object pointers; the slice keeps them while the command runs.
@@ -128,6 +161,17 @@ impl Interp {
             ))
         };
         if set.is_null() { Err(Raised) } else { Ok(()) }
+    }
+
+    /// The value of a variable, which is unset.
+    pub(crate) fn take_variable(&self, name: &Obj) -> Result<Obj, Raised> {
+        let flags = TCL_LEAVE_ERR_MSG.cast_signed();
+        // SAFETY: all live; a value that was found is counted before anything else happens to it.
+        let value =
+            unsafe { Obj::from_raw(stub!(tcl_ObjGetVar2(self.raw(), name.raw(), ptr::null_mut(), flags))) };
+        // SAFETY: the text is zero-terminated, as Tcl's strings are.
+        unsafe { stub!(tcl_UnsetVar2(self.raw(), name.bytes().as_ptr().cast(), ptr::null(), 0)) };
+        value.ok_or(Raised)
     }
 
     /// Removes an element of an array in the caller's frame, if it is there.
@@ -159,6 +203,17 @@ impl Interp {
     pub(crate) fn delete_command(&self, name: &CStr) {
         // SAFETY: a C string.
         unsafe { stub!(tcl_DeleteCommand(self.raw(), name.as_ptr())) };
+    }
+
+    /// Deletes the command that runs, by the word that called it.
+    pub(crate) fn delete_command_called(&self, word: &Obj) {
+        // SAFETY: both live; a command that was found lives until it is deleted, which is what is done with it.
+        unsafe {
+            let command = stub!(tcl_GetCommandFromObj(self.raw(), word.raw()));
+            if !command.is_null() {
+                stub!(tcl_DeleteCommandFromToken(self.raw(), command));
+            }
+        }
     }
 
     /// Whether there is a command of that name.

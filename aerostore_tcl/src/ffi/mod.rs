@@ -9,6 +9,7 @@ mod bindings;
 mod channel;
 mod command;
 mod entry;
+mod event;
 mod guard;
 mod interp;
 mod obj;
@@ -18,6 +19,7 @@ mod words;
 
 pub(crate) use channel::{Channel, ReadChunk};
 pub(crate) use command::Command;
+pub(crate) use event::Handler;
 pub(crate) use interp::{Completion, Interp, Raised};
 pub(crate) use obj::{Integer, Obj};
 pub(crate) use text::TextError;

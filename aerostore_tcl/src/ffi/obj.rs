@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_int};
 use std::fmt;
 use std::ptr::{self, NonNull};
 
-use super::bindings::{TCL_OK, Tcl_Obj, Tcl_ObjType};
+use super::bindings::{TCL_OK, Tcl_Interp, Tcl_Obj, Tcl_ObjType};
 use super::interp::Interp;
 use super::stubs::stub;
 use super::text::{self, TextError};
@@ -135,18 +135,34 @@ impl Obj {
 
     /// The items of the list; or what Tcl has against reading the value as one.
     pub(crate) fn items(&self, interp: &Interp) -> Result<Vec<Self>, String> {
+        self.read_items(interp.raw()).ok_or_else(|| interp.take_message())
+    }
+
+    /// The items, if the value is a list.
+    pub(crate) fn items_if_list(&self) -> Option<Vec<Self>> {
+        self.read_items(ptr::null_mut())
+    }
+
+    fn read_items(&self, interp: *mut Tcl_Interp) -> Option<Vec<Self>> {
         let mut count: c_int = 0;
         let mut items: *mut *mut Tcl_Obj = ptr::null_mut();
-        // SAFETY: a live value and two places for the answer.
-        let code = unsafe {
-            stub!(tcl_ListObjGetElements(interp.raw(), self.raw(), &raw mut count, &raw mut items))
-        };
-        if code != ok() {
-            return Err(interp.take_message());
-        }
+        // SAFETY: a live value, a live interpreter or none to leave a message in, and two places for the answer.
+        let code =
+            unsafe { stub!(tcl_ListObjGetElements(interp, self.raw(), &raw mut count, &raw mut items)) };
         // Counted copies: the array itself may go as soon as anything else looks at the value.
         // SAFETY: Tcl just said so; nothing ran in between.
-        Ok(unsafe { Self::borrow_slice(items, count) }.to_vec())
+        (code == ok()).then(|| unsafe { Self::borrow_slice(items, count) }.to_vec())
+    }
+
+    /// The value under `key`, if this is a dictionary that has it.
+    pub(crate) fn dict_value(&self, key: &str) -> Option<Self> {
+        let key = Self::string(key);
+        let mut value: *mut Tcl_Obj = ptr::null_mut();
+        // SAFETY: live values, no interpreter for a message, and a place for the answer, which stays null without one.
+        unsafe {
+            stub!(tcl_DictObjGet(ptr::null_mut(), self.raw(), key.raw(), &raw mut value));
+            Self::from_raw(value)
+        }
     }
 
     /// Tcl's text of the value, in its modified UTF-8.

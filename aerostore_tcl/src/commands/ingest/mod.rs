@@ -1,8 +1,9 @@
 //! `ingest_tsv`: reads its options, opens the source, runs the engine's ingest, reports.
 
-mod meter;
 mod options;
 mod run;
 mod source;
+mod within;
 
-pub(super) use run::run;
+pub(super) use options::batch_rows;
+pub(super) use run::{read_lines, run};

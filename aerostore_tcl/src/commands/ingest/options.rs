@@ -4,6 +4,7 @@
 use aerostore_core::db::ingest::{IngestOptions, OnError};
 
 use crate::commands::search::flag;
+use crate::commands::tabsep::{quoting, separator};
 use crate::error::Error;
 use crate::ffi::{Integer, Interp, Obj};
 use crate::words::word_enum;
@@ -14,10 +15,12 @@ word_enum! {
     /// An option of `ingest_tsv`.
     IngestOption, c"option", {
         Columns = c"-columns",
+        Delete = c"-delete",
         Header = c"-header",
         Null = c"-null",
         OnBadLine = c"-on_error",
         Progress = c"-progress",
+        Quote = c"-quote",
         Tab = c"-tab",
     }
 }
@@ -44,6 +47,8 @@ pub(super) enum Origin<'w> {
 pub(super) struct Ingest<'w> {
     pub(super) origin: Origin<'w>,
     pub(super) options: IngestOptions,
+    /// Whether rows are deleted.
+    pub(super) deletes: bool,
     /// Called after each batch, with the figures so far.
     pub(super) progress: Option<&'w Obj>,
 }
@@ -59,7 +64,7 @@ impl<'w> Ingest<'w> {
             }
             _ => return Err(Error::usage(interp, words, 2, USAGE)),
         };
-        let mut ingest = Self { origin, options: IngestOptions::new(), progress: None };
+        let mut ingest = Self { origin, options: IngestOptions::new(), deletes: false, progress: None };
         if let [rows, after @ ..] = rest
             && !rows.bytes().starts_with(b"-")
         {
@@ -86,15 +91,12 @@ impl<'w> Ingest<'w> {
             }
             IngestOption::Header => options.header(flag("-header", value)?),
             IngestOption::Null => options.null_mark(value.data()),
-            IngestOption::Tab => match value.bytes() {
-                [separator] => options.separator(*separator),
-                _ => {
-                    return Err(Error::value(format!(
-                        "bad -tab \"{}\": must be one ASCII character",
-                        value.quoted()
-                    )));
-                }
-            },
+            IngestOption::Tab => options.separator(separator(value)?),
+            IngestOption::Quote => options.quoting(quoting(interp, value)?),
+            IngestOption::Delete => {
+                self.deletes = flag("-delete", value)?;
+                options.deletes(self.deletes)
+            }
             IngestOption::OnBadLine => options.on_error(match BadLine::find(interp, value)? {
                 BadLine::Stop => OnError::Stop,
                 BadLine::Skip => OnError::Skip,
@@ -108,7 +110,8 @@ impl<'w> Ingest<'w> {
     }
 }
 
-fn batch_rows(value: &Obj) -> Result<u64, Error> {
+/// Reads a number of rows.
+pub(in crate::commands) fn batch_rows(value: &Obj) -> Result<u64, Error> {
     match value.integer() {
         Integer::Wide(rows) if rows > 0 => Ok(rows.unsigned_abs()),
         _ => Err(Error::value(format!("bad batch size \"{}\": must be a positive integer", value.quoted()))),

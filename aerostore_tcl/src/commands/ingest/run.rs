@@ -2,16 +2,23 @@
 #![forbid(unsafe_code)]
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use aerostore_core::db::TxnOptions;
-use aerostore_core::db::ingest::{ColumnsError, IngestCause, IngestError, IngestReport, Input, RowFault};
+use aerostore_core::db::ingest::{
+    ColumnsError, IngestCause, IngestError, IngestOptions, IngestReport, Input, RowFault, ingest,
+};
 
-use super::meter::Meter;
 use super::options::{Ingest, Origin};
-use super::source::{ChannelReader, GzipReader};
+use super::source::{ChannelReader, GzipReader, ZstdReader};
+use super::within::Within;
 use crate::commands::table::Opened;
 use crate::error::{Error, Outcome, reply};
 use crate::ffi::{Channel, Completion, Interp, Obj};
+use crate::terminal::Line;
+
+/// Whoever has to wait for less wants no line.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// `ingest_tsv data|-file path|-channel chan ?batch_size? ?-option value ...?`
 pub(in crate::commands) fn run(table: &Opened, interp: &Interp, words: &[Obj]) -> Outcome {
@@ -22,35 +29,53 @@ pub(in crate::commands) fn run(table: &Opened, interp: &Interp, words: &[Obj]) -
             data = value.data();
             Input::from_bytes(&data)
         }
-        Origin::File(path) => {
-            let reader = ChannelReader::new(interp, open_file(interp, path)?);
-            if path.bytes().ends_with(b".gz") {
-                Input::from_reader(GzipReader::new(reader))
-            } else {
-                Input::from_reader(reader)
-            }
-        }
-        Origin::Channel(name) => {
-            let channel = Channel::find(interp, name).map_err(|_| Error::Tcl("NOT_FOUND"))?;
-            let unreadable = || format!("channel \"{}\" wasn't opened for reading", name.quoted());
-            let channel = channel.ok_or_else(|| Error::new("IO", unreadable()))?;
-            Input::from_reader(ChannelReader::new(interp, channel))
-        }
+        Origin::File(path) => open_file(interp, path)?,
+        Origin::Channel(name) => open_channel(interp, name)?,
     };
-    let mut script = Progress::new(request.progress);
-    let mut meter = request.progress.is_none().then(Meter::of_terminal).flatten();
-    let (database, options) = (&table.open.database, &request.options);
-    let outcome = database.ingest(&table.bound.table, options, input, TxnOptions::default(), &mut |report| {
-        if let Some(meter) = &mut meter {
-            meter.show(report);
+    let show = |report: &IngestReport| figures(report, request.deletes);
+    take(table, interp, input, &request.options, request.progress, &show)
+}
+
+/// Reads all of the channel's lines; how many rows they made.
+pub(in crate::commands) fn read_lines(
+    table: &Opened,
+    interp: &Interp,
+    channel: &Obj,
+    options: &IngestOptions,
+) -> Outcome {
+    let input = open_channel(interp, channel)?;
+    take(table, interp, input, options, None, &|report| Obj::count(report.rows))
+}
+
+/// Reads all of the input, in the interpreter's transaction or batch by batch; what `show` makes of the figures.
+fn take(
+    table: &Opened,
+    interp: &Interp,
+    input: Input<'_>,
+    options: &IngestOptions,
+    progress: Option<&Obj>,
+    show: &dyn Fn(&IngestReport) -> Obj,
+) -> Outcome {
+    let mut script = Progress { script: progress, show, ended: None };
+    let mut line = progress.is_none().then(|| Line::of_terminal(PATIENCE)).flatten();
+    let mut progress = |report: &IngestReport| {
+        if let Some(line) = &mut line {
+            let text = format_args!("{} rows, {:.0} rows/s", report.rows, report.rows_per_sec());
+            line.show(report.elapsed, &text);
         }
         script.run(interp, report)
-    });
-    drop(meter);
+    };
+    let outcome = if table.current.is_open() {
+        ingest(&table.bound.schema, options, input, &mut Within::new(table), &mut progress)
+    } else {
+        let database = &table.open.database;
+        database.ingest(&table.bound.table, options, input, TxnOptions::default(), &mut progress)
+    };
+    drop(line);
     match (outcome, script.ended) {
-        (Ok(report), _) => reply(interp, &figures(&report)),
+        (Ok(report), _) => reply(interp, &show(&report)),
         (Err(error), Some(Completion::BREAK)) if matches!(error.cause, IngestCause::Cancelled) => {
-            reply(interp, &figures(&error.report))
+            reply(interp, &show(&error.report))
         }
         (Err(error), Some(Completion::ERROR)) if matches!(error.cause, IngestCause::Cancelled) => {
             Err(Error::Raised)
@@ -60,14 +85,17 @@ pub(in crate::commands) fn run(table: &Opened, interp: &Interp, words: &[Obj]) -
     }
 }
 
-fn open_file(interp: &Interp, path: &Obj) -> Result<Channel, Error> {
+fn open_channel<'i>(interp: &'i Interp, name: &Obj) -> Result<Input<'i>, Error> {
+    let channel = Channel::find(interp, name).map_err(|_| Error::Tcl("NOT_FOUND"))?;
+    let unreadable = || format!("channel \"{}\" wasn't opened for reading", name.quoted());
+    let channel = channel.ok_or_else(|| Error::new("IO", unreadable()))?;
+    Ok(Input::from_reader(ChannelReader::new(interp, channel)))
+}
+
+/// The text of a file, unpacked as its name says.
+fn open_file<'i>(interp: &'i Interp, path: &Obj) -> Result<Input<'i>, Error> {
     if interp.is_safe() {
         return Err(Error::new("DENIED", "permission denied: a safe interpreter cannot read files"));
-    }
-    let name = path.bytes();
-    if name.ends_with(b".zst") || name.ends_with(b".zstd") {
-        let message = format!("cannot read \"{}\": zstd is not supported, gzip is", path.quoted());
-        return Err(Error::new("IO", message));
     }
     // Tcl opens a directory like a file, and only reading it fails.
     if interp.call(&[Obj::from("::tcl::file::isdirectory"), path.clone()]) == Completion::OK
@@ -76,26 +104,33 @@ fn open_file(interp: &Interp, path: &Obj) -> Result<Channel, Error> {
         return Err(Error::new("IO", format!("couldn't open \"{}\": it is a directory", path.quoted())));
     }
     interp.reset_result();
-    Channel::open(interp, path).map_err(|_| Error::Tcl("IO"))
+    let channel = Channel::open(interp, path).map_err(|_| Error::Tcl("IO"))?;
+    let reader = ChannelReader::new(interp, channel);
+    let name = path.bytes();
+    if name.ends_with(b".gz") {
+        Ok(Input::from_reader(GzipReader::new(reader)))
+    } else if name.ends_with(b".zst") || name.ends_with(b".zstd") {
+        let reader = ZstdReader::new(reader).map_err(|error| Error::new("IO", error.to_string()))?;
+        Ok(Input::from_reader(reader))
+    } else {
+        Ok(Input::from_reader(reader))
+    }
 }
 
 /// The script that is called after each batch.
 struct Progress<'w> {
     script: Option<&'w Obj>,
+    show: &'w dyn Fn(&IngestReport) -> Obj,
     /// How the script ended the ingest, if it did.
     ended: Option<Completion>,
 }
 
-impl<'w> Progress<'w> {
-    fn new(script: Option<&'w Obj>) -> Self {
-        Self { script, ended: None }
-    }
-
+impl Progress<'_> {
     fn run(&mut self, interp: &Interp, report: &IngestReport) -> ControlFlow<()> {
         let Some(script) = self.script else { return ControlFlow::Continue(()) };
         let completion = match script.items(interp) {
             Ok(mut words) => {
-                words.push(figures(report));
+                words.push((self.show)(report));
                 interp.call(&words)
             }
             Err(message) => {
@@ -115,7 +150,7 @@ impl<'w> Progress<'w> {
 }
 
 /// The figures as a dictionary.
-fn figures(report: &IngestReport) -> Obj {
+fn figures(report: &IngestReport, deletes: bool) -> Obj {
     let count = |number| Obj::count(number);
     let pairs = [
         ("rows", count(report.rows)),
@@ -128,7 +163,8 @@ fn figures(report: &IngestReport) -> Obj {
         ("rows_per_sec", Obj::double(report.rows_per_sec().round())),
         ("errors", Obj::list(&report.faults.iter().map(fault).collect::<Vec<_>>())),
     ];
-    Obj::dict(pairs.into_iter().map(|(name, value)| (Obj::string(name), value)))
+    let gone = deletes.then(|| ("deleted", count(report.deleted)));
+    Obj::dict(pairs.into_iter().chain(gone).map(|(name, value)| (Obj::string(name), value)))
 }
 
 fn fault(fault: &RowFault) -> Obj {
@@ -151,7 +187,7 @@ fn failure(table: &Opened, error: IngestError<aerostore_core::db::Error>) -> Err
         }
         IngestCause::Columns(_) => Error::syntax(message),
         IngestCause::Io { .. } => Error::new("IO", message),
-        IngestCause::Sink { source, .. } => Error::new(source.kind().as_str(), message),
+        IngestCause::Sink { source, .. } => Error::from(source).saying(message),
         _ => Error::new("INTERNAL", message),
     }
 }

@@ -1,9 +1,10 @@
-//! A Tcl channel as a stream of bytes, and what gzip has compressed.
+//! A Tcl channel as a stream of bytes, and what gzip or zstd has compressed.
 #![forbid(unsafe_code)]
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, BufReader, ErrorKind, Read};
 
 use flate2::read::MultiGzDecoder;
+use zstd::stream::read::Decoder;
 
 use crate::ffi::{Channel, Interp, Obj, ReadChunk};
 
@@ -101,6 +102,26 @@ impl<R: Read> Read for GzipReader<R> {
                 io::Error::new(error.kind(), format!("damaged gzip data: {error}"))
             }
             _ => error,
+        })
+    }
+}
+
+/// What zstd has compressed, all frames of it, one after the other.
+pub(super) struct ZstdReader<'d, R: Read>(Decoder<'d, BufReader<R>>);
+
+impl<R: Read> ZstdReader<'_, R> {
+    pub(super) fn new(compressed: R) -> io::Result<Self> {
+        Ok(Self(Decoder::new(compressed)?))
+    }
+}
+
+impl<R: Read> Read for ZstdReader<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "zstd data ends early"),
+            // The channel's own errors say what they are about.
+            _ if error.to_string().starts_with("error reading") => error,
+            _ => io::Error::new(error.kind(), format!("damaged zstd data: {error}")),
         })
     }
 }

@@ -18,6 +18,9 @@ pub(super) enum Listing {
     Dicts,
 }
 
+/// Rows between two polls when nobody says.
+const POLL_INTERVAL: u64 = 1024;
+
 /// Variables to set and a script to run. A variable with a flag gets nulls, as empty values, when the flag is set.
 #[derive(Default)]
 pub(super) struct Targets {
@@ -26,6 +29,31 @@ pub(super) struct Targets {
     pub(super) array: Option<(Obj, bool)>,
     pub(super) array_get: Option<(Obj, bool)>,
     pub(super) code: Option<Obj>,
+}
+
+/// A script that is run between rows.
+#[derive(Default)]
+pub(super) struct Poll {
+    /// `update` unless told otherwise.
+    pub(super) code: Option<Obj>,
+    /// After how many rows; 0 for never. Without one there is no poll, but with a script of its own.
+    pub(super) interval: Option<u64>,
+}
+
+impl Poll {
+    /// Runs it when `count` rows have been given.
+    pub(super) fn run(&self, interp: &Interp, count: u64) -> Result<Flow, Error> {
+        let interval = match (self.interval, &self.code) {
+            (Some(interval), _) => interval,
+            (None, Some(_)) => POLL_INTERVAL,
+            (None, None) => 0,
+        };
+        if interval == 0 || !count.is_multiple_of(interval) {
+            return Ok(Flow::Next);
+        }
+        let Some(code) = &self.code else { return run_code(interp, &Obj::string("update"), "-poll_code") };
+        run_code(interp, code, "-poll_code")
+    }
 }
 
 /// What the script wants.
@@ -78,15 +106,15 @@ pub(super) fn deliver(
             }
         }
     }
-    targets.code.as_ref().map_or(Ok(Flow::Next), |code| run_code(interp, code))
+    targets.code.as_ref().map_or(Ok(Flow::Next), |code| run_code(interp, code, search.method))
 }
 
-fn run_code(interp: &Interp, code: &Obj) -> Result<Flow, Error> {
+fn run_code(interp: &Interp, code: &Obj, method: &str) -> Result<Flow, Error> {
     match interp.eval(code) {
         Completion::OK | Completion::CONTINUE => Ok(Flow::Next),
         Completion::BREAK => Ok(Flow::Stop),
         Completion::ERROR => {
-            interp.add_error_info(&format!("\n    (\"search\" body line {})", interp.error_line()));
+            interp.add_error_info(&format!("\n    (\"{method}\" body line {})", interp.error_line()));
             Err(Error::Raised)
         }
         other => Ok(Flow::End(other)),

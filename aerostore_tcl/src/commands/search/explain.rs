@@ -16,12 +16,10 @@ pub(in crate::commands) fn explain(table: &Opened, interp: &Interp, words: &[Obj
     let counting = search.count_only;
     let as_dict = search.dict == Some(true);
     let plan = Plan::new(&table.bound.schema, search.query)?;
-    let mut read = table.read()?;
-    let explain = if search.run == Some(false) {
-        read.estimate(&table.bound.table, &plan, counting)?
-    } else {
-        read.explain(&table.bound.table, &plan, counting)?
-    };
+    let explain = table.read(|txn| match search.run {
+        Some(false) => txn.estimate(&table.bound.table, &plan, counting),
+        _ => txn.explain(&table.bound.table, &plan, counting),
+    })?;
     reply(interp, &if as_dict { dict(&explain) } else { Obj::string(&explain.to_string()) })
 }
 

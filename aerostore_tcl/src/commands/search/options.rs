@@ -3,9 +3,11 @@
 
 use aerostore_core::query::{Query, SortKey};
 
-use super::deliver::{Listing, Targets};
+use super::change::Change;
+use super::deliver::{Listing, Poll, Targets};
 use super::terms;
 use crate::commands::table::Opened;
+use crate::commands::tabsep::{SheetOption, SheetOptions};
 use crate::error::Error;
 use crate::ffi::{Integer, Interp, Obj};
 use crate::words::word_enum;
@@ -18,27 +20,40 @@ word_enum! {
         ArrayGet = c"-array_get",
         ArrayGetWithNulls = c"-array_get_with_nulls",
         ArrayWithNulls = c"-array_with_nulls",
+        Buffer = c"-buffer",
         Code = c"-code",
         Columns = c"-columns",
         Compare = c"-compare",
         CountOnly = c"-countOnly",
+        Delete = c"-delete",
         Dict = c"-dict",
         Dicts = c"-dicts",
         Fields = c"-fields",
         Get = c"-get",
         Glob = c"-glob",
+        Header = c"-header",
         Index = c"-index",
         Key = c"-key",
         Limit = c"-limit",
         Lists = c"-lists",
+        NoKeys = c"-nokeys",
+        Null = c"-null",
         Offset = c"-offset",
+        PollCode = c"-poll_code",
+        PollInterval = c"-poll_interval",
+        Quote = c"-quote",
         Run = c"-run",
         Sort = c"-sort",
+        Tab = c"-tab",
+        Update = c"-update",
+        WriteTabsep = c"-write_tabsep",
     }
 }
 
 /// What a search is to do.
 pub(super) struct Search {
+    /// What the trace of an error calls it.
+    pub(super) method: &'static str,
     /// Which rows, in which order.
     pub(super) query: Query,
     /// Columns that rows are given with.
@@ -49,6 +64,16 @@ pub(super) struct Search {
     pub(super) listing: Option<Listing>,
     /// Variables to set and script to run for each row.
     pub(super) targets: Targets,
+    /// What becomes of the rows.
+    pub(super) change: Option<Change>,
+    /// What is run between rows.
+    pub(super) poll: Poll,
+    /// The channel that rows are written to.
+    pub(super) channel: Option<Obj>,
+    /// How they are written.
+    pub(super) sheet: SheetOptions,
+    /// An option about how they are written.
+    sheet_option: Option<Obj>,
     /// Whether an explanation is to be a dict.
     pub(super) dict: Option<bool>,
     /// Whether what is explained is to be run.
@@ -56,17 +81,28 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// Reads the words after `search`.
-    pub(super) fn read(table: &Opened, interp: &Interp, words: &[Obj]) -> Result<Self, Error> {
-        let mut search = Self {
+    /// A search for all rows, by `method`.
+    pub(super) fn all(table: &Opened, method: &'static str) -> Self {
+        Self {
+            method,
             query: Query::all(),
             columns: table.bound.all_columns(),
             count_only: false,
             listing: None,
             targets: Targets::default(),
+            change: None,
+            poll: Poll::default(),
+            channel: None,
+            sheet: SheetOptions::default(),
+            sheet_option: None,
             dict: None,
             run: None,
-        };
+        }
+    }
+
+    /// Reads the words after `search`.
+    pub(super) fn read(table: &Opened, interp: &Interp, words: &[Obj]) -> Result<Self, Error> {
+        let mut search = Self::all(table, "search");
         let mut rest = &words[2..];
         while let [name, after @ ..] = rest {
             let option = SearchOption::find(interp, name)?;
@@ -81,15 +117,32 @@ impl Search {
                 search.set(table, interp, option, value)?;
             }
         }
-        if search.listing.is_some() && (search.count_only || search.targets.are_any()) {
+        if search.listing.is_some() && (search.count_only || search.gives_rows()) {
             return Err(Error::syntax("-lists and -dicts go with no other way to give rows"));
+        }
+        if let (None, Some(option)) = (&search.channel, &search.sheet_option) {
+            return Err(Error::syntax(format!("{} goes with -write_tabsep", option.quoted())));
         }
         Ok(search)
     }
 
+    /// Whether it says only which rows, in which order and with which columns.
+    pub(super) fn only_selects(&self) -> bool {
+        self.only_counts()
+            && !self.count_only
+            && self.change.is_none()
+            && self.dict.is_none()
+            && self.run.is_none()
+    }
+
     /// Whether rows are counted and not looked at one by one.
     pub(super) fn only_counts(&self) -> bool {
-        self.listing.is_none() && (self.count_only || !self.targets.are_any())
+        self.listing.is_none() && (self.count_only || !self.gives_rows())
+    }
+
+    /// Whether rows are given one by one.
+    fn gives_rows(&self) -> bool {
+        self.targets.are_any() || self.channel.is_some()
     }
 
     fn set(
@@ -105,18 +158,31 @@ impl Search {
             SearchOption::Compare => self.filter(terms::all(table, interp, value)?),
             SearchOption::Any => self.filter(terms::any(table, interp, value)?),
             SearchOption::Glob => self.filter(table.key_glob(value)?),
-            SearchOption::Sort => {}
             SearchOption::Limit => self.query = take(&mut self.query).limit(count("limit", value)?),
             SearchOption::Offset => self.query = take(&mut self.query).offset(count("offset", value)?),
             SearchOption::Columns | SearchOption::Fields => {
                 let names = value.items(interp).map_err(Error::syntax)?;
                 self.columns = table.bound.columns(&names)?;
+                self.sheet.set(interp, SheetOption::Columns, value)?;
             }
             SearchOption::Index => {
                 let column = table.bound.column(value)?;
                 let name = table.bound.schema.column(column).name();
                 self.query = take(&mut self.query).by_index(name);
             }
+            SearchOption::Buffer => drop(flag("-buffer", value)?),
+            SearchOption::Delete if flag("-delete", value)? => self.change(Change::Delete)?,
+            // Sorting has words of its own.
+            SearchOption::Delete | SearchOption::Sort => {}
+            SearchOption::Update => self.change(Change::update(table, interp, value)?)?,
+            SearchOption::PollCode => self.poll.code = given().filter(|code| !code.bytes().is_empty()),
+            SearchOption::PollInterval => self.poll.interval = Some(count("poll interval", value)?),
+            SearchOption::WriteTabsep => self.channel = given(),
+            SearchOption::Header
+            | SearchOption::NoKeys
+            | SearchOption::Null
+            | SearchOption::Quote
+            | SearchOption::Tab => self.lay_out(interp, option, value)?,
             SearchOption::Dict => self.dict = Some(flag("-dict", value)?),
             SearchOption::Run => self.run = Some(flag("-run", value)?),
             SearchOption::CountOnly => self.count_only = flag("-countOnly", value)?,
@@ -129,6 +195,26 @@ impl Search {
             SearchOption::ArrayGet => targets.array_get = Some((value.clone(), false)),
             SearchOption::ArrayGetWithNulls => targets.array_get = Some((value.clone(), true)),
             SearchOption::Code => targets.code = given(),
+        }
+        Ok(())
+    }
+
+    /// An option of `write_tabsep`.
+    fn lay_out(&mut self, interp: &Interp, option: SearchOption, value: &Obj) -> Result<(), Error> {
+        let (option, name) = match option {
+            SearchOption::Header => (SheetOption::Header, "-header"),
+            SearchOption::NoKeys => (SheetOption::NoKeys, "-nokeys"),
+            SearchOption::Null => (SheetOption::Null, "-null"),
+            SearchOption::Quote => (SheetOption::Quote, "-quote"),
+            _ => (SheetOption::Tab, "-tab"),
+        };
+        self.sheet_option = Some(Obj::string(name));
+        self.sheet.set(interp, option, value)
+    }
+
+    fn change(&mut self, change: Change) -> Result<(), Error> {
+        if self.change.replace(change).is_some() {
+            return Err(Error::syntax("rows are deleted or updated, and once: give one -delete or -update"));
         }
         Ok(())
     }
@@ -186,8 +272,8 @@ fn take(query: &mut Query) -> Query {
     std::mem::take(query)
 }
 
-/// A row count given with `-limit` or `-offset`.
-fn count(what: &str, value: &Obj) -> Result<u64, Error> {
+/// A count given with an option: of rows, of bytes.
+pub(in crate::commands) fn count(what: &str, value: &Obj) -> Result<u64, Error> {
     let number = match value.integer() {
         Integer::Wide(number) => u64::try_from(number).ok(),
         _ => None,

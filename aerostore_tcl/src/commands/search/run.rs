@@ -9,6 +9,7 @@ use aerostore_core::row::RowView;
 use super::deliver::{Flow, Listing, deliver};
 use super::options::Search;
 use crate::commands::table::{Bound, Opened};
+use crate::commands::tabsep::Sheet;
 use crate::error::{Error, Outcome, reply};
 use crate::ffi::{Interp, Obj};
 
@@ -24,11 +25,27 @@ pub(in crate::commands) fn run(table: &Opened, interp: &Interp, words: &[Obj]) -
     if let Some(listing) = search.listing {
         return list(table, interp, search, listing);
     }
-    if search.only_counts() {
+    if search.only_counts() && search.change.is_none() {
         let plan = Plan::new(&table.bound.schema, search.query)?;
-        let outcome = table.read()?.search_count(&table.bound.table, &plan)?;
+        let outcome = table.read(|txn| txn.search_count(&table.bound.table, &plan))?;
         return reply(interp, &Obj::count(outcome.rows_returned));
     }
+    each(table, interp, search)
+}
+
+/// `foreach variable ?pattern? script`
+pub(in crate::commands) fn foreach(table: &Opened, interp: &Interp, words: &[Obj]) -> Outcome {
+    let mut search = Search::all(table, "foreach");
+    let (variable, script) = match words {
+        [_, _, variable, script] => (variable, script),
+        [_, _, variable, pattern, script] => {
+            search.query = Query::filtered(table.key_glob(pattern)?);
+            (variable, script)
+        }
+        _ => return Err(Error::usage(interp, words, 2, c"variable ?pattern? script")),
+    };
+    search.targets.key = Some(variable.clone());
+    search.targets.code = Some(script.clone());
     each(table, interp, search)
 }
 
@@ -39,60 +56,110 @@ pub(in crate::commands) fn visit(
     visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
 ) -> Result<u64, Error> {
     let plan = Plan::new(&table.bound.schema, query)?;
-    Ok(table.read()?.search(&table.bound.table, &plan, visit)?.rows_returned)
+    Ok(table.read(|txn| txn.search(&table.bound.table, &plan, visit))?.rows_returned)
 }
 
 fn list(table: &Opened, interp: &Interp, search: Search, listing: Listing) -> Outcome {
     let (bound, columns) = (&*table.bound, &search.columns[..]);
-    let mut rows = Vec::new();
-    visit(table, search.query, &mut |row| {
-        rows.push(match listing {
+    let mut listed = Vec::new();
+    let mut add = |row: RowView<'_>| {
+        listed.push(match listing {
             Listing::Lists => Bound::list(row, columns),
             Listing::Dicts => bound.pairs(row, columns, false),
         });
-        ControlFlow::Continue(())
-    })?;
-    reply(interp, &Obj::list(&rows))
+    };
+    if let Some(change) = &search.change {
+        let rows = change.run(table, search.query)?;
+        for place in 0..rows.count() {
+            add(RowView::new(&bound.schema, rows.image(place))?);
+        }
+    } else {
+        visit(table, search.query, &mut |row| {
+            add(row);
+            ControlFlow::Continue(())
+        })?;
+    }
+    reply(interp, &Obj::list(&listed))
 }
 
-/// Gives each row to variables and script. All rows are copied out of the snapshot first: the script may change the
-/// table, may run for long, and may end the database's use altogether.
+/// Changes the rows, if they are to be, then gives each to channel, variables and script. All rows are copied out of the snapshot
+/// first: the script may change the table, may run for long, and may end the database's use altogether.
 fn each(table: &Opened, interp: &Interp, mut search: Search) -> Outcome {
-    let mut rows = Rows::default();
-    visit(table, std::mem::take(&mut search.query), &mut |row| {
-        rows.push(row);
-        ControlFlow::Continue(())
-    })?;
     let bound = &*table.bound;
+    let mut sheet = match &search.channel {
+        Some(channel) => Some(Sheet::open(interp, bound, channel, &search.sheet)?),
+        None => None,
+    };
+    let query = std::mem::take(&mut search.query);
+    let rows = match &search.change {
+        Some(change) => change.run(table, query)?,
+        None => Rows::of(table, query)?,
+    };
+    if search.only_counts() {
+        return reply(interp, &Obj::count(rows.count() as u64));
+    }
     let mut count = 0;
-    for bytes in rows.iter() {
-        let row = RowView::new(&bound.schema, bytes)?;
+    let mut flow = Flow::Next;
+    for place in 0..rows.count() {
+        let row = RowView::new(&bound.schema, rows.image(place))?;
         count += 1;
-        match deliver(&search, bound, interp, row)? {
-            Flow::Next => {}
-            Flow::Stop => break,
-            Flow::End(completion) => return Ok(completion),
+        if let Some(sheet) = &mut sheet {
+            sheet.put(bound, row)?;
+            // A script may write to the channel, too.
+            if sheet.is_full() || search.targets.code.is_some() {
+                sheet.flush(interp)?;
+            }
+        }
+        flow = deliver(&search, bound, interp, row)?;
+        if matches!(flow, Flow::Next) {
+            flow = search.poll.run(interp, count)?;
+        }
+        if !matches!(flow, Flow::Next) {
+            break;
         }
     }
-    reply(interp, &Obj::count(count))
+    if let Some(sheet) = &mut sheet {
+        sheet.flush(interp)?;
+    }
+    match flow {
+        Flow::End(completion) => Ok(completion),
+        Flow::Next | Flow::Stop => reply(interp, &Obj::count(count)),
+    }
 }
 
 /// Row images, one behind the other.
 #[derive(Default)]
-struct Rows {
+pub(super) struct Rows {
     bytes: Vec<u8>,
     /// Where each image ends.
     ends: Vec<usize>,
 }
 
 impl Rows {
-    fn push(&mut self, row: RowView<'_>) {
+    /// The rows of the query's result.
+    pub(super) fn of(table: &Opened, query: Query) -> Result<Self, Error> {
+        let mut rows = Self::default();
+        visit(table, query, &mut |row| {
+            rows.push(row);
+            ControlFlow::Continue(())
+        })?;
+        Ok(rows)
+    }
+
+    /// Adds a row.
+    pub(super) fn push(&mut self, row: RowView<'_>) {
         self.bytes.extend_from_slice(row.bytes());
         self.ends.push(self.bytes.len());
     }
 
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, &end)| &self.bytes[start..end])
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The image of one of them.
+    pub(super) fn image(&self, place: usize) -> &[u8] {
+        let start = if place == 0 { 0 } else { self.ends[place - 1] };
+        &self.bytes[start..self.ends[place]]
     }
 }

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::ffi::{Integer, Interp, Obj};
 
 /// The terms of a list, all of which must hold.
-pub(super) fn all(table: &Opened, interp: &Interp, list: &Obj) -> Result<Expr, Error> {
+pub(in crate::commands) fn all(table: &Opened, interp: &Interp, list: &Obj) -> Result<Expr, Error> {
     read(table, interp, list).map(Expr::All)
 }
 
