@@ -4,7 +4,7 @@
 
 use aerostore_core::db::Upserted;
 use aerostore_core::db::ingest::{BatchSink, IngestOptions, Input, OnError, ingest};
-use aerostore_core::row::{DirtyMask, RowImage, Schema, text};
+use aerostore_core::row::{DirtyMask, Quoting, RowImage, Schema, Value, text};
 use aerostore_fuzz::WIDE;
 use libfuzzer_sys::fuzz_target;
 use std::convert::Infallible;
@@ -15,6 +15,8 @@ struct Sink {
     in_batch: bool,
     batch: u64,
     committed: u64,
+    /// Rows of the open batch, and of those committed, that were to be deleted.
+    deleted: [u64; 2],
 }
 
 impl BatchSink for Sink {
@@ -22,7 +24,7 @@ impl BatchSink for Sink {
 
     fn begin(&mut self) -> Result<(), Infallible> {
         assert!(!self.in_batch, "begin within a batch");
-        (self.in_batch, self.batch) = (true, 0);
+        (self.in_batch, self.batch, self.deleted[0]) = (true, 0, 0);
         Ok(())
     }
 
@@ -33,10 +35,18 @@ impl BatchSink for Sink {
         Ok(Upserted::Inserted)
     }
 
+    fn delete(&mut self, key: Value<'_>) -> Result<bool, Infallible> {
+        assert!(self.in_batch, "a row outside a batch");
+        assert!(matches!(key, Value::Str(_)), "{key:?} as a key of type string");
+        self.deleted[0] += 1;
+        Ok(true)
+    }
+
     fn commit(&mut self) -> Result<(), Infallible> {
         assert!(self.in_batch);
         self.in_batch = false;
         self.committed += self.batch;
+        self.deleted[1] += self.deleted[0];
         Ok(())
     }
 
@@ -72,6 +82,12 @@ fuzz_target!(|data: &[u8]| {
     if choice & 8 != 0 {
         options = options.columns(["ident", "-", "wide", "double", "text"]).separator(b',').null_mark(b"?");
     }
+    let quoting = match choice >> 5 & 3 {
+        0 => Quoting::None,
+        1 => Quoting::Uri,
+        _ => Quoting::Escape,
+    };
+    options = options.quoting(quoting).deletes(choice & 128 != 0);
     // A reader that gives a few bytes at a time takes other ways through the input than memory does.
     let input = if choice & 16 != 0 { Input::from_reader(Slow(data)) } else { Input::from_bytes(data) };
     let mut sink = Sink::default();
@@ -81,7 +97,7 @@ fuzz_target!(|data: &[u8]| {
         Err(error) => &error.report,
     };
     assert!(!sink.in_batch, "a batch was left open");
-    assert_eq!(report.rows, sink.committed, "{outcome:?}");
+    assert_eq!((report.rows, report.deleted), (sink.committed, sink.deleted[1]), "{outcome:?}");
 });
 
 struct Slow<'a>(&'a [u8]);

@@ -21,7 +21,7 @@ fuzz_target!(|data: &[u8]| {
                 let _ = delta::decode_into(&WIDE, body, &mut RowImage::new(&WIDE));
             }
             // Their columns are checked against the table's when they are replayed.
-            RedoOp::Index(_) | RedoOp::NoIndex(_) => {}
+            RedoOp::Index(_) | RedoOp::NoIndex(_) | RedoOp::Drop(_) | RedoOp::Before(_) => {}
         }
     }
     assert_eq!(bytes_seen, data.len(), "bytes left over without an error");
