@@ -167,18 +167,32 @@ heading "Everything killed, then attached again"
 kill9 [list $reader]
 catch {close $reader}
 line "all processes killed" "SIGKILL" "$searches searches were served; slowest [milliseconds $slowest_us]"
-foreach {title wanted} {"warm attach" warm "cold recovery" cold} {
+foreach {title wanted source} {
+    "warm attach" warm "" "cold recovery" cold "the log" "cold recovery" cold "a checkpoint"
+} {
+    if {$source eq "a checkpoint"} {
+        set process [start checkpoint.tcl]
+        lassign [answer $process checkpoint] rows bytes elapsed_us
+        check "checkpoint" [expr {$rows == [lindex $expected 0]}]\
+            "[milliseconds $elapsed_us], [grouped $rows] rows, [grouped $bytes] bytes"
+        kill9 [list $process]
+        catch {close $process}
+    }
     if {$wanted eq "cold"} {
         file delete $mapping
-        line "mapping deleted" $mapping "only the log is left, [grouped [log_bytes]] bytes"
+        line "mapping deleted" $mapping "what is left is the log, [grouped [log_bytes]] bytes[expr {
+            $source eq "a checkpoint" ? ", and the checkpoint" : ""}]"
     }
     set process [start attach.tcl]
-    lassign [answer $process boot] boot rows reaped elapsed_us
+    lassign [answer $process boot] boot rows reaped elapsed_us loaded replayed
     set first_us [answer $process first_search]
     set found [answer $process digest]
     close $process
     check $title [expr {$boot eq $wanted && $rows == [lindex $expected 0]}]\
         "[milliseconds $elapsed_us], boot $boot, [grouped $rows] rows, dead sessions reaped $reaped, first search [milliseconds $first_us]"
+    if {$wanted eq "cold"} {
+        line "recovered from" $source "[grouped $loaded] rows loaded, [grouped $replayed] transactions replayed"
+    }
     check "contents" [expr {$found eq $expected}] "[grouped [lindex $found 0]] rows, checksum [lindex $found 1]"
 }
 

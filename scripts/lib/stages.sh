@@ -45,6 +45,11 @@ stages_main() {
     run_stages
 }
 
+# The lines of a log that say what failed, and where: the last line of a log seldom does.
+what_failed() {
+    grep -nE -A 5 'panicked at |^error(\[|:)|^==== .* FAILED|^test .*(FAILED|failed)$|line [0-9]+:| WRONG ' "$1" | cut -c 1-2000 | head -n 60 || true
+}
+
 run_stages() {
     local name log status outcome detail text passed failed ignored rows=() number=0 total_passed=0 total_failed=0
     local started stage_started took script=$root/scripts/${0##*/}
@@ -78,7 +83,9 @@ run_stages() {
         printf '%-9s  %14s\n' "$outcome" "$took"
         if ((status)); then
             printf '%s\n' "---- end of $log ----"
-            tail -n 60 "$log"
+            tail -n 30 "$log"
+            printf '%s\n' "---- what failed in it ----"
+            what_failed "$log"
             printf '%s\n' "---- $script $name runs this stage alone ----"
         fi
     done
