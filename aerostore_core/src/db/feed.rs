@@ -14,6 +14,7 @@ use crate::db::workers::spawn;
 use crate::feed::{Buffer, Commit, End, Gap, Interest, RowChanges};
 use crate::mvcc::Watched;
 use crate::row::Schema;
+use crate::shm::Arena;
 use crate::sys::{FileSystem, wait, wake};
 use crate::txn::{Session, Store, TableRef};
 use crate::wal::{Followed, Follower};
@@ -135,7 +136,7 @@ impl Feed {
         state.is_closed = true;
         let ended: Vec<_> = state.watchers.drain(..).map(|(_, watcher)| watcher).collect();
         for watcher in &ended {
-            watcher.buffer.end(End::Closed);
+            let _ = watcher.buffer.end(End::Closed);
         }
         let (thread, session) = match state.thread.take() {
             // A waker closes the database: the thread does not wait for itself, and does not come to its end before the slot has to be given back.
@@ -209,10 +210,11 @@ impl Shared {
         let log = self.store.log();
         // What cannot be read is not delivered, and that is said.
         let found = follower.step(log).unwrap_or_else(|_| follower.skip(log));
+        let is_more = found != Followed::Nothing;
         let mut ready = Vec::new();
         let state = self.lock();
         match found {
-            Followed::Nothing => return false,
+            Followed::Nothing => {}
             Followed::Gap { after_ts, to_ts } => {
                 for (begin_ts, watcher) in state.watchers.iter().filter(|(begin_ts, _)| *begin_ts < to_ts) {
                     if watcher.buffer.push_gap(Gap { after_ts: after_ts.max(*begin_ts), to_ts }) {
@@ -226,9 +228,10 @@ impl Shared {
                 }
             }
         }
+        state.end_dropped(self.store.arena(), follower.read_ts(), &mut ready);
         drop(state);
         wake_all(&ready);
-        !self.lock().watchers.is_empty()
+        is_more && !self.lock().watchers.is_empty()
     }
 }
 
@@ -239,23 +242,30 @@ impl State {
         if wanting().next().is_none() {
             return;
         }
-        let Ok(rows) = changes.read(commit_ts, redo, |id| self.schema_of(id)) else {
-            for (_, watcher) in wanting() {
-                if watcher.buffer.push_gap(Gap { after_ts: commit_ts - 1, to_ts: commit_ts }) {
-                    ready.push(Arc::clone(watcher));
-                }
-            }
-            return;
-        };
+        let rows = changes.read(commit_ts, redo, |id| self.schema_of(id));
         for (_, watcher) in wanting() {
-            let of_table = rows.iter().filter(|(id, _)| *id == watcher.table.id());
-            let seen: Vec<_> = of_table.filter_map(|(_, row)| watcher.interest.judge(row)).collect();
-            let has_news = !seen.is_empty() && watcher.buffer.push(Commit { commit_ts, changes: seen });
-            let is_dropped = changes.dropped().contains(&watcher.table.id());
-            if is_dropped {
-                watcher.buffer.end(End::Dropped);
+            let id = watcher.table.id();
+            let is_ready = match &rows {
+                Ok(rows) if !changes.incomplete().contains(&id) => {
+                    let of_table = rows.iter().filter(|(table, _)| *table == id);
+                    let seen: Vec<_> = of_table.filter_map(|(_, row)| watcher.interest.judge(row)).collect();
+                    !seen.is_empty() && watcher.buffer.push(Commit { commit_ts, changes: seen })
+                }
+                _ => watcher.buffer.push_gap(Gap { after_ts: commit_ts - 1, to_ts: commit_ts }),
+            };
+            if is_ready {
+                ready.push(Arc::clone(watcher));
             }
-            if has_news || is_dropped {
+        }
+    }
+
+    /// Ends what follows a table whose drop lies in what was read; the same for `ready`.
+    fn end_dropped(&self, arena: &Arena, read_ts: u64, ready: &mut Vec<Arc<Watcher>>) {
+        for (_, watcher) in &self.watchers {
+            // A damaged mapping is reported to whoever works with it.
+            let dropped_ts = watcher.table.dropped_ts(arena).ok().flatten();
+            if dropped_ts.is_some_and(|dropped_ts| dropped_ts <= read_ts) && watcher.buffer.end(End::Dropped)
+            {
                 ready.push(Arc::clone(watcher));
             }
         }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 #[test]
-fn a_commit_in_which_somebody_begins_to_follow_is_delivered_with_old_values_or_refused_or_before() {
+fn a_commit_in_which_somebody_begins_to_follow_is_delivered_with_old_values_or_a_gap_or_before() {
     let Cells { dir, shm, db, table } = open_cells("feed-commit", 1 << 20);
     db.set_config("wal_writer_delay_ms", "1").unwrap();
     let set = |value| {
@@ -19,10 +19,9 @@ fn a_commit_in_which_somebody_begins_to_follow_is_delivered_with_old_values_or_r
         txn.set(&table, Value::Str("A"), &[(1, Value::I64(value))]).unwrap();
         txn
     };
-    let mut last = 0;
-    set(last).commit().unwrap();
-    let (mut delivered, mut refused, mut before) = (0, 0, 0);
-    for point in 1.. {
+    set(0).commit().unwrap();
+    let (mut delivered, mut gaps, mut before) = (0, 0, 0);
+    for (last, point) in (0..).zip(1..) {
         let txn = set(last + 1);
         let slot: Rc<RefCell<Option<Subscription>>> = Rc::default();
         let deed = {
@@ -34,26 +33,28 @@ fn a_commit_in_which_somebody_begins_to_follow_is_delivered_with_old_values_or_r
             break;
         }
         let subscription = slot.take().unwrap();
-        match committed {
-            Err(error) => {
-                assert!(error.is_retryable(), "{error}");
-                refused += 1;
-            }
-            Ok(commit_ts) if commit_ts < subscription.begin_ts() => {
-                (last, before) = (last + 1, before + 1);
-            }
-            Ok(commit_ts) => {
-                let event = subscription.next_within(Duration::from_mins(1)).unwrap();
-                let Some(Event::Commit(commit)) = event else { panic!("point {point}: {event:?}") };
-                assert_eq!(commit.commit_ts, commit_ts);
-                let value = |row: Option<crate::row::RowView<'_>>| row.unwrap().get(1).as_i64().unwrap();
-                let change = &commit.changes[0];
-                assert_eq!((value(change.before()), value(change.after())), (last, last + 1));
-                (last, delivered) = (last + 1, delivered + 1);
+        // Whoever follows makes no commit fail.
+        let commit_ts = committed.unwrap();
+        if commit_ts < subscription.begin_ts() {
+            before += 1;
+        } else {
+            match subscription.next_within(Duration::from_mins(1)).unwrap() {
+                Some(Event::Commit(commit)) => {
+                    assert_eq!(commit.commit_ts, commit_ts);
+                    let value = |row: Option<crate::row::RowView<'_>>| row.unwrap().get(1).as_i64().unwrap();
+                    let change = &commit.changes[0];
+                    assert_eq!((value(change.before()), value(change.after())), (last, last + 1));
+                    delivered += 1;
+                }
+                Some(Event::Gap(gap)) => {
+                    assert_eq!((gap.after_ts, gap.to_ts), (commit_ts - 1, commit_ts));
+                    gaps += 1;
+                }
+                other => panic!("point {point}: {other:?}"),
             }
         }
     }
-    assert!(delivered > 0 && refused > 0 && before > 0, "{delivered}, {refused}, {before}");
+    assert!(delivered > 0 && gaps > 0 && before > 0, "{delivered}, {gaps}, {before}");
     db.close().unwrap();
     let _ = std::fs::remove_dir_all(&dir);
     let _ = std::fs::remove_file(&shm);
@@ -101,4 +102,24 @@ fn a_waker_may_close_the_database() {
         assert!(matches!(subscription.try_next(), Ok(Some(Event::Commit(_)))));
         assert!(matches!(subscription.try_next(), Err(Error::Closed)));
     });
+}
+
+#[test]
+fn a_waker_that_panics_ends_the_feed_of_nobody() {
+    let Cells { dir, shm, db, table } = open_cells("feed-waker-panic", 1 << 20);
+    db.set_config("wal_writer_delay_ms", "1").unwrap();
+    let panics = db.watch(&table).on_ready(|| panic!("on purpose")).subscribe().unwrap();
+    let other = db.watch(&table).subscribe().unwrap();
+    for number in 0..2 {
+        db.transaction(TxnOptions::default(), |txn| {
+            txn.set(&table, Value::Str("A"), &[(1, Value::I64(number))])
+        })
+        .unwrap();
+        for one in [&panics, &other] {
+            assert!(one.next_within(Duration::from_secs(30)).unwrap().is_some(), "nothing comes any more");
+        }
+    }
+    db.close().unwrap();
+    let _ = std::fs::remove_dir_all(&dir);
+    let _ = std::fs::remove_file(&shm);
 }

@@ -55,7 +55,7 @@ impl WatchBuilder<'_> {
         self
     }
 
-    /// Begins.
+    /// Begins, with what is committed from now on. Not in the past: what rows were before is logged only while their table is followed.
     ///
     /// # Errors
     /// `Query` for a condition or column that does not fit the table; `NoTable` when it is dropped; `Busy` when every session slot is taken; `Closed`.
@@ -88,7 +88,7 @@ impl WatchBuilder<'_> {
 }
 
 /// A change feed of one table: every commit after its beginning that has changed rows of the table, by whatever process, in the order
-/// of commit timestamps, once it is durable. Nobody who writes waits for it. It keeps the database open; dropped, it ends.
+/// of commit timestamps, once it is durable. Nobody who writes waits for it, or fails because of it. It keeps the database open; dropped, it ends.
 pub struct Subscription {
     inner: Arc<Inner>,
     watcher: Arc<Watcher>,
@@ -97,7 +97,7 @@ pub struct Subscription {
 
 impl Subscription {
     /// The timestamp that it begins after. Whoever reads the table in a transaction begun later than the subscription, and then applies every
-    /// event with a greater timestamp than that one read at, knows the table as it is.
+    /// event with a greater timestamp than that one read at, knows the table as it is; after a gap with one, he reads it again.
     pub fn begin_ts(&self) -> u64 {
         self.begin_ts
     }

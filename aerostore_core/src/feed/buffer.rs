@@ -9,6 +9,7 @@
 
 use super::change::{Commit, Event, Gap};
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -97,16 +98,21 @@ impl Buffer {
         was_empty
     }
 
-    /// There will be no more; what waits may still be taken. His waker is to be called.
-    pub(crate) fn end(&self, end: End) {
-        self.lock().end.get_or_insert(end);
+    /// There will be no more; what waits may still be taken. True when his waker is to be called for it: the first time.
+    pub(crate) fn end(&self, end: End) -> bool {
+        let mut state = self.lock();
+        let is_first = state.end.is_none();
+        state.end.get_or_insert(end);
+        drop(state);
         self.is_ready.notify_all();
+        is_first
     }
 
-    /// Calls his waker, which may do anything: nobody does this who holds a lock.
+    /// Calls his waker, which may do anything: nobody does this who holds a lock. One that panics has been heard of by the panic hook; the
+    /// others have nothing to do with it.
     pub(crate) fn wake(&self) {
         if let Some(waker) = &self.waker {
-            waker();
+            let _ = catch_unwind(AssertUnwindSafe(waker));
         }
     }
 
@@ -182,7 +188,7 @@ mod tests {
                 [(); 3].map(|()| buffer.take(deadline).map(|event| event.is_some()))
             });
             std::thread::sleep(Duration::from_millis(5));
-            buffer.end(End::Closed);
+            assert!(buffer.end(End::Closed) && !buffer.end(End::Dropped));
             assert_eq!(waiter.join().unwrap(), [Ok(true), Ok(true), Err(End::Closed)]);
         });
         assert!(!buffer.push(commit(3, 8)));

@@ -126,7 +126,8 @@ pub struct Commit {
     pub changes: Vec<RowChange>,
 }
 
-/// Changes that are not delivered: they came faster than they were taken, or the log that had them was removed before it was read.
+/// Changes that are not delivered: they came faster than they were taken, the log that had them was removed before it was read, or it does not say
+/// what rows were before, of a transaction that was committing when its table began to be followed, or that found no room for that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// Everything up to this commit timestamp was delivered.

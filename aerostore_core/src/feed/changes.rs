@@ -1,8 +1,9 @@
 //! From a record of the log to what it has done to rows.
 //!
 //! Rules       F7: a transaction's operations on a row become one change, from the image logged before it (F2 of `txn::watched`) to what the last
-//!             operation leaves. A row that is as it was, or was never seen outside the transaction, has not changed. F8: of an operation
-//!             that does not fit, since what it is about is missing, the whole record is refused: half a transaction is not delivered.
+//!             operation leaves. A row that is as it was, or was never seen outside the transaction, has not changed. F8: where the image before is
+//!             missing of a row that is changed or deleted, nothing of its table is told of that transaction but that this is so: half a transaction is
+//!             not delivered, nor one with old values that are not the row's. A damaged record is refused whole.
 
 #![forbid(unsafe_code)]
 
@@ -20,7 +21,7 @@ pub(crate) struct RowChanges {
     /// Table and key to the place in `rows`.
     places: HashMap<(u32, Vec<u8>), usize, foldhash::fast::RandomState>,
     key: Vec<u8>,
-    dropped: Vec<u32>,
+    incomplete: Vec<u32>,
 }
 
 struct Row {
@@ -34,7 +35,7 @@ impl RowChanges {
     /// The changes that the redo of one transaction makes to rows of tables that `schema_of` knows, with the table of each.
     ///
     /// # Errors
-    /// `BadRedo`, `Row`: F8, or damage.
+    /// `BadRedo`, `Row`: damage.
     pub(crate) fn read(
         &mut self,
         commit_ts: u64,
@@ -43,7 +44,7 @@ impl RowChanges {
     ) -> Result<Vec<(u32, Arc<RowImages>)>, TxnError> {
         self.rows.clear();
         self.places.clear();
-        self.dropped.clear();
+        self.incomplete.clear();
         let bad = |reason| TxnError::BadRedo { commit_ts, reason };
         let operations = || {
             RedoReader::new(redo).filter_map(|operation| match operation {
@@ -64,31 +65,33 @@ impl RowChanges {
         }
         for operation in operations() {
             let (table, schema, operation) = operation?;
-            if let RedoOp::Drop(_) = operation {
-                self.dropped.push(table);
-            }
             let (RedoOp::Insert(body) | RedoOp::Update(body) | RedoOp::Delete(body)) = operation else {
                 continue;
             };
             let key = delta::key(&schema, body)?.ok_or_else(|| bad("a row without its key"))?;
             let row = self.row(table, &schema, key);
-            row.new = match operation {
-                RedoOp::Delete(_) => None,
-                RedoOp::Insert(_) => Some(decoded(&schema, RowImage::new(&schema), body)?),
-                _ => {
-                    let new =
-                        row.new.as_deref().ok_or_else(|| bad("an update of a row without its image"))?;
+            row.new = match (operation, row.new.as_deref()) {
+                (RedoOp::Insert(_), _) => Some(decoded(&schema, RowImage::new(&schema), body)?),
+                (_, None) => {
+                    if !self.incomplete.contains(&table) {
+                        self.incomplete.push(table);
+                    }
+                    continue;
+                }
+                (RedoOp::Delete(_), Some(_)) => None,
+                (_, Some(new)) => {
                     let image = RowImage::from_view(RowView::new(&schema, new)?);
                     Some(decoded(&schema, image, body)?)
                 }
             };
         }
-        self.rows.drain(..).filter_map(|row| row.change().transpose()).collect()
+        let rows = self.rows.drain(..).filter(|row| !self.incomplete.contains(&row.table));
+        rows.filter_map(|row| row.change().transpose()).collect()
     }
 
-    /// The tables that the last transaction read has dropped, of those that are known.
-    pub(crate) fn dropped(&self) -> &[u32] {
-        &self.dropped
+    /// The tables of which the last transaction read has changed more than can be told (F8).
+    pub(crate) fn incomplete(&self) -> &[u32] {
+        &self.incomplete
     }
 
     fn row(&mut self, table: u32, schema: &Arc<Schema>, key: crate::row::Value<'_>) -> &mut Row {

@@ -85,7 +85,7 @@ impl TableRoot {
         turn.compare_exchange(from.word(), to.word(), Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// When it was dropped; of one that is DROPPED.
+    /// When it was dropped; 0 before it is DROPPED.
     pub fn dropped_ts(&self) -> u64 {
         self.drop_words().dropped_ts.load(Ordering::Acquire)
     }

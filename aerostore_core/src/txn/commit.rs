@@ -38,7 +38,6 @@ impl Transaction {
         };
         let session = running(&mut self.session)?;
         session.merge_savepoints()?;
-        session.log_old_rows()?;
         // Staged before the operation begins: waiting for the log must not hold back what others have retired.
         let staged = session.stage_redo(synchronous);
         let waits = synchronous && matches!(staged, Ok(Some(_)));
@@ -93,7 +92,6 @@ impl Transaction {
         let session = running(&mut self.session)?;
         let assigned = checked.and_then(|checked| {
             let commit_ts = assign(session, block)?;
-            session.check_watched()?; // F2
             Ok((checked, commit_ts))
         });
         if let Ok((Some(_), commit_ts)) = &assigned {

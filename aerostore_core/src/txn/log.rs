@@ -125,7 +125,8 @@ impl Session {
         Ok(ring)
     }
 
-    /// Puts the transaction's redo where the log writer will find it, waiting for room. `None` when there is none.
+    /// Puts the transaction's redo where the log writer will find it, waiting for room, and with it what rows were before, if somebody follows
+    /// them and that finds room too (F2 of `txn::watched`). `None` when there is none.
     ///
     /// # Errors
     /// `LogReadOnly`; `LogFault` by N1 and N2; `OutOfSpace` for a large one.
@@ -133,6 +134,18 @@ impl Session {
         if self.redo.is_empty() {
             return Ok(None);
         }
+        let own_bytes = self.log_old_rows();
+        match self.stage_all(synchronous) {
+            Err(_) if self.redo.len() > own_bytes => {
+                self.redo.truncate(own_bytes);
+                self.stage_all(synchronous)
+            }
+            staged => staged,
+        }
+        .map(Some)
+    }
+
+    fn stage_all(&mut self, synchronous: bool) -> Result<Staged, TxnError> {
         let ring = self.own_ring()?;
         let Self { store, participant, heap, redo, out_of_line, .. } = self;
         let ring = ring.ring(store.arena());
@@ -142,7 +155,7 @@ impl Session {
             check_fault(store.log(), ring, if is_inline && !synchronous { redo_bytes } else { u64::MAX })?;
         }
         if is_inline {
-            return stage_waiting(store.log(), participant, ring, EntryBody::Inline(redo)).map(Some);
+            return stage_waiting(store.log(), participant, ring, EntryBody::Inline(redo));
         }
         let pieces = copy_out_of_line(participant, heap, redo)?;
         let ranges: Vec<(u64, u64)> = pieces
@@ -155,7 +168,7 @@ impl Session {
         if staged.is_err() {
             self.drop_staged_pieces();
         }
-        staged.map(Some)
+        staged
     }
 
     /// Publishes staged redo as that of `record` at `commit_ts`.

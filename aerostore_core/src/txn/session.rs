@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use crate::epoch::{Guard, Limbo, Participant, Recycler, Slot};
-use crate::mvcc::{TxnRecord, Watched};
+use crate::mvcc::TxnRecord;
 use crate::row::RowImage;
 use crate::shm::{Arena, BlockKind, BlockRef, Heap, Reserve};
 use crate::sync::Ordering;
@@ -48,8 +48,6 @@ pub struct Session {
     pub(super) no_room_until_ns: u64,
     /// The catalog's mark of unique indexes when no table had one, and the epoch that was closed then (O5 of `mvcc::index_root`).
     pub(super) unique_closed: Option<(u32, u64)>,
-    /// The tables that were followed when the running transaction's redo was completed (F2).
-    pub(super) watched: Watched,
 }
 
 /// What a transaction keeps in this process; its memory serves the session's next one.
@@ -165,7 +163,6 @@ impl Session {
             hot: HotRows::default(),
             no_room_until_ns: 0,
             unique_closed: None,
-            watched: Watched::default(),
         })
     }
 

@@ -74,6 +74,15 @@ impl TableRef {
         Ok(arena.resolve::<TableRoot>(RelPtr::new(self.root))?.is_live())
     }
 
+    /// The timestamp of its drop, if it was dropped. Asked outside of any operation.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    pub fn dropped_ts(&self, arena: &Arena) -> Result<Option<u64>, ShmError> {
+        let root: &TableRoot = arena.resolve(RelPtr::new(self.root))?;
+        Ok(Some(root.dropped_ts()).filter(|ts| *ts != 0))
+    }
+
     #[cold]
     fn gone(&self) -> TxnError {
         TxnError::NoTable { table: self.schema.name().to_owned() }

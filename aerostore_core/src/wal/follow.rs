@@ -58,6 +58,11 @@ impl Follower {
         Self { files, dir, uuid, walk: None, last_segment: 0, read_ts: after_ts, after_ts }
     }
 
+    /// Everything up to here was handed out, or skipped.
+    pub(crate) fn read_ts(&self) -> u64 {
+        self.read_ts
+    }
+
     /// Looks for the next batch. An error says that what is next cannot be read now; [`Follower::skip`] passes over it.
     ///
     /// # Errors

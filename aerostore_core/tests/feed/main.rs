@@ -8,6 +8,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod mirror;
+mod writers;
 
 use aerostore_core::db::{
     ChangeOp, Commit, Database, Error, ErrorKind, Event, Subscription, Table, TxnOptions,
@@ -23,6 +24,8 @@ use std::time::{Duration, Instant};
 
 const ROLE: &str = "AEROSTORE_FEED_CHILD";
 const KEYS: u64 = 24;
+/// The key of a row that says that nothing more is written.
+const THE_END: i64 = -1;
 
 fn set(db: &Database, table: &Table, key: i64, number: i64) {
     db.transaction(TxnOptions::default(), |txn| txn.set(table, Value::I64(key), &[(1, Value::I64(number))]))
@@ -91,6 +94,14 @@ fn child_process() {
             mirror.follow_until_told(&db, &table, &subscription);
             say(&format!("gaps: {}", mirror.gaps));
         }
+        "follows-to-the-end" => {
+            let subscription = db.watch(&table).subscribe().unwrap();
+            let mut mirror = Mirror::of(&db, &table);
+            say("ready:");
+            mirror.follow_to(&db, &table, &subscription, THE_END);
+            mirror.follow_until_told(&db, &table, &subscription);
+            say("the same");
+        }
         "stays" => {
             let _subscription = db.watch(&table).subscribe().unwrap();
             say("ready:");
@@ -135,7 +146,7 @@ fn changes_of_all_processes_come_in_order_with_what_was_before() {
     let mut random = Random(77);
     let rounds = std::env::var("AEROSTORE_FEED_ROUNDS").map_or(3, |text| text.parse().unwrap());
     for round in 0..rounds {
-        // In the middle of commits: each of them is either seen by the snapshot or has logged what was before.
+        // In the middle of commits: each of them is seen by the snapshot, or has logged what was before, or is a gap.
         let subscription = db.watch(&table).subscribe().unwrap();
         let mut mirror = Mirror::of(&db, &table);
         assert!(mirror.read_ts >= subscription.begin_ts());
@@ -143,7 +154,7 @@ fn changes_of_all_processes_come_in_order_with_what_was_before() {
         while mirror.commits < enough {
             change(&db, &table, &mut random, round);
             while let Some(event) = subscription.try_next().unwrap() {
-                mirror.apply(event);
+                mirror.apply(&db, &table, event);
             }
         }
         // The log writer, most likely.
@@ -153,16 +164,18 @@ fn changes_of_all_processes_come_in_order_with_what_was_before() {
         writers.push(child(&place, "writes", 100 + u64::try_from(round).unwrap()));
         let enough = mirror.commits + 50;
         while mirror.commits < enough {
-            mirror.apply(subscription.next_within(PATIENCE).unwrap().expect("an event"));
+            mirror.apply(&db, &table, subscription.next_within(PATIENCE).unwrap().expect("an event"));
         }
-        assert_eq!(mirror.gaps, 0);
+        // At the beginning, of those that were committing then.
+        let gaps = mirror.gaps;
+        assert!(gaps <= 3, "{gaps}");
         if round + 1 == rounds {
             for writer in &mut writers {
                 signal(writer, libc::SIGKILL);
                 writer.wait().unwrap();
             }
             mirror.follow_until_told(&db, &table, &subscription);
-            assert_eq!(mirror.gaps, 0);
+            assert_eq!(mirror.gaps, gaps);
         }
     }
 }
@@ -188,7 +201,7 @@ fn who_is_stopped_holds_up_nobody_and_is_told_what_is_gone() {
             db.checkpoint().unwrap();
         }
         while mirror.commits < 100 * (round + 1) {
-            mirror.apply(subscription.next_within(PATIENCE).unwrap().expect("an event"));
+            mirror.apply(&db, &table, subscription.next_within(PATIENCE).unwrap().expect("an event"));
         }
     }
     signal(&follower, libc::SIGCONT);

@@ -47,10 +47,16 @@ impl Mirror {
         (self.read_ts, self.rows) = (read_ts, rows);
     }
 
-    pub(crate) fn apply(&mut self, event: Event) {
-        let Event::Commit(commit) = event else {
-            self.gaps += 1;
-            return;
+    /// After a gap behind what is known the table is read again.
+    pub(crate) fn apply(&mut self, db: &Database, table: &Table, event: Event) {
+        let commit = match event {
+            Event::Commit(commit) => commit,
+            Event::Gap(gap) if gap.to_ts <= self.read_ts => return,
+            Event::Gap(_) => {
+                self.gaps += 1;
+                return self.read(db, table);
+            }
+            other => panic!("{other:?}"),
         };
         if commit.commit_ts <= self.read_ts {
             return;
@@ -84,6 +90,13 @@ impl Mirror {
         };
     }
 
+    /// Applies what comes until there is a row of that key.
+    pub(crate) fn follow_to(&mut self, db: &Database, table: &Table, subscription: &Subscription, key: i64) {
+        while !self.rows.contains_key(&key) {
+            self.apply(db, table, subscription.next_within(PATIENCE).unwrap().expect("an event"));
+        }
+    }
+
     /// Applies what comes until a row appears that says that nothing more will; then it must be the table.
     pub(crate) fn follow_until_told(&mut self, db: &Database, table: &Table, subscription: &Subscription) {
         // Of its own: another process may do the same.
@@ -95,27 +108,17 @@ impl Mirror {
                 txn.set(table, Value::I64(mark), &[(1, Value::I64(now_ns()))]).map(drop)
             })
             .unwrap();
-            let mut gaps = self.gaps;
-            loop {
+            let gaps = self.gaps;
+            while gaps == self.gaps {
                 let event = subscription.next_within(PATIENCE).unwrap().expect("the end");
                 let is_end = matches!(&event, Event::Commit(commit)
                     if commit.commit_ts > self.read_ts && commit.changes.iter().any(|change| change.key() == Value::I64(mark)));
-                if matches!(event, Event::Gap(_)) {
-                    // What is known must be read again.
-                    self.apply(event);
-                    self.read(db, table);
-                    break;
-                }
-                self.apply(event);
+                self.apply(db, table, event);
                 if is_end {
-                    gaps = self.gaps;
                     let without_marks = |mut rows: BTreeMap<i64, Row>| rows.split_off(&0);
                     assert_eq!(without_marks(self.rows.clone()), without_marks(rows_of(db, table).1));
-                    break;
+                    return;
                 }
-            }
-            if gaps == self.gaps {
-                return;
             }
         }
     }
