@@ -7,6 +7,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod many;
 mod mirror;
 mod writers;
 
