@@ -13,7 +13,7 @@ use super::options::{Ingest, Origin};
 use super::source::{ChannelReader, GzipReader, ZstdReader};
 use super::within::Within;
 use crate::commands::table::Opened;
-use crate::error::{Error, Outcome, reply};
+use crate::error::{Error, Outcome, finish, reply};
 use crate::ffi::{Channel, Completion, Interp, Obj};
 use crate::terminal::Line;
 
@@ -133,10 +133,7 @@ impl Progress<'_> {
                 words.push((self.show)(report));
                 interp.call(&words)
             }
-            Err(message) => {
-                interp.set_result(&Obj::string(&message));
-                Completion::ERROR
-            }
+            Err(message) => finish(interp, Err(Error::syntax(format!("bad -progress script: {message}")))),
         };
         if matches!(completion, Completion::OK | Completion::CONTINUE) {
             return ControlFlow::Continue(());
