@@ -31,13 +31,21 @@ duration() {
     fi
 }
 
+# Has tclsh the Tcl package of that name?
+has_tcl_package() {
+    echo "if {[catch {package require $1}]} {exit 1}" | tclsh >/dev/null 2>&1
+}
+
 # Is the thing that a Debian package of that name gives us here, however it came?
 have_package() {
     case $1 in
     tcl) command -v tclsh >/dev/null ;;
     tcl-dev) compgen -G '/usr/include/tcl*/tcl.h' >/dev/null || [ -e /usr/include/tcl.h ] ;;
     libclang-dev) compgen -G '/usr/lib/llvm-*/lib/libclang.so*' >/dev/null || ldconfig -p | grep -q 'libclang[-.]' ;;
-    libsqlite3-tcl) echo 'if {[catch {package require sqlite3}]} {exit 1}' | tclsh >/dev/null 2>&1 ;;
+    tcl-thread) has_tcl_package Thread ;;
+    tclx8.4) has_tcl_package Tclx ;;
+    tcl8.6-tdbc-sqlite3) has_tcl_package tdbc::sqlite3 ;;
+    libsqlite3-tcl) has_tcl_package sqlite3 ;;
     gcc) command -v cc >/dev/null ;;
     *) command -v "$1" >/dev/null ;;
     esac
@@ -80,6 +88,21 @@ need_rust() {
 need_for_tcl() {
     need_rust
     need gcc tcl tcl-dev clang libclang-dev
+}
+
+# fuzz_tcl SECONDS ?option of scripts/install?: random commands against the installed package; what fails leaves its log beside those of stages.
+fuzz_tcl() {
+    need_for_tcl
+    scripts/install --prefix "$target/package${2:-}" "${@:2}"
+    cargo build --quiet -p aerostore_core --example verify
+    AEROSTORE_TEST_PACKAGES=$target/package${2:-} AEROSTORE_VERIFY=$target/debug/examples/verify \
+        tclsh aerostore_tcl/tests/fuzz/run.tcl -seconds "$1" -keep "$target/logs"
+}
+
+# What the tests of the Tcl package take besides.
+need_for_tcl_tests() {
+    need_for_tcl
+    need libsqlite3-tcl tcl-thread tclx8.4 tcl8.6-tdbc-sqlite3
 }
 
 # log_file NAME: where the output of a stage or tool goes.

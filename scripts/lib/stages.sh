@@ -20,6 +20,7 @@ highlight() {
     case $1 in
     model) grep -h '^model_commit:' "$2" | sed 's/^model_commit: //' | paste -sd';' | sed 's/;/; /g' ;;
     demo) grep -h '^input ' "$2" | tail -n 1 | tr -s ' ' ;;
+    tclfuzz) grep -h '^tclfuzz:' "$2" | tail -n 1 | sed 's/^tclfuzz: //' ;;
     torture) grep -h '^torture:' "$2" | tail -n 1 | sed 's/^torture: //' ;;
     *) ;;
     esac
