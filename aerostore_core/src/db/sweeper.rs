@@ -21,9 +21,12 @@ use crate::txn::{
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// A holder of the role that gives no sign of life for this long is replaced.
 const PATIENCE_NS: u64 = 2_000_000_000;
+/// How often it looks, while it waits, for how long it is to.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// The pause after a pass that has looked at all rows is so many times as long as it took.
 const SCAN_REST: u64 = 20;
 /// Keys that a pass gathers before it deletes their rows.
@@ -105,11 +108,22 @@ impl Sweeper {
     /// Sweeps now and then, until it is told to stop.
     pub(super) fn run(mut self) {
         while !self.is_stopping() {
-            std::thread::park_timeout(self.config.ttl_interval());
+            self.wait();
             // Damage is reported to whoever works with the damaged part; what the log says, to whoever commits.
             let _ = self.sweep();
         }
         self.store.sweeps().role().resign(holder_word(self.store.registry().process()));
+    }
+
+    /// Waits for as long as is set, which may change meanwhile.
+    fn wait(&self) {
+        let begun = Instant::now();
+        while !self.is_stopping()
+            && let Some(left) = self.config.ttl_interval().checked_sub(begun.elapsed())
+            && !left.is_zero()
+        {
+            std::thread::park_timeout(left.min(LOOK_INTERVAL));
+        }
     }
 
     fn is_stopping(&self) -> bool {
@@ -274,6 +288,35 @@ mod tests {
         assert_eq!(delete(&mut lent, &table.0, limit, &found).unwrap(), (1, 0));
         drop(lent);
         assert_eq!(db.begin(TxnOptions::default()).unwrap().count(&table).unwrap(), 1);
+        db.close().unwrap();
+        let _ = std::fs::remove_dir_all(&dir);
+        let _ = std::fs::remove_file(&shm);
+    }
+
+    #[test]
+    fn a_shorter_interval_counts_before_the_one_that_was_set_is_over() {
+        let Cells { dir, shm, db, .. } = open_cells("sweeper-interval", 1 << 20);
+        db.set_config("ttl_sweep_interval_ms", "86400000").unwrap();
+        let schema = Schema::builder("Mortal")
+            .column(crate::row::Column::new("id", ColumnType::I64))
+            .column(crate::row::Column::new("at", ColumnType::Timestamp))
+            .key("id")
+            .ttl("at", 1)
+            .build()
+            .unwrap();
+        let table = db.create_table(&schema).unwrap();
+        db.transaction(TxnOptions::default(), |txn| {
+            txn.set(&table, Value::I64(1), &[(1, Value::Timestamp(1))])
+        })
+        .unwrap();
+        // Long enough for the thread to begin its wait.
+        std::thread::sleep(Duration::from_millis(100));
+        db.set_config("ttl_sweep_interval_ms", "10").unwrap();
+        let begun = Instant::now();
+        while db.begin(TxnOptions::default()).unwrap().count(&table).unwrap() > 0 {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it waits for the interval that was set");
+            std::thread::sleep(Duration::from_millis(10));
+        }
         db.close().unwrap();
         let _ = std::fs::remove_dir_all(&dir);
         let _ = std::fs::remove_file(&shm);
