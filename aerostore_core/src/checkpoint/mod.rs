@@ -14,7 +14,8 @@
 //!             Whoever lists the directory late removes less, not more. What could not be removed is tried again by the next one.
 //!             P6: one that nobody waits for rests after every chunk, for three times as long as it has had a processor since the last rest: so it takes a
 //!             quarter of one at most, and lasts no longer than at full speed and three times its processor time. While it rests it holds no
-//!             lock and no guard, only its role and its snapshot; and it does not rest while a write waits for room.
+//!             lock and no guard, only its role and its snapshot; and it does not rest while a write waits for room, or somebody
+//!             for it to end who has asked for one himself: that is begun then, as what he has committed may be in no earlier one.
 //!             P7: it leaves the log half of what is free on the disk when it begins, or what the next segment takes, if that is less; so a small
 //!             one is taken on a disk that is nearly full, where it may make room. One whose rows cannot fit, as far as is known beforehand,
 //!             writes none of them, and one that finds out on its way takes no more.

@@ -7,10 +7,12 @@
 #![forbid(unsafe_code)]
 
 use crate::sys::thread_cpu_ns;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How many times as long as it was at work it rests.
 const REST: u64 = 3;
+/// How often it looks, while it rests, whether somebody waits.
+const REST_SLICE: Duration = Duration::from_millis(10);
 /// No rest is longer: whoever closes the database waits for it, and whoever has the role gives signs of life.
 const REST_MAX: Duration = Duration::from_secs(1);
 
@@ -33,19 +35,31 @@ impl Pace {
         (!is_pressed).then(|| Duration::from_nanos(REST * worked_ns).min(REST_MAX))
     }
 
-    /// Rests, if it is to.
-    pub(super) fn rest(&mut self, is_pressed: bool) {
-        if self.rested_at_ns.is_some()
-            && let Some(rest) = self.due(thread_cpu_ns(), is_pressed)
-        {
-            std::thread::sleep(rest);
+    /// Rests, if it is to, and while nobody waits for the end, which `is_pressed` says.
+    pub(super) fn rest(&mut self, is_pressed: impl Fn() -> bool) {
+        if self.rested_at_ns.is_none() {
+            return;
         }
+        if let Some(rest) = self.due(thread_cpu_ns(), is_pressed()) {
+            sleep(rest, is_pressed);
+        }
+    }
+}
+
+fn sleep(rest: Duration, is_pressed: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while let Some(left) = rest.checked_sub(begun.elapsed())
+        && !left.is_zero()
+        && !is_pressed()
+    {
+        std::thread::sleep(left.min(REST_SLICE));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
 
     #[test]
     fn one_that_nobody_waits_for_has_a_quarter_of_a_processor() {
@@ -64,6 +78,16 @@ mod tests {
     #[test]
     fn one_that_is_waited_for_never_rests() {
         assert_eq!(Pace::new(false).due(u64::MAX, false), None);
+    }
+
+    #[test]
+    fn one_that_rests_goes_on_when_somebody_waits() {
+        let looks = Cell::new(0);
+        sleep(Duration::from_hours(1), || {
+            looks.set(looks.get() + 1);
+            looks.get() > 2
+        });
+        assert_eq!(looks.get(), 3);
     }
 
     #[test]

@@ -218,6 +218,16 @@ fn logged_tables(
                     return Ok(found);
                 }
             }
+/// Is it known what the log says of it?
+fn is_sure(table: &LoggedTable) -> bool {
+    table.unsure.is_empty() && !table.is_unsure
+}
+
+/// Does somebody wait for the end: a write for room, or one who wants a checkpoint himself?
+fn is_awaited(store: &Store) -> bool {
+    store.garbage().is_pressed() || store.checkpoints().is_awaited(monotonic_ns())
+}
+
             Err(TxnError::TableBusy { .. }) if monotonic_ns() - begun_ns < TABLE_PATIENCE_NS => {}
             Err(error) => return Err(error.into()),
         }
@@ -290,12 +300,12 @@ impl RowsWriter<'_, '_> {
             if self.builder.len() >= CHUNK_BYTES {
                 self.end_chunk(table.id())?;
                 // Out of the guard that `show` has had.
-                self.pace.rest(session.store().garbage().is_pressed());
+                self.pace.rest(|| is_awaited(session.store()));
             }
         }
         pass.end()?;
         self.end_chunk(table.id())?;
-        self.pace.rest(session.store().garbage().is_pressed());
+        self.pace.rest(|| is_awaited(session.store()));
         Ok(self.progress.rows - before)
     }
 

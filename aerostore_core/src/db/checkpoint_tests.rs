@@ -5,7 +5,7 @@ use crate::db::crash_tests::cells;
 use crate::db::{Database, Error, ErrorKind, OpenMode, Table, TxnOptions};
 use crate::row::{Column, ColumnType, IndexSpec, Schema, Value};
 use crate::sync::{AtomicBool, Ordering};
-use crate::sys::MemoryFileSystem;
+use crate::sys::{MemoryFileSystem, monotonic_ns};
 use crate::txn::log_only;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -429,3 +429,33 @@ fn one_is_taken_when_it_is_due() {
 }
 
 mod faults;
+#[test]
+fn whoever_waits_for_one_that_is_being_taken_says_so_and_gets_his_own() {
+    let scene = Scene::new("awaited");
+    scene.put(0..10, |name| name);
+    let db = scene.db();
+    let is_awaited = || db.0.store.checkpoints().is_awaited(monotonic_ns());
+    assert!(!is_awaited());
+    std::thread::scope(|scope| {
+        let mut waiter = None;
+        let first = db
+            .checkpoint_with(&mut |progress| {
+                // Its snapshot is taken.
+                if progress.rows_expected > 0 && waiter.is_none() {
+                    scene.put(10..20, |name| name);
+                    waiter = Some(scope.spawn(|| db.checkpoint().unwrap()));
+                    let begun = std::time::Instant::now();
+                    while !is_awaited() {
+                        assert!(begun.elapsed().as_secs() < 60);
+                        std::thread::sleep(std::time::Duration::from_millis(1));
+                    }
+                }
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        let second = waiter.unwrap().join().unwrap();
+        assert_eq!((first.rows, second.rows), (10, 20));
+    });
+}
+
+mod dropped;

@@ -221,7 +221,8 @@ impl Drop for InRole<'_> {
 
 impl Database {
     /// Takes a checkpoint now: all rows as of one moment go to a file, and what the log holds from before the last one but one is
-    /// removed. Others read and write meanwhile. Waits while another process takes one.
+    /// removed. Others read and write meanwhile. Everything is in it that was committed before the call: so one that is being taken does not
+    /// count, but is waited for, and rests no more if nobody had asked for it.
     ///
     /// # Errors
     /// `ReadOnly`; `Closed`; `Space` and `Io` of the disk; `Revoked` when memory ran short; `Busy` when another
@@ -254,6 +255,7 @@ impl Database {
                 break;
             }
             inner.check_open()?;
+            inner.store.checkpoints().note_awaited(monotonic_ns());
             if progress(CheckpointProgress::default()).is_break() {
                 return Err(CheckpointError::Cancelled.into());
             }

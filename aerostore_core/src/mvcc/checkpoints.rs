@@ -34,13 +34,18 @@ pub struct CheckpointControl {
     damaged_to: AtomicU64,
     /// The number of the one that a cold start has loaded, or 0.
     loaded: AtomicU64,
-    _reserved: [u64; 7],
+    /// Monotonic nanoseconds at which somebody last waited for the running one to end, as he wants one himself.
+    awaited_ns: AtomicU64,
+    _reserved: [u64; 6],
 }
 
 const _: () = assert!(size_of::<CheckpointControl>() == 192);
 
 // SAFETY: repr(C), atomics and padding only; all-zero is a database without checkpoints.
 unsafe impl Shared for CheckpointControl {}
+
+/// Whoever waits says so more often than this.
+const AWAITED_NS: u64 = 1_000_000_000;
 
 /// Figures of checkpoints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,6 +124,17 @@ impl CheckpointControl {
     /// Is it the snapshot of a checkpoint that is being taken, by one who has given a sign of life within `patience_ns`?
     pub fn reads_at(&self, snapshot: u64, now_ns: u64, patience_ns: u64) -> bool {
         self.snapshot.load(Ordering::Relaxed) == snapshot + 1 && self.role.silence_ns(now_ns) < patience_ns
+    }
+
+    /// Somebody waits for the running one to end.
+    pub fn note_awaited(&self, now_ns: u64) {
+        self.awaited_ns.store(now_ns, Ordering::Relaxed);
+    }
+
+    /// Does somebody wait for the running one to end?
+    pub fn is_awaited(&self, now_ns: u64) -> bool {
+        let awaited_ns = self.awaited_ns.load(Ordering::Relaxed);
+        awaited_ns != 0 && now_ns.saturating_sub(awaited_ns) < AWAITED_NS
     }
 
     /// How far the running one is.
