@@ -111,7 +111,8 @@ impl From<db::Error> for Error {
             db::Error::Txn(
                 TxnError::TableExists { ref table, .. }
                 | TxnError::NoTable { ref table }
-                | TxnError::TableBusy { ref table },
+                | TxnError::TableBusy { ref table }
+                | TxnError::NoNumber { ref table, .. },
             ) => Self::new(error.kind().as_str(), error.to_string()).with(table),
             error if is_lock_timeout(&error) => {
                 Self::new(error.kind().as_str(), error.to_string()).with("LOCK")

@@ -102,19 +102,72 @@ fn no_two_rows_get_one_number() {
     assert_eq!(numbers, (0..300).collect());
 }
 
+/// Where numbers end.
+const END: i64 = 1 << 62;
+
 #[test]
 fn the_last_number_is_given_once() {
     let place = Place::new("last-number");
     let db = place.open();
     let table = db.create_table(&notes().build().unwrap()).unwrap();
     let mut txn = db.begin(TxnOptions::default()).unwrap();
-    txn.set(&table, Value::I64(i64::MAX - 1), &[]).unwrap();
-    assert_eq!(txn.insert_numbered(&table, &[]).unwrap(), i64::MAX);
-    assert_eq!(txn.insert_numbered(&table, &[]).unwrap_err().kind(), ErrorKind::Type);
+    txn.set(&table, Value::I64(END - 2), &[]).unwrap();
+    assert_eq!(txn.insert_numbered(&table, &[]).unwrap(), END - 1);
+    let error = txn.insert_numbered(&table, &[]).unwrap_err();
+    let told = "Notes has no number left for another row: the last one, 4611686018427387903, is a row's key";
+    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Type, told));
     let plain =
         Schema::builder("Plain").column(Column::new("id", ColumnType::I64)).key("id").build().unwrap();
     let plain = db.create_table(&plain).unwrap();
     assert_eq!(txn.insert_numbered(&plain, &[]).unwrap_err().kind(), ErrorKind::Type);
+}
+
+#[test]
+fn a_great_key_that_somebody_names_does_not_use_numbers_up() {
+    let place = Place::new("great-key");
+    let mut db = place.open();
+    let mut table = db.create_table(&notes().build().unwrap()).unwrap();
+    assert_eq!(add(&db, &table, "first"), 0);
+    for key in [i64::MAX, END, -5] {
+        db.transaction(TxnOptions::default(), |txn| txn.set(&table, Value::I64(key), &[])).unwrap();
+    }
+    // Warm, from the log, and from a checkpoint.
+    for start in 0..4 {
+        assert_eq!(add(&db, &table, "next"), start + 1);
+        if start == 2 {
+            db.checkpoint().unwrap();
+        }
+        db.close().unwrap();
+        if start > 0 {
+            std::fs::remove_file(&place.shm).unwrap();
+        }
+        db = place.open();
+        assert_eq!(db.boot().mode == OpenMode::Cold, start > 0);
+        table = db.table("Notes").unwrap().unwrap();
+    }
+}
+
+#[test]
+fn numbers_come_back_with_the_end_of_the_row_that_has_the_last() {
+    let place = Place::new("last-back");
+    let db = place.open();
+    let table = db.create_table(&notes().build().unwrap()).unwrap();
+    assert_eq!(add(&db, &table, "first"), 0);
+    let put = |key: i64| {
+        db.transaction(TxnOptions::default(), |txn| txn.set(&table, Value::I64(key), &[])).unwrap();
+    };
+    put(END - 1);
+    put(5);
+    let number =
+        || db.transaction(TxnOptions::default(), |txn| txn.insert_numbered(&table, &[(1, Value::Str("x"))]));
+    (0..2).for_each(|_| assert_eq!(number().unwrap_err().kind(), ErrorKind::Type));
+    let mut txn = db.begin(TxnOptions::default()).unwrap();
+    txn.delete(&table, Value::I64(END - 1)).unwrap();
+    assert_eq!(txn.insert_numbered(&table, &[]).unwrap(), 6, "it is gone for this one");
+    txn.rollback();
+    assert_eq!(number().unwrap(), 7);
+    db.transaction(TxnOptions::default(), |txn| txn.delete(&table, Value::I64(END - 1))).unwrap();
+    assert_eq!(number().unwrap(), 8);
 }
 
 #[test]

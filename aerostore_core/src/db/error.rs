@@ -221,7 +221,7 @@ fn txn_kind(error: &TxnError) -> ErrorKind {
             ErrorKind::Busy
         }
         TxnError::NoSavepoint | TxnError::NoIndex { .. } | TxnError::NoTable { .. } => ErrorKind::NotFound,
-        TxnError::KeyChanged { .. } => ErrorKind::Type,
+        TxnError::KeyChanged { .. } | TxnError::NoNumber { .. } => ErrorKind::Type,
         TxnError::Row(error) => row_kind(error),
         TxnError::Shm(error) => shm_kind(error),
         TxnError::Epoch(error) => epoch_kind(error),

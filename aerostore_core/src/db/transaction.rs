@@ -169,11 +169,13 @@ impl Transaction {
 
     /// Adds a row with these columns, by column number, to a table that numbers its rows
     /// ([`SchemaBuilder::numbered_key`](crate::row::SchemaBuilder::numbered_key)), under a number that no row has; that number. Numbers
-    /// begin with 0 and grow; those of transactions that fail are not given again.
+    /// begin with 0 and grow; those of transactions that fail are not given again. They stay below 2^62: rows may be put by other means under
+    /// any key, and numbers go on behind the greatest of those keys that is below that; greater ones change nothing. Should the last number
+    /// be a row's key, none is left; once that row is deleted, numbers go on behind the greatest key there is.
     ///
     /// # Errors
-    /// `Type` when a value does not fit, when the table does not number its rows, or has no number left; `Serialization`; `Space`;
-    /// `ReadOnly`; `Closed`.
+    /// `Type` when a value does not fit, when the table does not number its rows, or has no number left, which names the last;
+    /// `Serialization`; `Space`; `ReadOnly`; `Closed`.
     pub fn insert_numbered(&mut self, table: &Table, values: &[(usize, Value<'_>)]) -> Result<i64, Error> {
         Ok(self.open()?.insert_numbered(&table.0, values)?)
     }

@@ -38,7 +38,7 @@ pub use row::RowHeader;
 #[cfg(not(loom))]
 pub use sweeps::{SweepControl, SweepStats};
 #[cfg(not(loom))]
-pub use table::{Catalog, TableRoot, TableState};
+pub use table::{Catalog, NUMBERS_END, TableRoot, TableState};
 #[cfg(not(loom))]
 pub use table_drop::{DropStage, DropWord};
 #[cfg(not(loom))]

@@ -7,6 +7,9 @@
 //!             about to is counted in the state; the last of those who could not makes it FAILED, which is as good as none, until somebody
 //!             makes one of the same definition. C5: a key of a table that numbers its rows is below `next_key` before its row is linked, so no number
 //!             that is given is the key of a row, unless somebody names that number himself meanwhile: who inserts under it learns that.
+//!             Keys from `NUMBERS_END` on move nothing, so that one that somebody names does not use them up; when they are, as somebody has named one
+//!             right below that, they go on behind the greatest key that a row has.
+//!             C6: of the tables with one tag all but the newest are GONE: one that has no other's slabs gets a tag that none has had.
 
 use crate::epoch::Guard;
 use crate::mvcc::IndexRoots;
@@ -32,6 +35,9 @@ pub enum TableState {
     /// Dropped, and its memory is given back.
     Gone,
 }
+
+/// The numbers that rows are given are below this; greater keys are for who names them, and count for nothing (C5).
+pub const NUMBERS_END: u64 = 1 << 62;
 
 /// States, as stored.
 const LIVE: u32 = 0;
@@ -187,20 +193,34 @@ impl TableRoot {
     /// A number that no row has as its key, nor gets from anybody else; `None` when there are no more (C5).
     pub fn take_key(&self) -> Option<i64> {
         // Relaxed: rows are found by their keys, and nothing else is learned from the number. Past the last number the word goes on, and
-        // has as many steps left as there were numbers.
-        i64::try_from(self.next_key.fetch_add(1, Ordering::Relaxed)).ok()
+        // has more steps left than there were numbers.
+        let number = self.next_key.fetch_add(1, Ordering::Relaxed);
+        i64::try_from(number).ok().filter(|_| number < NUMBERS_END)
     }
 
     /// A row is about to be linked under this key (C5).
     pub fn note_key(&self, key: i64) {
         if let Ok(key) = u64::try_from(key)
             && self.next_key.load(Ordering::Relaxed) <= key
+            && key < NUMBERS_END
         {
             self.next_key.fetch_max(key + 1, Ordering::Relaxed);
         }
     }
 
     /// Offsets of the blocks that a table is made with: its schema, its first key hash table, and its secondary indexes.
+    /// Goes on with `number` once the numbers are used up (C5).
+    pub fn restart_keys(&self, number: u64) {
+        // Relaxed: as in `take_key`. Whoever takes a number that a row has learns that.
+        let mut next = self.next_key.load(Ordering::Relaxed);
+        while next >= NUMBERS_END
+            && let Err(now) =
+                self.next_key.compare_exchange(next, number, Ordering::Relaxed, Ordering::Relaxed)
+        {
+            next = now;
+        }
+    }
+
     ///
     /// # Errors
     /// When the mapping is damaged.

@@ -68,6 +68,13 @@ pub enum TxnError {
         /// Name of the table.
         table: String,
     },
+    /// The table has no number left for another row.
+    NoNumber {
+        /// Name of the table.
+        table: String,
+        /// The last number, which a row has as its key.
+        key: u64,
+    },
     /// The table has an index on that column already.
     IndexExists {
         /// Name of the table.
@@ -195,6 +202,9 @@ impl fmt::Display for TxnError {
             }
             Self::NoTable { table } => write!(f, "table {table} was dropped"),
             Self::TableBusy { table } => write!(f, "table {table} is being dropped"),
+            Self::NoNumber { table, key } => {
+                write!(f, "{table} has no number left for another row: the last one, {key}, is a row's key")
+            }
             Self::IndexExists { table, column } => write!(f, "column {column} of {table} has an index already"),
             Self::NoIndex { table, column } => write!(f, "column {column} of {table} has no index"),
             Self::IndexBusy { table, column } => {
@@ -295,6 +305,7 @@ mod tests {
             TxnError::TableExists { table: table(), difference: "column \"a\" is int, not wide".into() },
             TxnError::NoTable { table: table() },
             TxnError::TableBusy { table: table() },
+            TxnError::NoNumber { table: table(), key: 1 },
             TxnError::KeyChanged { table: table() },
             TxnError::IndexExists { table: table(), column: table() },
             TxnError::NoIndex { table: table(), column: table() },

@@ -1,18 +1,17 @@
 //! Rows of a table that numbers them: C5 of `mvcc::table`.
 #![forbid(unsafe_code)]
 
-use crate::mvcc::TableRoot;
+use crate::mvcc::{BeginWord, NEVER, NUMBERS_END, RowHeader, TableRoot, VersionRef};
 use crate::row::{RowError, Schema, Value};
-use crate::shm::Reserve;
+use crate::shm::{Reserve, tagged_slabs};
 use crate::txn::{Change, TableRef, Transaction, TxnError};
 
 impl Transaction {
     /// Adds a row with these columns under a number that the table gives it, which is returned. Numbers begin with 0 and grow; those of
-    /// transactions that fail are not given again.
+    /// transactions that fail are not given again, unless numbers were used up (C5).
     ///
     /// # Errors
-    /// `Row` when a value does not fit its column, when the table does not number its rows, or has no number left; `Serialization`;
-    /// `OutOfSpace`.
+    /// `Row` when a value does not fit its column, or the table does not number its rows; `NoNumber`; `Serialization`; `OutOfSpace`.
     pub fn insert_numbered(
         &mut self,
         table: &TableRef,
@@ -45,13 +44,47 @@ impl Transaction {
         if !schema.has_numbered_key() {
             return Err(RowError::NotNull { column: schema.key_column().name().to_owned() }.into());
         }
-        let guard = self.session()?.participant.pin();
-        let number = table.in_use(&guard)?.take_key();
-        number.ok_or_else(|| {
-            let (column, expected) =
-                (schema.key_column().name().to_owned(), schema.key_column().column_type());
-            RowError::Range { column, expected, value: "the number after the greatest".to_owned() }.into()
-        })
+        loop {
+            let number = table.in_use(&self.session()?.participant.pin())?.take_key();
+            if let Some(number) = number {
+                return Ok(number);
+            }
+            self.restart_numbers(table)?;
+        }
+    }
+
+    /// Lets the numbers go on behind the greatest key of any row, when they are used up (C5).
+    #[cold]
+    fn restart_numbers(&self, table: &TableRef) -> Result<(), TxnError> {
+        let session = self.session()?;
+        let slabs = tagged_slabs(session.arena(), &table.in_use(&session.participant.pin())?.rows)?;
+        let mut next = 0;
+        for slab in slabs {
+            let guard = session.participant.pin();
+            table.in_use(&guard)?; // T9
+            for row in guard.live_blocks(slab)? {
+                let head = guard.protect(&guard.resolve::<RowHeader>(row)?.head);
+                if head == 0 {
+                    continue;
+                }
+                let version = VersionRef::resolve(&guard, head)?;
+                if version.is_tombstone() || version.begin(&guard) == BeginWord::Stamped(NEVER) {
+                    continue;
+                }
+                if let Value::I64(key) = table.view(version.payload())?.key()
+                    && let Ok(key) = u64::try_from(key)
+                    && key < NUMBERS_END
+                {
+                    next = next.max(key + 1);
+                }
+            }
+        }
+        if next >= NUMBERS_END {
+            let (table, key) = (table.schema().name().to_owned(), next - 1);
+            return Err(TxnError::NoNumber { table, key });
+        }
+        table.in_use(&session.participant.pin())?.restart_keys(next);
+        Ok(())
     }
 
     /// See [`note_numbered_key`].
