@@ -1,5 +1,5 @@
-//! What the log says of indexes about which shared memory does not: somebody is about to log that they are there, or not, or has just done
-//! so, and is stopped (P8).
+//! What the log says of tables and indexes about which shared memory does not: somebody is about to log that they are there, or not, or has
+//! just done so, and is stopped (P8).
 
 #![forbid(unsafe_code)]
 
@@ -14,13 +14,14 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Table and column.
 type Place = (u32, u8);
 
-/// Adds to the indexes of `tables` those on unsure columns that the log defines up to `commit_ts`, which is durable.
+/// Adds to the indexes of `tables` those on unsure columns that the log defines up to `commit_ts`, which is durable, and takes away the
+/// unsure tables that it does not define.
 ///
 /// # Errors
 /// `Io`; `Corrupt` or `Missing` when the log is damaged, or another process has taken a checkpoint meanwhile.
 pub(super) fn settle(
     places: &Places<'_>,
-    tables: &mut [LoggedTable],
+    tables: &mut Vec<LoggedTable>,
     commit_ts: u64,
     log: &LogControl,
 ) -> Result<(), CheckpointError> {
@@ -28,10 +29,10 @@ pub(super) fn settle(
     for table in &*tables {
         defined.extend(table.unsure.iter().map(|&column| ((table.table.id(), column), None)));
     }
-    if defined.is_empty() {
+    if defined.is_empty() && !tables.iter().any(|table| table.is_unsure) {
         return Ok(());
     }
-    let base = newest(places)?;
+    let base = newest(places, commit_ts)?;
     let mut tables_there = BTreeSet::new();
     for entry in base.iter().flat_map(|manifest| &manifest.tables) {
         tables_there.insert(entry.id);
@@ -59,6 +60,8 @@ pub(super) fn settle(
     if let Some(walk) = last.filter(|_| read_ts < logged_ts) {
         return Err(walk.corrupt("a batch that was logged cannot be read").into());
     }
+    // Behind what it says last of a table there is nothing of that.
+    tables.retain(|table| !table.is_unsure || known.tables.contains(&table.table.id()));
     for table in tables {
         let found = table.unsure.iter().filter_map(|&column| {
             let spec = *known.defined.get(&(table.table.id(), column))?;
@@ -69,10 +72,11 @@ pub(super) fn settle(
     Ok(())
 }
 
-/// The newest checkpoint whose manifest can be read: the log is there from it on.
-fn newest(places: &Places<'_>) -> Result<Option<Manifest>, CheckpointError> {
+/// The newest checkpoint up to `commit_ts` whose manifest can be read: the log is there from it on.
+fn newest(places: &Places<'_>, commit_ts: u64) -> Result<Option<Manifest>, CheckpointError> {
     let numbers = Listed::read(places)?.manifests();
-    Ok(numbers.into_iter().find_map(|number| read_manifest(places, number).ok()))
+    let mut manifests = numbers.into_iter().filter_map(|number| read_manifest(places, number).ok());
+    Ok(manifests.find(|manifest| manifest.commit_ts <= commit_ts))
 }
 
 /// What was found out so far.
@@ -94,6 +98,7 @@ impl Known {
                         *spec = schema.declared_index(usize::from(column)).map(IndexSpec::word);
                     }
                 }
+                RedoOp::Drop(_) => drop(self.tables.remove(&table)),
                 RedoOp::Index(definition) | RedoOp::NoIndex(definition) => {
                     let is_there = matches!(operation, RedoOp::Index(_));
                     if let Some((column, promised)) = index_definition(definition)

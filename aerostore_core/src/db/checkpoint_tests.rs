@@ -283,7 +283,9 @@ fn an_index_that_somebody_is_about_to_log_is_in_a_checkpoint_if_the_log_has_it()
             session.leave_unlogged(&table.0, 1);
         }
         if is_logged {
-            session = log_only(session, &table.0, 1, makes);
+            let logged;
+            (session, logged) = log_only(session, &table.0, 1, makes);
+            logged.unwrap();
         }
         scene.put(0..10, |name| -name);
         scene.db().checkpoint().unwrap();
@@ -428,7 +430,6 @@ fn one_is_taken_when_it_is_due() {
     }
 }
 
-mod faults;
 #[test]
 fn whoever_waits_for_one_that_is_being_taken_says_so_and_gets_his_own() {
     let scene = Scene::new("awaited");
@@ -459,3 +460,4 @@ fn whoever_waits_for_one_that_is_being_taken_says_so_and_gets_his_own() {
 }
 
 mod dropped;
+mod faults;

@@ -417,7 +417,7 @@ fn make_and_die(mut session: Box<Session>, id: u32) {
     let heir_of = session.claim_slabs().unwrap();
     assert!(heir_of.is_some());
     let schema = schema();
-    let made = session.try_link_table(id, &schema, &schema.to_bytes(), TableState::Live, heir_of);
+    let made = session.try_link_table([id; 2], &schema, &schema.to_bytes(), TableState::Live, heir_of);
     assert!(made.unwrap().is_some());
 }
 
@@ -478,3 +478,5 @@ fn slabs_are_given_out_once_though_their_maker_dies_while_the_list_of_tables_is_
         assert_slabs_are_given_out_once(peer, &format!("point {point}"));
     }
 }
+
+mod overtaken;

@@ -76,7 +76,7 @@ pub struct TableRoot {
     /// Where the table numbers its rows: the next number to be given, above every key that a row has, or has had since the mapping was made (C5).
     next_key: AtomicU64,
     drop: DropWords,
-    /// What the slabs of its rows are tagged with: its own number, or that of the first table that had them (T8 of `txn::drop`).
+    /// What the slabs of its rows are tagged with (C6), as those of the first table that had them (T8 of `txn::drop`).
     tag: AtomicU32,
     _unused: u32,
     _reserved: [u64; 1],
@@ -114,7 +114,8 @@ impl TableRoot {
         self.tag.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_tag(&self, tag: u32) {
+    /// Gives a table that nobody else knows the tag of its slabs.
+    pub fn set_tag(&self, tag: u32) {
         self.tag.store(tag, Ordering::Relaxed);
     }
 
@@ -201,14 +202,13 @@ impl TableRoot {
     /// A row is about to be linked under this key (C5).
     pub fn note_key(&self, key: i64) {
         if let Ok(key) = u64::try_from(key)
-            && self.next_key.load(Ordering::Relaxed) <= key
             && key < NUMBERS_END
+            && self.next_key.load(Ordering::Relaxed) <= key
         {
             self.next_key.fetch_max(key + 1, Ordering::Relaxed);
         }
     }
 
-    /// Offsets of the blocks that a table is made with: its schema, its first key hash table, and its secondary indexes.
     /// Goes on with `number` once the numbers are used up (C5).
     pub fn restart_keys(&self, number: u64) {
         // Relaxed: as in `take_key`. Whoever takes a number that a row has learns that.
@@ -221,6 +221,7 @@ impl TableRoot {
         }
     }
 
+    /// Offsets of the blocks that a table is made with: its schema, its first key hash table, and its secondary indexes.
     ///
     /// # Errors
     /// When the mapping is damaged.
@@ -248,7 +249,6 @@ impl TableRoot {
     /// Makes a zeroed, unlinked block a table.
     pub fn init(&self, id: u32, schema: u64, schema_bytes: u64, primary: u64) {
         self.id.store(id, Ordering::Relaxed);
-        self.set_tag(id);
         self.schema.store(schema, Ordering::Relaxed);
         self.schema_bytes.store(schema_bytes, Ordering::Relaxed);
         self.primary.store(primary, Ordering::Release);

@@ -8,11 +8,11 @@
 #![forbid(unsafe_code)]
 
 use super::crew::Crew;
-use super::load::{ByTable, Tables};
+use super::load::Tables;
 use crate::checkpoint::CheckpointError;
 use crate::row::{IndexSpec, RowImage, Schema, delta};
 use crate::txn::{Change, RedoOp, RedoReader, Session, TableRef, TxnError, index_definition, key_hash};
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -59,8 +59,6 @@ pub(super) struct Replay<'r> {
     tables: &'r mut Tables,
     lanes: Vec<Lane>,
     key: Vec<u8>,
-    /// Numbers of tables that were dropped.
-    dropped: HashSet<u32>,
 }
 
 /// What goes to one session.
@@ -73,7 +71,7 @@ struct Lane {
 impl<'r> Replay<'r> {
     /// On top of those tables; `session` makes tables and indexes.
     pub(super) fn new(session: &'r mut Session, tables: &'r mut Tables) -> Self {
-        Self { session, tables, lanes: Vec::new(), key: Vec::new(), dropped: HashSet::new() }
+        Self { session, tables, lanes: Vec::new(), key: Vec::new() }
     }
 
     /// Lets `read` hand records over, and applies them by the sessions of `crew`.
@@ -94,21 +92,21 @@ impl<'r> Replay<'r> {
             }
             let read = read(&mut self).and_then(|read| self.send_all().map(|()| read));
             self.lanes.clear();
-            let mut rows: ByTable<i64> = ByTable::default();
+            let mut rows: ByRoot<i64> = ByRoot::default();
             let mut applied = Ok(());
             for thread in threads {
                 match thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
-                    Ok(changes) => changes.iter().for_each(|(id, rows_gained)| {
-                        *rows.entry(*id).or_default() += rows_gained;
+                    Ok(changes) => changes.iter().for_each(|(root, rows_gained)| {
+                        *rows.entry(*root).or_default() += rows_gained;
                     }),
                     Err(error) => applied = applied.and(Err(error)),
                 }
             }
             // Whoever could not hand over knows less of why than the one it was for.
             applied?;
-            for (id, gained) in rows {
-                if let Some(table) = self.tables.get(&id) {
-                    self.session.add_rows(table, gained)?;
+            for table in self.tables.values() {
+                if let Some(gained) = rows.get(&table.root_offset()) {
+                    self.session.add_rows(table, *gained)?;
                 }
             }
             read
@@ -158,16 +156,12 @@ impl<'r> Replay<'r> {
             return Ok(());
         }
         if let RedoOp::Drop(_) = operation {
-            match self.tables.remove(&id) {
-                Some(table) => {
-                    self.session.load_drop(&table, commit_ts)?;
-                    self.dropped.insert(id);
-                    self.tell_tables();
-                    return Ok(());
-                }
-                None if self.dropped.contains(&id) => return Ok(()),
-                None => return Err(bad(NO_TABLE).into()),
+            // If it is not there, that is said twice (Q3), and perhaps before the checkpoint too.
+            if let Some(table) = self.tables.remove(&id) {
+                self.session.load_drop(&table, commit_ts)?;
+                self.tell_tables();
             }
+            return Ok(());
         }
         let table = self.tables.get(&id).ok_or_else(|| bad(NO_TABLE))?;
         let is_there = matches!(operation, RedoOp::Index(_));
@@ -220,12 +214,15 @@ impl Lane {
     }
 }
 
+/// By the roots of tables: of those that are dropped another may have the number.
+type ByRoot<T> = HashMap<u64, T, foldhash::fast::FixedState>;
+
 /// A session that applies what is handed to it.
 #[derive(Default)]
 struct Applier {
     tables: Arc<Tables>,
-    images: ByTable<RowImage>,
-    rows: ByTable<i64>,
+    images: ByRoot<RowImage>,
+    rows: ByRoot<i64>,
 }
 
 impl Applier {
@@ -234,7 +231,7 @@ impl Applier {
         mut self,
         session: &mut Session,
         batches: &Receiver<Batch>,
-    ) -> Result<ByTable<i64>, CheckpointError> {
+    ) -> Result<ByRoot<i64>, CheckpointError> {
         for batch in batches {
             if let Some(tables) = batch.tables {
                 self.tables = tables;
@@ -245,10 +242,7 @@ impl Applier {
                 session.look_ahead(keys)?;
                 for operation in group {
                     let body = &batch.bytes[operation.start..operation.start + operation.length];
-                    let gained = self.apply(session, operation, body)?;
-                    if gained != 0 {
-                        *self.rows.entry(operation.table).or_default() += gained;
-                    }
+                    self.apply(session, operation, body)?;
                 }
             }
             if let Some(done) = batch.done {
@@ -264,16 +258,16 @@ impl Applier {
         session: &mut Session,
         operation: &Operation,
         body: &[u8],
-    ) -> Result<i64, CheckpointError> {
-        let Self { tables, images, .. } = self;
+    ) -> Result<(), CheckpointError> {
+        let Self { tables, images, rows } = self;
         let Operation { commit_ts, kind, .. } = *operation;
         let bad = |reason| TxnError::BadRedo { commit_ts, reason };
         let table = tables.get(&operation.table).ok_or_else(|| bad(NO_TABLE))?;
         let schema = table.schema();
-        let image = images.entry(operation.table).or_insert_with(|| RowImage::new(schema));
+        let image = images.entry(table.root_offset()).or_insert_with(|| RowImage::new(schema));
         let key = delta::key(schema, body).map_err(TxnError::from)?;
         let key = key.ok_or_else(|| bad("a row without its key"))?;
-        Ok(session.load_row(table, key, commit_ts, image, |current, image| {
+        let gained = session.load_row(table, key, commit_ts, image, |current, image| {
             match (kind, current) {
                 (Kind::Delete, _) => return Ok(Change::Delete),
                 (Kind::Update, Some(row)) => image.copy_from(row),
@@ -282,6 +276,10 @@ impl Applier {
             }
             delta::decode_into(schema, body, image)?;
             Ok(Change::Put)
-        })?)
+        })?;
+        if gained != 0 {
+            *rows.entry(table.root_offset()).or_default() += gained;
+        }
+        Ok(())
     }
 }

@@ -45,6 +45,8 @@ pub struct LoggedTable {
     pub indexes: Vec<(u8, u8)>,
     /// Columns of which somebody is about to log that they have an index, or none any more.
     pub unsure: Vec<u8>,
+    /// Is somebody about to log that it is there, or that it is dropped?
+    pub is_unsure: bool,
     /// Its rows, about.
     pub rows: u64,
 }
@@ -103,8 +105,25 @@ pub fn create_table(
     schema: &Schema,
     synchronous: bool,
 ) -> (Option<Box<Session>>, Result<TableRef, TxnError>) {
+    loop {
+        match define_table(session, schema, synchronous) {
+            // Made by another meanwhile, and dropped again: once more.
+            (Some(again), Err(TxnError::NoTable { .. })) => session = again,
+            (session, made) => return (session, made.map(|(table, _)| table)),
+        }
+    }
+}
+
+/// The same, with the timestamp at which this call has logged the definition, if it has.
+pub(crate) fn define_table(
+    mut session: Box<Session>,
+    schema: &Schema,
+    synchronous: bool,
+) -> (Option<Box<Session>>, Result<(TableRef, Option<u64>), TxnError>) {
     let table = match session.begin_table(schema) {
-        Ok((table, TableState::Live)) => return (Some(session), same(table, schema)),
+        Ok((table, TableState::Live)) => {
+            return (Some(session), same(table, schema).map(|table| (table, None)));
+        }
         Ok((table, _)) => table,
         Err(error) => return (Some(session), Err(error)),
     };
@@ -112,15 +131,13 @@ pub fn create_table(
     // has a row of it before this is committed, so none is in the log before its definition.
     let mut txn = Transaction::begin(session, TxnOptions::default());
     // Waited for later: whether it took effect decides what becomes of the table.
-    let logged = txn
-        .log_definition(table.id(), &table.schema().to_bytes())
-        .and_then(|()| txn.take_effect(synchronous));
+    let logged = txn.log_definition(&table).and_then(|()| txn.take_effect(synchronous));
     let Some(session) = txn.into_session() else { return (None, Err(TxnError::Ended)) };
     let made = session.end_table(&table, logged).and_then(|(commit_ts, waits)| {
         if waits {
             wait_durable(session.store.log(), commit_ts)?;
         }
-        same(table, schema)
+        Ok((same(table, schema)?, Some(commit_ts)))
     });
     (Some(session), made)
 }
@@ -149,10 +166,10 @@ impl Transaction {
     /// for the log. What is about to be logged may be or not.
     ///
     /// A table that is dropped is none of them, or was dropped after the snapshot: so the snapshot moves on past the drops there are, if
-    /// need be (T5). What is dropped later than that can be read to the end.
+    /// need be (T5). What is dropped later than that can be read to the end. What is about to be dropped may be, for the log.
     ///
     /// # Errors
-    /// `TableBusy` while somebody is about to log that there is a table no more; `SnapshotRevoked`.
+    /// `SnapshotRevoked`; when the mapping is damaged.
     pub fn logged_tables(&mut self) -> Result<(Vec<LoggedTable>, u64), TxnError> {
         let mut snapshot = self.read_ts()?;
         let found = loop {
@@ -166,48 +183,47 @@ impl Transaction {
         };
         let session = running(&mut self.session)?;
         let mut tables = Vec::new();
-        for table in found {
+        for (table, is_unsure) in found {
             let (indexes, unsure) = session.logged_indexes(&table)?;
             let guard = session.participant.pin();
             // Below nothing for a moment, or as somebody has died between a commit and its count.
             let rows = table.root(&guard)?.row_count.load(Ordering::Relaxed);
             let rows = rows.cast_signed().max(0).cast_unsigned();
-            tables.push(LoggedTable { table, indexes, unsure, rows });
+            tables.push(LoggedTable { table, indexes, unsure, is_unsure, rows });
         }
         Ok((tables, session.store.clock().now()))
     }
 
-    fn log_definition(&mut self, id: u32, schema: &[u8]) -> Result<(), TxnError> {
+    fn log_definition(&mut self, table: &TableRef) -> Result<(), TxnError> {
+        self.concerns = Some(table.clone());
         let session = running(&mut self.session)?;
         self.record = Some(session.begin_record(Reserve::No)?);
-        redo::create(&mut session.redo, id, schema)
+        redo::create(&mut session.redo, table.id(), &table.schema().to_bytes())
     }
 }
 
 impl Session {
-    /// Every table that is in use, or about to be (C4), and when the last one was dropped.
-    fn tables_to_log(&self) -> Result<(Vec<TableRef>, u64), TxnError> {
-        let (mut tables, mut dropped_ts, mut leaving) = (Vec::new(), 0, None);
-        {
-            let guard = self.participant.pin();
-            for (offset, root) in self.store.catalog().tables(&guard)? {
-                match root.state() {
-                    TableState::Live | TableState::Making => {
-                        tables.push(table_ref(&guard, offset, root)?.even_dropped());
-                    }
-                    TableState::Leaving => leaving = Some(table_ref(&guard, offset, root)?),
-                    TableState::Dropped | TableState::Gone => dropped_ts = dropped_ts.max(root.dropped_ts()),
-                    TableState::Failed => {}
+    /// Every table that is in use, or about to be (C4), or that somebody is about to drop; of the latter it is said. And when the last one was
+    /// dropped. For the dead they are dropped first.
+    fn tables_to_log(&self) -> Result<(Vec<(TableRef, bool)>, u64), TxnError> {
+        for table in tables_if(self, |state| state == TableState::Leaving)? {
+            // What cannot be dropped now is as if its dropper stood still.
+            let _ = self.drop_for_dead(table.root_offset());
+        }
+        let (mut tables, mut dropped_ts) = (Vec::new(), 0);
+        let guard = self.participant.pin();
+        for (offset, root) in self.store.catalog().tables(&guard)? {
+            let state = root.state();
+            match state {
+                TableState::Live | TableState::Making | TableState::Leaving => {
+                    let table = table_ref(&guard, offset, root)?.even_dropped();
+                    tables.push((table, state != TableState::Live));
                 }
+                TableState::Dropped | TableState::Gone => dropped_ts = dropped_ts.max(root.dropped_ts()),
+                TableState::Failed => {}
             }
         }
-        match leaving {
-            None => Ok((tables, dropped_ts)),
-            Some(table) => {
-                self.drop_for_dead(table.root_offset())?;
-                Err(TxnError::TableBusy { table: table.schema().name().to_owned() })
-            }
-        }
+        Ok((tables, dropped_ts))
     }
 
     /// For recovery, while nobody else has the database open: the table was dropped as of `commit_ts`.
@@ -228,8 +244,18 @@ impl Session {
     /// # Errors
     /// `TableExists` when there is one of that name with another definition; `OutOfSpace`.
     pub fn load_table(&mut self, id: u32, schema: &Schema) -> Result<TableRef, TxnError> {
-        self.store.catalog().reserve_id(id);
-        let (table, _) = self.link_table_as(id, schema, TableState::Live)?;
+        let store = Arc::clone(&self.store);
+        store.catalog().reserve_id(id);
+        // C6: after a cold start the number of a table that was dropped may have been given again, and the log replayed has both.
+        let is_taken = |session: &Self, tag| -> Result<bool, TxnError> {
+            let guard = session.participant.pin();
+            Ok(store.catalog().tables(&guard)?.iter().any(|(_, root)| root.tag() == tag))
+        };
+        let mut tag = id;
+        while is_taken(self, tag)? {
+            tag = store.catalog().take_id();
+        }
+        let (table, _) = self.link_table_as(id, tag, schema, TableState::Live)?;
         same(table, schema)
     }
 
@@ -239,7 +265,10 @@ impl Session {
             let (table, state) = match named(self, schema.name())? {
                 Some(found) => found,
                 None if self.make_again(schema)? => continue,
-                None => self.link_table_as(self.store.catalog().take_id(), schema, TableState::Making)?,
+                None => {
+                    let id = self.store.catalog().take_id();
+                    self.link_table_as(id, id, schema, TableState::Making)?
+                }
             };
             if state == TableState::Leaving {
                 self.wait_for_drop(&table)?;
@@ -289,10 +318,11 @@ impl Session {
     }
 
     /// Links a table into the catalog, in `state`, unless there is one of that name, with whatever definition. The one that is there
-    /// then, and its state.
+    /// then, and its state. The slabs of its rows get `tag`, which no others have, unless it has them from another table.
     fn link_table_as(
         &mut self,
         id: u32,
+        tag: u32,
         schema: &Schema,
         state: TableState,
     ) -> Result<(TableRef, TableState), TxnError> {
@@ -300,7 +330,7 @@ impl Session {
         loop {
             // T8
             let heir_of = self.claim_slabs()?;
-            let linked = self.try_link_table(id, schema, &bytes, state, heir_of);
+            let linked = self.try_link_table([id, tag], schema, &bytes, state, heir_of);
             if let Some(heir_of) = heir_of {
                 self.end_handing(heir_of)?;
             }
@@ -313,7 +343,7 @@ impl Session {
     /// The same, once, with the slabs of `heir_of`; `None` when the list has grown meanwhile.
     pub(crate) fn try_link_table(
         &mut self,
-        id: u32,
+        [id, tag]: [u32; 2],
         schema: &Schema,
         bytes: &[u8],
         state: TableState,
@@ -327,6 +357,7 @@ impl Session {
         let (guard, mut linker) = self.parts();
         let root = build_root(&guard, &mut linker, id, schema, bytes)?;
         let table: &TableRoot = guard.resolve(root.block.offset)?;
+        table.set_tag(tag);
         if let Some(heir_of) = heir_of {
             table.take_slabs(guard.resolve(heir_of)?);
         }

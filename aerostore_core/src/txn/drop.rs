@@ -7,16 +7,24 @@
 //!             on to, at the tables of all it has read and written. So nothing that was read or written in a table commits after
 //!             its drop: a timestamp above the drop's is drawn after the state was LEAVING. T3: the state is DROPPED, with the
 //!             drop's timestamp, after that is logged. T4: its name is taken until then, so a table that is made anew is logged behind the drop.
-//!             T5: a checkpoint waits for one that is LEAVING, and takes another snapshot for one that was dropped after its own; what is
-//!             dropped while it is written it writes to its end. T6: rows go by removals (D1-D6), whatever they end with, once every operation is
+//!             T5: a checkpoint takes another snapshot for one that was dropped after its own; what is dropped while it is written it writes
+//!             to its end. It waits a moment for one that is LEAVING, and then goes by the log (P8 of `checkpoint`): if that says up to the snapshot
+//!             that it is dropped, it is; else it is there, with its rows, which stay as long as the snapshot does (T6). T6: rows go by removals (D1-D6), whatever they end with, once every operation is
 //!             over that may have seen the table in use, the horizon has reached the drop, so that nobody's reads are looked at
 //!             again, and its indexes are FREE; and when nobody who is undecided owns them. When there are none left, the key hash goes.
 //!             T7: what is LEAVING or CLEARING, and the turn of a dead session, anybody takes over: it is logged again, as the log may
-//!             have it or not, and dropped; the log may say twice that a table is dropped. T8: slabs of rows stay on the list of a
+//!             have it or not, and dropped; the log may say twice that a table is dropped, and a
+//!             checkpoint may lie in between. T8: slabs of rows stay on the list of a
 //!             table's root for good (S3 of `shm::slab`), so a table that is made gets those of one that is GONE: that is HANDING, and its maker's turn;
 //!             the new root names the list and the tag of its slabs, and is linked; then the old one is EMPTY. Whether it was is read off
 //!             the catalog, once the maker is past that or known to be dead: it is EMPTY if a root that was linked later has the tag, and GONE if
 //!             none has. Those of one tag are linked one after the other, whatever their numbers.
+//!             T9: so what lies in slabs that were found by a root may be another table's by the time somebody looks at it. Whoever walks
+//!             over them asks for the state in each operation, before he looks: what is LIVE then stays the owner until that is over (T6). Who
+//!             clears one that is DROPPED asks after he has loaded a row's head: if it is DROPPED yet, that was the head of
+//!             a row of its own, as an heir's rows are linked after it was GONE; he holds it, so nothing he does by it concerns another's.
+//!             All others leave such slabs alone. T10: the definition of a table may be logged by several (C4), but by none of them behind its drop,
+//!             nor is that of an index: T2 of what they log, but they look whatever the count says, as they have chosen the table before they began.
 //! Memory      the root, the definition and the roots of indexes stay.
 
 #![forbid(unsafe_code)]
@@ -90,6 +98,22 @@ fn finish_drop(session: Box<Session>, table: &TableRef) -> (Option<Box<Session>>
     (Some(session), outcome)
 }
 
+/// Logs that a table is dropped, and does no more.
+#[cfg(test)]
+pub(crate) fn log_drop_only(session: Box<Session>, table: &TableRef) -> Box<Session> {
+    let mut txn = Transaction::begin(session, TxnOptions::default());
+    txn.log_drop(table).and_then(|()| txn.commit(false)).unwrap();
+    txn.into_session().unwrap()
+}
+
+/// The rest of a drop that stood still at LEAVING.
+#[cfg(test)]
+pub(crate) fn go_on_dropping(session: Box<Session>, table: &TableRef) -> Box<Session> {
+    let (session, dropped) = finish_drop(session, table);
+    dropped.unwrap();
+    session.unwrap()
+}
+
 impl Transaction {
     fn log_drop(&mut self, table: &TableRef) -> Result<(), TxnError> {
         let session = running(&mut self.session)?;
@@ -101,7 +125,8 @@ impl Transaction {
     #[inline]
     pub(super) fn check_tables(&self) -> Result<(), TxnError> {
         let session = self.session()?;
-        if session.store.catalog().drops() == self.drops_seen {
+        // What it concerns was chosen before it began.
+        if session.store.catalog().drops() == self.drops_seen && self.concerns.is_none() {
             return Ok(());
         }
         session.check_tables_of_all(self.concerns.as_ref())
@@ -115,10 +140,16 @@ impl Session {
         let reads = &self.buffers.reads;
         let tables = (reads.missing.iter().map(|read| &read.table))
             .chain(reads.scans.iter().map(|read| &read.table))
-            .chain(reads.ranges.iter().map(|read| &read.table))
-            .chain(concerned);
+            .chain(reads.ranges.iter().map(|read| &read.table));
         for table in tables {
             table.in_use(&guard)?;
+        }
+        if let Some(table) = concerned {
+            // T10
+            let root = table.root(&guard)?;
+            if root.state() != TableState::Making {
+                check_live(&guard, root)?;
+            }
         }
         for index in 0..self.intents.len() {
             let entry = self.intents.entry(&guard, index)?;
@@ -153,6 +184,14 @@ impl Session {
         table.in_use(&guard)?;
         let mine = DropWord::owned(DropStage::Leaving, self.owner());
         if root.change_drop(DropWord::of(DropStage::None), mine) { Ok(()) } else { Err(busy()) }
+    }
+
+    /// As [`drop_table`], up to where it would be logged.
+    #[cfg(test)]
+    pub(crate) fn leave_unlogged_table(&self, table: &TableRef) {
+        self.claim_table_drop(table).unwrap();
+        table.root(&self.participant.pin()).unwrap().set_leaving();
+        self.store.catalog().note_drop();
     }
 
     /// T7: drops a table for a dead session that was about to, by a session made for that.

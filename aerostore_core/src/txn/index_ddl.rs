@@ -134,11 +134,10 @@ pub(crate) fn log_only(
     table: &TableRef,
     column: usize,
     is_there: bool,
-) -> Box<Session> {
+) -> (Box<Session>, Result<u64, TxnError>) {
     let change = IndexChange { table, column, spec: IndexSpec::default(), is_there };
     let (session, logged) = log_index(session, &change);
-    logged.unwrap();
-    session.unwrap()
+    (session.unwrap(), logged)
 }
 
 /// Commits the record of a change, in a transaction of its own; the timestamp.

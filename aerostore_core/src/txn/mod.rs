@@ -45,8 +45,12 @@ mod version_link;
 mod watched;
 mod write;
 
+#[cfg(test)]
+pub(crate) use ddl::define_table;
 pub use ddl::{LoggedTable, create_table, table, tables, tables_ever};
 pub use drop::drop_table;
+#[cfg(test)]
+pub(crate) use drop::{go_on_dropping, log_drop_only};
 pub use error::TxnError;
 pub use giveback::GiveBack;
 pub use index_build::Alone;

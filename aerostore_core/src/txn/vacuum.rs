@@ -32,6 +32,15 @@ pub struct Vacuum {
     is_pressed: bool,
 }
 
+/// The table that a slab's rows are taken for.
+#[derive(Clone, Copy)]
+struct Owner<'g> {
+    offset: u64,
+    root: &'g TableRoot,
+    /// Whether it is dropped, and its rows may go (T6); it is in use otherwise.
+    is_dropped: bool,
+}
+
 /// What a slice of a walk has done.
 #[derive(Default)]
 struct Slice {
@@ -98,6 +107,10 @@ impl Session {
     fn vacuum_slab(&mut self, table: u64, slab: SlabRef) -> Result<Slice, TxnError> {
         let mut live = LiveSnapshots::default();
         live.look(self.store.registry(), self.store.clock().word())?;
+        let may_clear = {
+            let guard = self.participant.pin();
+            self.may_clear(&guard, guard.resolve(table)?)?
+        };
         let mut slice = Slice::default();
         let Self { store, participant, heap, limbo, .. } = self;
         loop {
@@ -106,7 +119,14 @@ impl Session {
             let is_short = {
                 let guard = participant.pin();
                 let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
-                slice.slab(&guard, store, &mut linker, table, slab, &live)?
+                let root: &TableRoot = guard.resolve(table)?;
+                // T9
+                let is_dropped = root.state() != TableState::Live;
+                if is_dropped && !may_clear {
+                    break;
+                }
+                let owner = Owner { offset: table, root, is_dropped };
+                slice.slab(&guard, store, &mut linker, owner, slab, &live)?
             };
             if !is_short {
                 break;
@@ -130,7 +150,7 @@ impl Slice {
         guard: &Guard<'_>,
         store: &Store,
         linker: &mut Linker<'_>,
-        table: u64,
+        owner: Owner<'_>,
         slab: SlabRef,
         live: &LiveSnapshots,
     ) -> Result<bool, TxnError> {
@@ -140,7 +160,7 @@ impl Slice {
             return Ok(true);
         }
         for row in guard.live_blocks(slab)? {
-            match self.row(guard, store, linker, table, row, live) {
+            match self.row(guard, store, linker, owner, row, live) {
                 // K2
                 Err(error) if error.is_out_of_space() => return Ok(true),
                 looked => looked?,
@@ -158,7 +178,7 @@ impl Slice {
         guard: &Guard<'_>,
         store: &Store,
         linker: &mut Linker<'_>,
-        table: u64,
+        owner: Owner<'_>,
         row: u64,
         live: &LiveSnapshots,
     ) -> Result<(), TxnError> {
@@ -169,7 +189,12 @@ impl Slice {
         }
         let newest = VersionRef::resolve(guard, head)?;
         let begin = newest.begin(guard);
-        if guard.resolve::<TableRoot>(table)?.state() == TableState::Dropped {
+        let table = owner.offset;
+        if owner.is_dropped {
+            // T9
+            if owner.root.state() != TableState::Dropped {
+                return Ok(());
+            }
             let last = guard.arena().block_ref(head)?;
             let is_gone = remove_row(guard, store, linker, table, last, End::Dropped)? == Removal::Done;
             self.rows_removed += u64::from(is_gone);
