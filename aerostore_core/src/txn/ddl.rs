@@ -114,12 +114,15 @@ pub fn create_table(
     }
 }
 
-/// The same, with the timestamp at which this call has logged the definition, if it has.
+/// A table, and the timestamp at which its definition was logged by the call that gives it, if that has.
+type Defined = (TableRef, Option<u64>);
+
+/// The same, once.
 pub(crate) fn define_table(
     mut session: Box<Session>,
     schema: &Schema,
     synchronous: bool,
-) -> (Option<Box<Session>>, Result<(TableRef, Option<u64>), TxnError>) {
+) -> (Option<Box<Session>>, Result<Defined, TxnError>) {
     let table = match session.begin_table(schema) {
         Ok((table, TableState::Live)) => {
             return (Some(session), same(table, schema).map(|table| (table, None)));

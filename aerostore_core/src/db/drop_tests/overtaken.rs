@@ -82,14 +82,14 @@ fn overtake_walk(name: &str, stride: u64, is_dropped: bool) {
             session = run(session, true, |txn| assert!(txn.delete(&heir, Value::I64(0)).unwrap()));
             place.replace(Some(session));
         };
-        let (was_interrupted, walked) = interrupted_at(point, overtake, || {
+        let (was_interrupted, outcome) = interrupted_at(point, overtake, || {
             // Who overtakes this may have begun one for all that is asked for.
             let Some(mut walk) = begin_walk(&walker) else { return Ok(()) };
             while !walk.go_on(&mut walker, 1)? {}
             Ok::<(), TxnError>(())
         });
         let hint = format!("point {point}");
-        walked.unwrap();
+        outcome.unwrap();
         let mut peer = rival.take().unwrap();
         if !was_interrupted {
             assert!(point > 3 * stride, "{hint}");
