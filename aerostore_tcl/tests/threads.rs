@@ -4,7 +4,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::PathBuf;
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 const THREADS: usize = 4;
@@ -99,8 +99,15 @@ fn library() -> PathBuf {
     program.with_file_name("libaerostore_tcl.so")
 }
 
+/// A process has one database: these tests take turns.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn interpreters_of_all_threads_share_the_open_database() {
+    let _turn = turn();
     let tcl = Tcl::load();
     // SAFETY: null asks for no path to be remembered.
     unsafe { (tcl.find_executable)(std::ptr::null()) };
@@ -154,6 +161,60 @@ fn interpreters_of_all_threads_share_the_open_database() {
     });
     assert_eq!(late.join().expect("the thread does not fail"), "1");
     assert_eq!(first.eval("catch {FlightState count} m o; dict get $o -errorcode"), "AEROSTORE CLOSED");
+    drop(first);
+    std::fs::remove_file(&shm).expect("the mapping is there");
+    std::fs::remove_dir_all(&folder).expect("the data directory is there");
+}
+
+#[test]
+fn interpreters_of_two_threads_watch_and_one_goes_while_changes_wait() {
+    const CHANGES: usize = 200;
+    let _turn = turn();
+    let tcl = Tcl::load();
+    // SAFETY: null asks for no path to be remembered.
+    unsafe { (tcl.find_executable)(std::ptr::null()) };
+    let folder = std::env::temp_dir().join(format!("aerostore-watching-{}", std::process::id()));
+    let shm = format!("/dev/shm/aerostore-watching-{}.mmap", std::process::id());
+    let open = format!(
+        "aerostore::init {{{}}} -shm {shm} -size 268435456 -config {{aerostore.synchronous_commit off}}
+        aerostore::define Watched {{{{key k}} {{int n}}}}",
+        folder.display()
+    );
+    let watch = "set seen 0; set ended 0; after 60000 {set seen late; set ended late}
+        Watched watch {apply {{op key old new ts} {
+            if {$op eq {end}} {set ::ended 1} elseif {[dict get $new n] != $::seen} {set ::seen wrong} else {incr ::seen}
+        }}}";
+    let first = Interp::new(tcl);
+    first.eval(&open);
+    let watching = Arc::new(Barrier::new(3));
+    let threads: Vec<_> = [CHANGES, CHANGES / 4]
+        .into_iter()
+        .map(|enough| {
+            let watching = Arc::clone(&watching);
+            thread::spawn(move || {
+                let interp = Interp::new(tcl);
+                interp.eval(watch);
+                watching.wait();
+                interp
+                    .eval(&format!("while {{[string is integer $seen] && $seen < {enough}}} {{vwait seen}}"));
+                // One of them goes now, while more is told to its thread; the other waits for the end.
+                if enough < CHANGES {
+                    return interp.eval("set seen");
+                }
+                interp.eval("while {!$ended} {vwait ended}; list $seen $ended")
+            })
+        })
+        .collect();
+    watching.wait();
+    first.eval(&format!("for {{set i 0}} {{$i < {CHANGES}}} {{incr i}} {{Watched set A n $i}}"));
+    let mut seen = threads.into_iter();
+    let mut next = || seen.next().map(thread::JoinHandle::join);
+    // All of it is told before the end is.
+    first.eval("aerostore::drop Watched");
+    assert_eq!(next().expect("two threads").expect("no thread fails"), format!("{CHANGES} 1"));
+    let early: usize = next().expect("two threads").expect("no thread fails").parse().expect("a count");
+    assert!(early >= CHANGES / 4);
+    first.eval("aerostore::close");
     drop(first);
     std::fs::remove_file(&shm).expect("the mapping is there");
     std::fs::remove_dir_all(&folder).expect("the data directory is there");

@@ -2,14 +2,20 @@
 //!
 //! A subscription of the engine buffers the changes and wakes the interpreter's thread when there are some; a handler in the event loop takes
 //! them out, some at a time, so that other events come in between. Nothing is polled.
+//!
+//! Rules       W1: the changes of a commit lie in the watch until their scripts are run, each taken out just before its own is. So an event loop
+//!             within a script goes on with the next one, and whoever began it behind that. W2: the handler is alerted before each script is run: an event loop
+//!             within finds it. W3: of scripts within scripts there are at most so many; the event loop of the innermost finds nothing more of the
+//!             watch, and the outer ones go on later.
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::rc::{Rc, Weak};
+use std::vec;
 
-use aerostore_core::db::{Commit, Event, RowChange, Subscription};
+use aerostore_core::db::{Event, RowChange, Subscription};
 use aerostore_core::row::RowView;
 
 use super::table::{Bound, Opened};
@@ -31,6 +37,8 @@ word_enum! {
 const KEY: &CStr = c"aerostore-watches";
 /// Events that a handler takes out before others have their turn.
 const TURN: usize = 100;
+/// Scripts of one watch within each other (W3): few enough for Tcl's limit of nested evaluations and for the stack.
+const DEPTH_MAX: u32 = 32;
 
 /// What an interpreter watches, by number.
 #[derive(Default)]
@@ -43,9 +51,21 @@ pub(crate) struct Watches {
 struct Watch {
     bound: Rc<Bound>,
     script: Obj,
+    /// The commit that is being told: its timestamp, and what is left of it (W1).
+    commit: RefCell<(u64, vec::IntoIter<RowChange>)>,
+    /// Scripts of it that run.
+    depth: Cell<u32>,
     // In this order: who is woken goes after who wakes.
     subscription: Subscription,
-    _handler: Handler,
+    handler: Handler,
+}
+
+/// What a script is run for.
+enum News {
+    Change(u64, RowChange),
+    /// Up to this timestamp.
+    Gap(u64),
+    End,
 }
 
 impl Watches {
@@ -67,51 +87,69 @@ impl Watches {
     fn turn(&self, interp: &Interp, number: u64) -> bool {
         for _ in 0..TURN {
             // Asked for again each time: a script may end it, delete its interpreter, or run an event loop of its own.
-            let Some(watch) = self.running.borrow().get(&number).map(Rc::clone) else { return false };
-            match watch.subscription.try_next() {
-                Ok(None) => return false,
-                Ok(Some(Event::Commit(commit))) => {
-                    for change in &commit.changes {
-                        if !interp.is_deleted() && self.running.borrow().contains_key(&number) {
-                            watch.tell(interp, &commit, change);
-                        }
-                    }
-                }
-                Ok(Some(Event::Gap(gap))) => watch.tell_that(interp, "gap", gap.to_ts),
-                Ok(Some(_)) => {}
-                Err(_) => {
-                    self.running.borrow_mut().remove(&number);
-                    watch.tell_that(interp, "end", 0);
-                    return false;
-                }
-            }
             if interp.is_deleted() {
                 return false;
             }
+            let Some(watch) = self.running.borrow().get(&number).map(Rc::clone) else { return false };
+            if watch.depth.get() >= DEPTH_MAX {
+                return false; // W3
+            }
+            let Some(news) = watch.next() else { return false };
+            if let News::End = news {
+                self.running.borrow_mut().remove(&number);
+            } else {
+                watch.handler.alert().send(); // W2
+            }
+            watch.depth.set(watch.depth.get() + 1);
+            watch.tell(interp, &news);
+            watch.depth.set(watch.depth.get() - 1);
         }
         true
     }
 }
 
 impl Watch {
-    fn tell(&self, interp: &Interp, commit: &Commit, change: &RowChange) {
+    /// What comes next, if it is there.
+    fn next(&self) -> Option<News> {
+        let (commit_ts, changes) = &mut *self.commit.borrow_mut();
+        loop {
+            if let Some(change) = changes.next() {
+                return Some(News::Change(*commit_ts, change));
+            }
+            match self.subscription.try_next() {
+                Ok(None) => return None,
+                Ok(Some(Event::Commit(commit))) => {
+                    (*commit_ts, *changes) = (commit.commit_ts, commit.changes.into_iter());
+                }
+                Ok(Some(Event::Gap(gap))) => return Some(News::Gap(gap.to_ts)),
+                Ok(Some(_)) => {}
+                Err(_) => return Some(News::End),
+            }
+        }
+    }
+
+    fn tell(&self, interp: &Interp, news: &News) {
+        let short = |what, ts| [Obj::string(what), Obj::empty(), Obj::empty(), Obj::empty(), Obj::count(ts)];
+        let words = match news {
+            News::Change(commit_ts, change) => self.words_of(*commit_ts, change),
+            News::Gap(to_ts) => short("gap", *to_ts),
+            News::End => short("end", 0),
+        };
+        interp.run_callback(&self.script, &words);
+    }
+
+    fn words_of(&self, commit_ts: u64, change: &RowChange) -> [Obj; 5] {
         let columns: Vec<usize> = change.columns().collect();
         let values = |row: Option<RowView<'_>>| {
             row.map_or_else(Obj::empty, |row| self.bound.pairs(row, &columns, true))
         };
-        let words = [
+        [
             Obj::string(change.op().as_str()),
             convert::write(change.key()),
             values(change.before()),
             values(change.after()),
-            Obj::count(commit.commit_ts),
-        ];
-        interp.run_callback(&self.script, &words);
-    }
-
-    fn tell_that(&self, interp: &Interp, what: &str, commit_ts: u64) {
-        let words = [Obj::string(what), Obj::empty(), Obj::empty(), Obj::empty(), Obj::count(commit_ts)];
-        interp.run_callback(&self.script, &words);
+            Obj::count(commit_ts),
+        ]
     }
 }
 
@@ -153,7 +191,14 @@ pub(super) fn watch(table: &Opened, interp: &Interp, words: &[Obj]) -> Outcome {
     let alert = handler.alert();
     let subscription = builder.on_ready(move || alert.send()).subscribe()?;
     watches.last.set(number);
-    let watch = Watch { bound: Rc::clone(bound), script: script.clone(), subscription, _handler: handler };
+    let watch = Watch {
+        bound: Rc::clone(bound),
+        script: script.clone(),
+        commit: RefCell::new((0, Vec::new().into_iter())),
+        depth: Cell::new(0),
+        subscription,
+        handler,
+    };
     watches.running.borrow_mut().insert(number, Rc::new(watch));
     reply(interp, &Obj::string(&token(number)))
 }

@@ -3,15 +3,16 @@
 //! Rules       E1: an [`Alert`] may be sent from any thread: it queues an event at its handler's thread and wakes its event loop. E2: the event
 //!             names the handler by a number that is never used again; one that is gone by then, or is of another thread that has the
 //!             same identity now, is not found, and nothing happens. E3: after Tcl has been told to go (`exit`), nobody calls it
-//!             from other threads any more. E4: a handler is dropped before its interpreter goes, by whoever has it.
+//!             from other threads any more. E4: a handler is dropped before its interpreter goes, by whoever has it. E5: one event at most of a
+//!             handler waits in its thread's queue: an alert while one does is that one, and the handler is called after it.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::c_int;
 use std::mem::size_of;
 use std::ptr;
 use std::rc::Rc;
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use super::bindings::{ClientData, Tcl_Interp};
 use super::guard::guard;
@@ -42,12 +43,21 @@ thread_local! {
     static HANDLERS: RefCell<HashMap<u64, Entry>> = RefCell::default();
 }
 
-/// The last number given to a handler, and whether Tcl may still be called.
-static STATE: Mutex<State> = Mutex::new(State { last: 0, is_over: false });
+static STATE: Mutex<State> = Mutex::new(State { last: 0, alerted: BTreeSet::new(), is_over: false });
 
+/// What all threads know of handlers.
 struct State {
+    /// The last number given to one.
     last: u64,
+    /// Those of which an event waits (E5).
+    alerted: BTreeSet<u64>,
+    /// Whether Tcl may not be called any more.
     is_over: bool,
+}
+
+fn state() -> MutexGuard<'static, State> {
+    // A panic in between leaves a state that is whole.
+    STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A handler of this thread's event loop; gone when it is dropped.
@@ -71,7 +81,7 @@ impl Handler {
         END.call_once(|| unsafe { stub!(tcl_CreateExitHandler(Some(end), ptr::null_mut())) });
         // SAFETY: no conditions.
         let thread = unsafe { stub!(tcl_GetCurrentThread()) };
-        let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = state();
         state.last += 1;
         let number = state.last;
         drop(state);
@@ -92,15 +102,16 @@ impl Drop for Handler {
         // At a thread's end the table may be gone already.
         let entry = HANDLERS.try_with(|handlers| handlers.borrow_mut().remove(&self.alert.number));
         drop(entry);
+        state().alerted.remove(&self.alert.number);
     }
 }
 
 impl Alert {
     /// Has the handler called by its thread's event loop.
     pub(crate) fn send(self) {
-        let state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.is_over {
-            return; // E3
+        let mut state = state();
+        if state.is_over || !state.alerted.insert(self.number) {
+            return; // E3, E5
         }
         let thread = ptr::without_provenance_mut::<()>(self.thread).cast();
         // SAFETY: Tcl's functions for events may be called from any thread, with a thread that is gone too: it takes the event
@@ -121,6 +132,8 @@ unsafe extern "C" fn deliver(event: *mut Event, _flags: c_int) -> c_int {
     let _ = guard(|| {
         // SAFETY: made by `Alert::send`, and Tcl keeps it until this returns.
         let number = unsafe { (*event).number };
+        // E5: before the handler looks what there is.
+        state().alerted.remove(&number);
         let found = HANDLERS.with_borrow(|handlers| {
             handlers.get(&number).map(|entry| (entry.interp, entry.alert, Rc::clone(&entry.body)))
         });
@@ -141,5 +154,5 @@ unsafe extern "C" fn deliver(event: *mut Event, _flags: c_int) -> c_int {
 
 /// E3.
 unsafe extern "C" fn end(_: ClientData) {
-    STATE.lock().unwrap_or_else(PoisonError::into_inner).is_over = true;
+    state().is_over = true;
 }

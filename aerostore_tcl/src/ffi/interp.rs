@@ -133,7 +133,7 @@ impl Interp {
         };
         // SAFETY: both live.
         let code = unsafe { stub!(tcl_EvalObjEx(self.raw(), script.raw(), TCL_EVAL_GLOBAL.cast_signed())) };
-        if code != TCL_OK.cast_signed() {
+        if code != TCL_OK.cast_signed() && !self.is_deleted() {
             self.add_error_info("\n    (aerostore watch script)");
             // SAFETY: a live interpreter, of which the code is.
             unsafe { stub!(tcl_BackgroundException(self.raw(), code)) };
