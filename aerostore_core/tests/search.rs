@@ -5,7 +5,7 @@ mod common;
 
 use aerostore_core::db::ingest::{IngestOptions, Input};
 use aerostore_core::db::{TxnOptions, Upserted};
-use aerostore_core::query::{Plan, Query, SortKey, compare};
+use aerostore_core::query::{Compare, Expr, Literal, Operator, Plan, Query, SortKey, compare};
 use aerostore_core::row::Value;
 use common::{Place, flight, flight_schema};
 use std::fmt::Write;
@@ -114,4 +114,60 @@ fn batches_that_conflict_are_run_again() {
     });
     let mut txn = db.begin(TxnOptions::default()).unwrap();
     assert_eq!(txn.count(&table).unwrap(), 50);
+}
+
+/// A query for one key is a look-up; it finds what its plan would.
+#[test]
+fn a_query_for_one_key_finds_what_its_plan_does() {
+    let place = Place::new("onekey");
+    let db = place.open();
+    let table = db.create_table(&flight_schema()).unwrap();
+    let load = |text: &[u8]| {
+        let options = IngestOptions::new().columns(["flight_id", "altitude"]);
+        db.ingest(&table, &options, Input::from_bytes(text), unsynced(), &mut |_| GO_ON).unwrap();
+    };
+    load(b"A\t1\nB\t2\n");
+    let of = |operator: Operator, key: Literal| {
+        Query::filtered(Expr::Compare(Compare::new("flight_id", operator, vec![key])))
+            .and(Expr::All(Vec::new()))
+    };
+    let equal = |key: &str| of(Operator::Equal, Literal::Text(key.to_owned()));
+    let altitude = Expr::Compare(Compare::new("altitude", Operator::Equal, vec![Literal::Int(2)]));
+    let long = "A".repeat(2000);
+    for (query, expected) in [
+        (equal("A"), 1),
+        (equal("C"), 0),
+        (equal(""), 0),
+        (equal("\\N"), 0),
+        (equal(&long), 0),
+        (of(Operator::Equal, Literal::Null), 0),
+        (of(Operator::NotEqual, Literal::Text("A".to_owned())), 1),
+        (equal("A").and(altitude.clone()), 0),
+        (equal("B").and(altitude), 1),
+        (equal("A").limit(0), 0),
+        (equal("A").limit(1), 1),
+        (equal("A").offset(1), 0),
+        (equal("A").sort_by(SortKey::ascending("gs")), 1),
+    ] {
+        let mut txn = db.begin(TxnOptions::default()).unwrap();
+        let plan = Plan::new(table.schema(), query.clone()).unwrap();
+        let mut rows: [Vec<String>; 2] = Default::default();
+        let [planned, found] = &mut rows;
+        let outcome = txn.search(&table, &plan, &mut |row| {
+            planned.push(row.key().to_string());
+            GO_ON
+        });
+        assert_eq!(outcome.unwrap().rows_returned, expected, "{query:?}");
+        let count = txn.find(&table, query.clone(), &mut |row| {
+            found.push(row.key().to_string());
+            GO_ON
+        });
+        assert_eq!(count.unwrap(), expected, "{query:?}");
+        assert_eq!(planned, found, "{query:?}");
+        assert_eq!(txn.find_count(&table, query.clone()).unwrap(), expected, "{query:?}");
+    }
+    let mut txn = db.begin(TxnOptions::default()).unwrap();
+    let unknown = Query::filtered(Expr::Compare(Compare::new("speed", Operator::Null, Vec::new())));
+    assert!(txn.find(&table, unknown, &mut |_| GO_ON).is_err());
+    assert!(txn.find(&table, equal("A").by_index("lat"), &mut |_| GO_ON).is_err());
 }

@@ -230,6 +230,36 @@ impl Drop for Inner {
 }
 
 /// An open database; clones are handles on the same one. Closed when the last handle and transaction are gone.
+///
+/// ```
+/// use aerostore_core::db::{Database, OpenMode};
+/// use aerostore_core::row::{Column, ColumnType, Schema};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let name = format!("aerostore-example-database-{}", std::process::id());
+/// # let (dir, shm) = (std::env::temp_dir().join(&name), std::path::Path::new("/dev/shm").join(name));
+/// let open = || Database::builder(&dir).shm_path(&shm).max_bytes(64 << 20).open();
+/// let database = open()?;
+/// assert_eq!(database.boot().mode, OpenMode::New);
+/// database.set_config("checkpoint_interval_secs", "60")?;
+/// database.create_table(&Schema::builder("Gate").column(Column::new("gate", ColumnType::String(4))).key("gate").build()?)?;
+/// database.close()?;
+///
+/// // The mapping is still there.
+/// let database = open()?;
+/// assert_eq!((database.boot().mode, database.tables()?.len()), (OpenMode::Warm, 1));
+/// database.close()?;
+///
+/// // Without it, the log tells.
+/// std::fs::remove_file(&shm)?;
+/// let database = open()?;
+/// assert_eq!((database.boot().mode, database.tables()?.len()), (OpenMode::Cold, 1));
+/// # database.close()?;
+/// # std::fs::remove_dir_all(&dir)?;
+/// # std::fs::remove_file(&shm)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Database(pub(super) Arc<Inner>);
 

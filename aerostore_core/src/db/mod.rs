@@ -38,6 +38,7 @@ mod stop_tests;
 mod sweeper;
 mod table;
 mod transaction;
+mod typed;
 mod verify;
 mod watch;
 mod workers;
@@ -74,6 +75,7 @@ pub use retry::{RetryPolicy, Runs};
 pub use status::{SlotStatus, Status};
 pub use table::Table;
 pub use transaction::Transaction;
+pub use typed::TypedTable;
 pub use verify::VerifyReport;
 pub use watch::{Subscription, WatchBuilder};
 

@@ -4,7 +4,7 @@
 
 use crate::db::{Error, Table, Transaction};
 use crate::query::{
-    Explain, Helper, IndexScan, IndexStatistics, KeyRange, Lead, Outcome, Plan, Predicate, RowSource,
+    Explain, Helper, IndexScan, IndexStatistics, KeyRange, Lead, Outcome, Plan, Predicate, Query, RowSource,
     TableStatistics,
 };
 use crate::row::{RowView, Value, VisitRows};
@@ -90,6 +90,36 @@ fn span(range: &KeyRange) -> KeySpan<'_> {
 }
 
 impl Transaction {
+    /// Calls `visit` with each row that `query` asks for, in its order, until it breaks, and says how many that were: as
+    /// [`Transaction::search`] does, with a plan made for this once. A query for one key is a look-up, and needs none.
+    ///
+    /// # Errors
+    /// `Syntax` when the query does not suit the table; `Closed`.
+    pub fn find(
+        &mut self,
+        table: &Table,
+        query: Query,
+        visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
+    ) -> Result<u64, Error> {
+        if let Some(key) = query.single_key(table.schema()) {
+            return Ok(self.get(table, key, visit)?.map_or(0, |_| 1));
+        }
+        let plan = Plan::new(table.schema(), query)?;
+        Ok(self.search(table, &plan, visit)?.rows_returned)
+    }
+
+    /// Counts the rows that `query` asks for.
+    ///
+    /// # Errors
+    /// As [`Transaction::find`].
+    pub fn find_count(&mut self, table: &Table, query: Query) -> Result<u64, Error> {
+        if let Some(key) = query.single_key(table.schema()) {
+            return Ok(u64::from(self.exists(table, key)?));
+        }
+        let plan = Plan::new(table.schema(), query)?;
+        Ok(self.search_count(table, &plan)?.rows_returned)
+    }
+
     /// Calls `visit` with each row that `plan` yields, in its order, until it breaks. The plan must have been made for the
     /// table's schema.
     ///

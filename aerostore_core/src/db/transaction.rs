@@ -15,6 +15,42 @@ use std::sync::Arc;
 
 /// A transaction. Rolled back when dropped; its session then serves the next one.
 ///
+/// ```
+/// use aerostore_core::db::{Database, TxnOptions};
+/// use aerostore_core::row::{Column, ColumnType, Schema, Value};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let name = format!("aerostore-example-transaction-{}", std::process::id());
+/// # let (dir, shm) = (std::env::temp_dir().join(&name), std::path::Path::new("/dev/shm").join(name));
+/// # let database = Database::builder(&dir).shm_path(&shm).max_bytes(64 << 20).open()?;
+/// # let schema = Schema::builder("Seats")
+/// #     .column(Column::new("flight", ColumnType::String(8)))
+/// #     .column(Column::new("free", ColumnType::I32))
+/// #     .key("flight")
+/// #     .build()?;
+/// # let seats = database.create_table(&schema)?;
+/// let (key, free) = (Value::Str("SWR8K"), 1);
+/// let mut txn = database.begin(TxnOptions::default())?;
+/// txn.set(&seats, key, &[(free, Value::I32(2))])?;
+/// let before = txn.savepoint()?;
+/// txn.delete(&seats, key)?;
+/// txn.rollback_to(&before)?;
+/// txn.commit()?;
+///
+/// // Run again when another has changed what it read.
+/// let left = database.transaction(TxnOptions::default(), |txn| {
+///     let now = txn.get(&seats, key, |row| row.get(free).as_i64())?.flatten().unwrap_or(0);
+///     txn.set(&seats, key, &[(free, Value::I64(now - 1))])?;
+///     Ok(now - 1)
+/// })?;
+/// assert_eq!(left, 1);
+/// # database.close()?;
+/// # std::fs::remove_dir_all(&dir)?;
+/// # std::fs::remove_file(&shm)?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// It moves between threads, but is used by one at a time, and not after its end:
 ///
 /// ```compile_fail,E0382

@@ -10,6 +10,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::operator::Operator;
+use crate::row::{ColumnType, Schema, Value};
 
 /// What to look for.
 #[derive(Clone, Debug, PartialEq)]
@@ -149,6 +150,28 @@ impl Query {
     pub fn threads(mut self, most: u32) -> Self {
         self.threads = Some(most);
         self
+    }
+}
+
+impl Query {
+    /// The key of a query for one key and nothing else, of rows of `schema`, where its order and way are no matter. It finds the row of that
+    /// key, or none, with no plan made. Other queries for a key have plans.
+    pub(crate) fn single_key<'q>(&'q self, schema: &Schema) -> Option<Value<'q>> {
+        let Expr::All(terms) = &self.filter else { return None };
+        let ([Expr::Compare(compare)], None, 0) = (&terms[..], &self.index, self.offset) else { return None };
+        let is_plain = self.sort.is_empty() && self.columns.is_none() && self.limit != Some(0);
+        let is_key =
+            compare.operator == Operator::Equal && schema.find(&compare.column) == Some(schema.key_index());
+        if !is_plain || !is_key {
+            return None;
+        }
+        match (&compare.operands[..], schema.key_column().column_type()) {
+            // What means null, or is no key.
+            ([Literal::Text(text)], _) if text.is_empty() || text == "\\N" => None,
+            ([Literal::Text(text)], kind) if kind.is_string() => Some(Value::Str(text)),
+            ([Literal::Int(number)], ColumnType::I64) => Some(Value::I64(*number)),
+            _ => None,
+        }
     }
 }
 
