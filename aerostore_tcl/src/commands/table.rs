@@ -203,19 +203,19 @@ impl Bound {
 
     /// The row's columns as a list in the order asked; nulls are empty.
     pub(super) fn list(row: RowView<'_>, columns: &[usize]) -> Obj {
-        Obj::list(&columns.iter().map(|&index| convert::write(row.get(index))).collect::<Vec<_>>())
+        list_of(|words| words.extend(columns.iter().map(|&index| convert::write(row.get(index)))))
     }
 
     /// The row's columns as a list of names and values.
     pub(super) fn pairs(&self, row: RowView<'_>, columns: &[usize], with_nulls: bool) -> Obj {
-        let mut words = Vec::with_capacity(2 * columns.len());
-        for &index in columns {
-            let value = row.get(index);
-            if with_nulls || !value.is_null() {
-                words.extend([self.names[index].clone(), convert::write(value)]);
+        list_of(|words| {
+            for &index in columns {
+                let value = row.get(index);
+                if with_nulls || !value.is_null() {
+                    words.extend([self.names[index].clone(), convert::write(value)]);
+                }
             }
-        }
-        Obj::list(&words)
+        })
     }
 
     /// Every column's index, but for a key that the table numbers, which is there for who names it.
@@ -245,6 +245,20 @@ impl Bound {
     }
 }
 
+/// The list of what `fill` adds, which runs no script. Rows come by the million: their words are collected in one place, and nothing is
+/// allocated for each.
+fn list_of(fill: impl FnOnce(&mut Vec<Obj>)) -> Obj {
+    thread_local!(static WORDS: RefCell<Vec<Obj>> = const { RefCell::new(Vec::new()) });
+    WORDS.with_borrow_mut(|words| {
+        // What a panic may have left.
+        words.clear();
+        fill(words);
+        let list = Obj::list(words);
+        words.clear();
+        list
+    })
+}
+
 /// `a, b, or c`, as Tcl lists choices.
 pub(super) fn choices(words: &[&str]) -> String {
     match words {
@@ -262,10 +276,14 @@ impl Opened {
         &self,
         body: impl FnOnce(&mut Transaction) -> Result<R, db::Error>,
     ) -> Result<R, db::Error> {
-        match self.current.lend() {
-            Some(mut current) => current.run(body),
-            None => body(&mut self.open.database.begin(READ)?),
+        if let Some(mut current) = self.current.lend() {
+            return current.run(body);
         }
+        let mut txn = self.open.database.begin(READ)?;
+        let outcome = body(&mut txn)?;
+        // Nothing to commit; but what is dropped unended first asks the system which process this is.
+        txn.commit()?;
+        Ok(outcome)
     }
 
     /// Does one thing in the interpreter's transaction, or else in one of its own, again when another was in its way.

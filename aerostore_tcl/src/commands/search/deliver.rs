@@ -26,8 +26,8 @@ const POLL_INTERVAL: u64 = 1024;
 pub(super) struct Targets {
     pub(super) key: Option<Obj>,
     pub(super) get: Option<Obj>,
-    pub(super) array: Option<(Obj, bool)>,
-    pub(super) array_get: Option<(Obj, bool)>,
+    pub(super) arrays: Vec<(Obj, bool)>,
+    pub(super) array_gets: Vec<(Obj, bool)>,
     pub(super) code: Option<Obj>,
 }
 
@@ -71,8 +71,8 @@ impl Targets {
     pub(super) fn are_any(&self) -> bool {
         self.key.is_some()
             || self.get.is_some()
-            || self.array.is_some()
-            || self.array_get.is_some()
+            || !self.arrays.is_empty()
+            || !self.array_gets.is_empty()
             || self.code.is_some()
     }
 }
@@ -92,10 +92,10 @@ pub(super) fn deliver(
     if let Some(name) = &targets.get {
         interp.set_variable(name, None, &Bound::list(row, columns))?;
     }
-    if let Some((name, with_nulls)) = &targets.array_get {
+    for (name, with_nulls) in &targets.array_gets {
         interp.set_variable(name, None, &bound.pairs(row, columns, *with_nulls))?;
     }
-    if let Some((name, with_nulls)) = &targets.array {
+    for (name, with_nulls) in &targets.arrays {
         for &index in columns {
             let (value, element) = (row.get(index), &bound.names[index]);
             if *with_nulls || !value.is_null() {

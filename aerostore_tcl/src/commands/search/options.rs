@@ -190,10 +190,10 @@ impl Search {
             SearchOption::Dicts => self.list("-dicts", value, Listing::Dicts)?,
             SearchOption::Key => targets.key = given(),
             SearchOption::Get => targets.get = given(),
-            SearchOption::Array => targets.array = Some((value.clone(), false)),
-            SearchOption::ArrayWithNulls => targets.array = Some((value.clone(), true)),
-            SearchOption::ArrayGet => targets.array_get = Some((value.clone(), false)),
-            SearchOption::ArrayGetWithNulls => targets.array_get = Some((value.clone(), true)),
+            SearchOption::Array => targets.arrays.push((value.clone(), false)),
+            SearchOption::ArrayWithNulls => targets.arrays.push((value.clone(), true)),
+            SearchOption::ArrayGet => targets.array_gets.push((value.clone(), false)),
+            SearchOption::ArrayGetWithNulls => targets.array_gets.push((value.clone(), true)),
             SearchOption::Code => targets.code = given(),
         }
         Ok(())

@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use aerostore_core::query::{Plan, Query};
+use aerostore_core::query::Query;
 use aerostore_core::row::RowView;
 
 use super::deliver::{Flow, Listing, deliver};
@@ -26,9 +26,8 @@ pub(in crate::commands) fn run(table: &Opened, interp: &Interp, words: &[Obj]) -
         return list(table, interp, search, listing);
     }
     if search.only_counts() && search.change.is_none() {
-        let plan = Plan::new(&table.bound.schema, search.query)?;
-        let outcome = table.read(|txn| txn.search_count(&table.bound.table, &plan))?;
-        return reply(interp, &Obj::count(outcome.rows_returned));
+        let count = table.read(|txn| txn.find_count(&table.bound.table, search.query))?;
+        return reply(interp, &Obj::count(count));
     }
     each(table, interp, search)
 }
@@ -55,8 +54,7 @@ pub(in crate::commands) fn visit(
     query: Query,
     visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
 ) -> Result<u64, Error> {
-    let plan = Plan::new(&table.bound.schema, query)?;
-    Ok(table.read(|txn| txn.search(&table.bound.table, &plan, visit))?.rows_returned)
+    Ok(table.read(|txn| txn.find(&table.bound.table, query, visit))?)
 }
 
 fn list(table: &Opened, interp: &Interp, search: Search, listing: Listing) -> Outcome {
