@@ -86,7 +86,13 @@ impl SheetOptions {
             SheetOption::Glob => self.glob = Some(value.clone()),
             SheetOption::Header => self.header = flag("-header", value)?,
             SheetOption::NoKeys => self.no_keys = flag("-nokeys", value)?,
-            SheetOption::Null => self.null = Some(value.data().into_owned()),
+            SheetOption::Null => {
+                let mark = value.data();
+                if std::str::from_utf8(&mark).is_err() {
+                    return Err(Error::value(format!("bad -null \"{}\": must be text", value.quoted())));
+                }
+                self.null = Some(mark.into_owned());
+            }
             SheetOption::Quote => self.quoting = quoting(interp, value)?,
             SheetOption::Tab => self.separator = Some(separator(value)?),
         }
