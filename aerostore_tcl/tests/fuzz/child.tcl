@@ -1,6 +1,7 @@
 # One round: random commands in interpreters of this process, from a seed. Started by run.tcl, which looks after it.
 #
 #   tclsh child.tcl soup SEED COMMANDS PLACE     runs so many commands
+#   tclsh child.tcl guest SEED COMMANDS PLACE    the same beside another that does so, without the table of the mirror
 #   tclsh child.tcl replay LOG PLACE             runs those of a log
 #   tclsh child.tcl check PLACE                  what is there afterwards, warm and cold, is what it should be
 #
@@ -22,6 +23,8 @@ namespace eval child {
     variable names {S1 S2 S3}
     # How often commands ended well, and with errors of which kinds.
     variable ends {}
+    # Whether a command of the mirror runs, within which none of it is to run; in a guest never.
+    variable mirroring 0
     # Tables that are there from the first, and again after somebody has dropped them.
     variable tables {
         T0 {{key id} {int i -index ordered} {wide w} {string s -index hash} {double d} {bool b} {char c} {short st} {float f} {timestamp ts} {inet ip}}
@@ -62,14 +65,16 @@ proc child::open_standard {} {
 
 # Makes an interpreter with the package and what random words call, if it is not there.
 proc child::make {name} {
+    variable unpacked
     variable library
     variable place
     variable shm
     if {[interp exists $name]} {
-        # The package may have been taken out.
-        if {[interp eval $name {info commands ::aerostore::version}] eq {}} {load $library Aerostore $name}
-        return
+        # When the package was taken out, Tcl does not put it in again while others have it.
+        if {![info exists unpacked($name)] || [is_traced $name]} {return}
+        interp delete $name
     }
+    unset -nocomplain unpacked($name)
     if {[lindex $name end] eq "S3"} {interp create -safe $name} else {interp create $name}
     interp recursionlimit $name 200
     interp alias $name die {} child::die $name
@@ -79,6 +84,9 @@ proc child::make {name} {
     interp alias $name mirror {} child::mirror_step
     interp alias $name leave {} child::leave
     interp alias $name judge {} child::judge $name
+    variable running
+    set running($name) 0
+    interp alias $name tracing {} child::tracing $name
     interp alias $name unpack {} child::unpack $name
     interp alias $name channel {} child::channel $name
     interp alias $name dataset {} child::dataset
@@ -110,14 +118,25 @@ proc child::die {self name} {
 
 proc child::unpack {name} {
     variable library
-    if {[interp exists $name] && [interp eval $name {info commands ::aerostore::version}] ne {}} {unload $library Aerostore $name}
+    variable unpacked
+    if {![info exists unpacked($name)]} {
+        set unpacked($name) 1
+        unload $library Aerostore $name
+    }
+}
+
+# An execution trace begins or ends in the interpreter; how many are running in it.
+proc child::tracing {name more} {
+    variable running
+    incr running($name) $more
 }
 
 proc child::is_traced {name} {
     foreach inner [interp slaves $name] {
         if {[is_traced [concat $name $inner]]} {return 1}
     }
-    expr {[interp eval $name {set ::z::running}] > 0}
+    variable running
+    expr {[info exists running($name)] && $running($name) > 0}
 }
 
 proc child::other {name script} {
@@ -143,12 +162,15 @@ proc child::no_limit {name} {
 # The mirror's commands are made up as they are run, and may be called from within any script but their own.
 proc child::mirror_step {} {
     variable mirroring
-    if {[info exists mirroring]} {return}
+    if {$mirroring} {return}
     set mirroring 1
+    # Chance of its own, so that the other commands do not depend on how often a script gets here.
     set seed $fuzz::seed
+    set fuzz::seed $mirror::seed
     mirror::step
+    set mirror::seed $fuzz::seed
     set fuzz::seed $seed
-    unset mirroring
+    set mirroring 0
     return
 }
 
@@ -225,6 +247,7 @@ proc child::soup {seed commands} {
     variable names
     variable place
     set fuzz::seed $seed
+    set mirror::seed [expr {~$seed}]
     for {set i 0} {$i < $commands} {incr i} {
         if {$i % 100 == 0} {puts "at $i"}
         if {[fuzz::once_in 10]} {
@@ -243,7 +266,7 @@ proc child::soup {seed commands} {
 proc child::step {name script} {
     if {$name eq "mirror"} {
         note "mirror:"
-        mirror::step
+        mirror_step
     } elseif {$name eq "restore"} {
         note [list $name $script]
         restore
@@ -313,10 +336,11 @@ proc child::main {mode args} {
     variable place [file normalize [lindex $args end]]
     variable log [open [file join $place log.$mode] w]
     variable faults
+    variable mirroring
     cd $place
     prepare
     switch $mode {
-        soup - replay {
+        soup - guest - replay {
             restore
             set lines {}
             for {set i 0} {$i < 50} {incr i} {append lines "key[expr {$i % 12}]\t$i\t$i\t$i\t$i\t$i\n"}
@@ -326,6 +350,11 @@ proc child::main {mode args} {
             write_file data.tsv.bad.zst $lines
             if {$mode eq "replay"} {
                 replay [lindex $args 0]
+                exit [expr {$faults ? 3 : 0}]
+            }
+            if {$mode eq "guest"} {
+                set mirroring 1
+                soup {*}[lrange $args 0 1]
                 exit [expr {$faults ? 3 : 0}]
             }
             foreach what [fuzz::unknown] {report "grammar.tcl has no rule for: $what"}

@@ -219,7 +219,7 @@ proc fuzz::command {} {
 
 # Something that a script may do besides: to itself, its interpreter, its tables.
 proc fuzz::trouble {} {
-    switch [below 37] {
+    switch [below 38] {
         0 - 1 {return "error thrown {} {FUZZ THROWN}"}
         2 {return break}
         3 {return continue}
@@ -255,6 +255,7 @@ proc fuzz::trouble {} {
         34 {return "catch [braced]"}
         35 {return "set x [value]"}
         36 {return unpack}
+        37 {return "catch {close \[lindex \$::z::reflections [one_of {end 0}]\]}"}
     }
 }
 

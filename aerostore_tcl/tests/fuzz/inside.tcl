@@ -5,7 +5,7 @@
 # Others are aliases that child.tcl makes.
 
 namespace eval ::z {
-    variable count 0 again 0 token watch0 cursor nothing running 0 a
+    variable count 0 again 0 token watch0 cursor nothing a
     array set a {}
 }
 proc long {length} {string repeat x $length}
@@ -51,11 +51,10 @@ proc ::z::watcher {script op key old new ts} {
     uplevel #0 $script
 }
 proc ::z::traced {script args} {
-    variable running
-    if {[incr running] < 3} {
+    if {[tracing 1] < 3} {
         set code [catch {uplevel 1 $script} message options]
     }
-    incr running -1
+    tracing -1
     if {[info exists code] && $code == 1} {return -options $options $message}
 }
 proc ::z::varied args {
@@ -110,8 +109,9 @@ proc ::z::reflect {script command channel args} {
     switch $command {
         initialize {set ::z::reads($channel) 3; return {initialize finalize watch read write}}
         read {
-            uplevel #0 $script
+            # The end comes, however the script ends.
             if {[incr ::z::reads($channel) -1] < 0} {return ""}
+            uplevel #0 $script
             return "key1\t1\t2\t3\t4\t5\n"
         }
         write {

@@ -16,7 +16,7 @@ namespace eval oracle {
         {TCL RESULT UNEXPECTED} {invoked * outside of a loop}
         {TCL UNEXPECTED_RESULT_CODE *} {command returned bad code: *}
         {TCL UNEXPECTED_RESULT_CODE *} {invoked * outside of a loop}
-        {TCL VALUE VARNAME} {can't set * variable isn't array}
+        {TCL VALUE VARNAME} {can't set *}
         {TCL OPERATION INTERP ALIASLOOP} *
         {TCL OPERATION RENAME *} {can't rename to *}
         {TCL IDELETE *} {attempt to call eval in deleted interpreter}
@@ -24,6 +24,9 @@ namespace eval oracle {
         {TCL LIMIT STACK} {too many nested evaluations*}
         {TCL VALUE INTEGER} {expected integer but got *}
         {TCL WRONGARGS} {wrong # args: should be *}
+        NONE {missing close-*}
+        NONE {missing "*}
+        NONE {extra characters after close-*}
         NONE {self-referential recursion in "unknown" for command *}
     }
 }

@@ -9,7 +9,8 @@
 #   -keep      where the log of a round goes that found something (default: the current folder)
 #
 # Each round is a process of its own, so that a crash, a panic and a hang are seen and reported, with the seed and the last commands. It
-# ends in order, by `exit` in the middle of everything, or killed. Then every block and row of the database is verified, by the program that
+# ends in order, by `exit` in the middle of everything, or killed. Every third has a guest: another process that does the same on the same database
+# meanwhile, and is killed. Then every block and row of the database is verified, by the program that
 # AEROSTORE_VERIFY names, and what is there after a warm and a cold start is compared with what was to be expected. AEROSTORE_TEST_PACKAGES
 # is the folder of auto_path that has the package. Exits with 1 when something was found.
 
@@ -23,6 +24,8 @@ namespace eval run {
     variable faults {}
     # How commands ended, and how often.
     variable ends {}
+    # What start_guest is to start: folder, seed and commands, or nothing.
+    variable guest {}
 }
 
 # Runs one child; what is wrong goes to the list of faults. True when it ended as it should.
@@ -76,12 +79,52 @@ proc run::read {channel patience_ms} {
             foreach {end count} [lrange $line 1 end] {dict incr ends $end $count}
         } elseif {[string match {FAULT *} $line]} {
             lappend faults [string range $line 6 end]
-        } elseif {![string match {at *} $line] && [llength $faults]} {
+        } elseif {[string match {at *} $line]} {
+            if {$line eq "at 0"} start_guest
+        } elseif {[llength $faults]} {
             # More lines of the last one.
             lset faults end "[lindex $faults end]\n$line"
         }
     }
     if {[eof $channel]} {set state ended}
+}
+
+# Has another process run random commands on the same database from now on, if the round is to have one.
+proc run::start_guest {} {
+    variable here
+    variable guest
+    lassign $guest place seed commands
+    if {$seed eq {}} {return}
+    set guest {}
+    variable guest_channel [open |[list [info nameofexecutable] [file join $here child.tcl] guest $seed $commands $place 2>[file join $place guest-errors]]]
+    fconfigure $guest_channel -blocking 0
+    fileevent $guest_channel readable [list run::read_guest $guest_channel]
+}
+
+proc run::read_guest {channel} {
+    variable faults
+    while {[gets $channel line] >= 0} {
+        if {[string match {FAULT *} $line]} {lappend faults "the guest: [string range $line 6 end]"}
+    }
+    if {[eof $channel]} {fileevent $channel readable {}}
+}
+
+# Kills it, wherever it is.
+proc run::end_guest {place} {
+    variable guest_channel
+    variable faults
+    variable guest {}
+    if {![info exists guest_channel]} {return}
+    catch {exec kill -9 [pid $guest_channel]}
+    fconfigure $guest_channel -blocking 1
+    set ended ok
+    if {[catch {close $guest_channel} message options]} {set ended [lindex [dict get $options -errorcode] 2]}
+    unset guest_channel
+    set channel [open [file join $place guest-errors]]
+    set text [::read $channel]
+    close $channel
+    if {$ended ni {ok SIGKILL}} {lappend faults "the guest ended so: $ended"}
+    if {[string trim $text] ne {}} {lappend faults "the guest's standard error: $text"}
 }
 
 # One round; true when nothing is wrong.
@@ -90,7 +133,11 @@ proc run::round {seed commands place} {
     set ::env(AEROSTORE_SHM_PATH) /dev/shm/aerostore-tclfuzz-[pid].mmap
     # As a process that is told to kill itself ends.
     set expected [expr {$seed % 4 == 3 ? "SIGKILL" : "ok"}]
-    set good [child $place $expected soup $seed $commands]
+    # Every third has a guest, so that what it does depends on more than the seed.
+    if {$seed % 3 == 0} {variable guest [list $place [expr {$seed + 1000000007}] $commands]}
+    child $place $expected soup $seed $commands
+    end_guest $place
+    set good [expr {![llength $faults]}]
     if {$good} {set good [verify $place "after the round"]}
     if {$good} {set good [child $place ok check]}
     if {$good} {set good [verify $place "after a cold start"]}
@@ -132,6 +179,7 @@ proc run::main {arguments} {
             incr failed
             set kept [file join [file normalize ${-keep}] tclfuzz-$seed.log]
             file copy -force [file join $place log.soup] $kept
+            if {[file exists [file join $place log.guest]]} {file copy -force [file join $place log.guest] $kept.guest}
             puts "seed $seed: FAILED"
             foreach fault $faults {puts "  $fault"}
             puts "the last commands, of $kept:\n[tail $kept 12]"
