@@ -1,6 +1,6 @@
 //! Files of every version of the formats since the first, kept as they were written: this version reads them, or says that it does not.
 //!
-//! `AEROSTORE_WRITE_FIXTURES=DIRECTORY` makes those of this version there, to be kept when a format gets a new version.
+//! `AEROSTORE_WRITE_FIXTURES=DIRECTORY` makes those of this version there, in a folder for each, to be kept when a format gets a new version.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 mod common;
@@ -45,10 +45,12 @@ fn put(db: &Database, table: &Table, row: i64, number: i64) {
     txn.commit().unwrap();
 }
 
-/// What the files were made with: inserts, updates, deletions, an index made and one dropped, a checkpoint in the middle, a clean end.
-fn fill(place: &Place) {
+/// What the files were made with: inserts, updates, deletions, an index made and one dropped, a checkpoint in the middle, a clean end; and
+/// whether somebody followed the table meanwhile, for whom old rows are logged.
+fn fill(place: &Place, is_followed: bool) {
     let db = place.builder().segment_bytes(6000).open().unwrap();
     let table = db.create_table(&schema()).unwrap();
+    let _subscription = is_followed.then(|| db.watch(&table).subscribe().unwrap());
     for row in 0..ROWS {
         put(&db, &table, row, row);
     }
@@ -99,14 +101,24 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-#[test]
-fn files_of_log_1_and_checkpoint_1_are_read() {
+/// Is there an image of a row as it was before a transaction: operation 128, the table's number, a length that an image may have?
+fn has_old_rows(dir: &Path) -> bool {
+    let is_head = |bytes: &[u8]| matches!(*bytes, [128, 0..32, 0, 0, 0, 1..=255, 0, 0, 0]);
+    fs::read_dir(dir.join("wal")).unwrap().any(|entry| {
+        let bytes = fs::read(entry.unwrap().path()).unwrap();
+        bytes.windows(9).any(is_head)
+    })
+}
+
+/// The files are read, with their checkpoint and from the log alone.
+fn check_files(name: &str, is_followed: bool) {
     if let Some(directory) = std::env::var_os("AEROSTORE_WRITE_FIXTURES") {
         let place = Place::new("formats-written");
-        fill(&place);
-        copy(&place.dir, Path::new(&directory));
+        fill(&place, is_followed);
+        copy(&place.dir, &Path::new(&directory).join(name));
     }
-    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/log-1-checkpoint-1");
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+    assert_eq!(has_old_rows(&kept), is_followed);
     for without_checkpoint in [false, true] {
         let place = Place::new("formats");
         copy(&kept, &place.dir);
@@ -120,4 +132,14 @@ fn files_of_log_1_and_checkpoint_1_are_read() {
         put(&db, &db.table("Fixture").unwrap().unwrap(), 20, 20);
         db.close().unwrap();
     }
+}
+
+#[test]
+fn files_of_log_1_and_checkpoint_1_are_read() {
+    check_files("log-1-checkpoint-1", false);
+}
+
+#[test]
+fn files_of_a_table_that_was_followed_are_read() {
+    check_files("log-1-followed", true);
 }
