@@ -78,9 +78,11 @@ impl Watches {
         })
     }
 
-    /// Ends all of them, as when the interpreter goes.
+    /// Ends all of them, as when the interpreter goes, also for a script of theirs that runs.
     pub(crate) fn detach(interp: &Interp) {
+        let ended = interp.attached::<Self>(KEY).map(|watches| watches.running.take());
         interp.detach(KEY);
+        drop(ended);
     }
 
     /// Takes events out, and runs the script for each; true when there may be more.
