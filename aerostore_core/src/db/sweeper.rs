@@ -296,27 +296,36 @@ mod tests {
     #[test]
     fn a_shorter_interval_counts_before_the_one_that_was_set_is_over() {
         let Cells { dir, shm, db, .. } = open_cells("sweeper-interval", 1 << 20);
-        db.set_config("ttl_sweep_interval_ms", "86400000").unwrap();
+        db.set_config("ttl_sweep_interval_ms", "10").unwrap();
         let schema = Schema::builder("Mortal")
             .column(crate::row::Column::new("id", ColumnType::I64))
-            .column(crate::row::Column::new("at", ColumnType::Timestamp))
+            .column(crate::row::Column::new("at", ColumnType::Timestamp).ordered())
             .key("id")
             .ttl("at", 1)
             .build()
             .unwrap();
         let table = db.create_table(&schema).unwrap();
-        db.transaction(TxnOptions::default(), |txn| {
-            txn.set(&table, Value::I64(1), &[(1, Value::Timestamp(1))])
-        })
-        .unwrap();
-        // Long enough for the thread to begin its wait.
-        std::thread::sleep(Duration::from_millis(100));
+        let put = || {
+            db.transaction(TxnOptions::default(), |txn| {
+                txn.set(&table, Value::I64(1), &[(1, Value::Timestamp(1))])
+            })
+            .unwrap();
+        };
+        let wait = || {
+            let begun = Instant::now();
+            while db.begin(TxnOptions::default()).unwrap().count(&table).unwrap() > 0 {
+                assert!(begun.elapsed() < Duration::from_mins(1), "it waits for what was set before");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        };
+        put();
+        wait();
+        db.set_config("ttl_sweep_interval_ms", "86400000").unwrap();
+        // Long enough for the thread to begin that wait.
+        std::thread::sleep(Duration::from_millis(500));
+        put();
         db.set_config("ttl_sweep_interval_ms", "10").unwrap();
-        let begun = Instant::now();
-        while db.begin(TxnOptions::default()).unwrap().count(&table).unwrap() > 0 {
-            assert!(begun.elapsed() < Duration::from_mins(1), "it waits for the interval that was set");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        wait();
         db.close().unwrap();
         let _ = std::fs::remove_dir_all(&dir);
         let _ = std::fs::remove_file(&shm);

@@ -48,9 +48,7 @@ fn a_walk_that_began_before_a_drop_leaves_the_rows_to_those_who_may_see_them() {
 /// T9: a walk that has the slabs of a table meets another's rows there, at each access of it.
 fn overtake_walk(name: &str, stride: u64, is_dropped: bool) {
     let stride = point_stride(stride);
-    let mut point = 0;
-    loop {
-        point += stride;
+    for point in (1..).step_by(usize::try_from(stride).unwrap()) {
         let (scene, mut peer, tables) = tables(name, point);
         if is_dropped {
             let (session, dropped) = drop_by(peer, &tables[0]);
@@ -61,6 +59,8 @@ fn overtake_walk(name: &str, stride: u64, is_dropped: bool) {
             assert!(peer.mend_indexes().is_ok());
         }
         let mut walker = scene.process();
+        // Its slabs are known before the drop.
+        let begun = (!is_dropped).then(|| begin_walk(&walker).unwrap());
         let rival = Rc::new(RefCell::new(Some(peer)));
         let (place, theirs) = (Rc::clone(&rival), tables[0].clone());
         let overtake = move || {
@@ -84,7 +84,7 @@ fn overtake_walk(name: &str, stride: u64, is_dropped: bool) {
         };
         let (was_interrupted, outcome) = interrupted_at(point, overtake, || {
             // Who overtakes this may have begun one for all that is asked for.
-            let Some(mut walk) = begin_walk(&walker) else { return Ok(()) };
+            let Some(mut walk) = begun.or_else(|| begin_walk(&walker)) else { return Ok(()) };
             while !walk.go_on(&mut walker, 1)? {}
             Ok::<(), TxnError>(())
         });
