@@ -84,7 +84,8 @@ pub trait Indexed {
 
 /// Columns of a band of altitudes.
 const BAND: i32 = 500;
-const EAST: std::ops::Range<i32> = 90..180;
+/// Tracks that lead east, as far as counts here go.
+pub const EAST: std::ops::Range<i32> = 90..180;
 
 /// Aerostore.
 pub struct Aerostore {

@@ -16,6 +16,7 @@ pub mod engine;
 pub mod flight;
 pub mod histogram;
 pub mod indexed;
+pub mod lines;
 pub mod peer;
 pub mod place;
 pub mod report;

@@ -58,6 +58,56 @@ fn what_was_ingested_is_found() {
     assert_eq!(txn.search_count(&table, &plan).unwrap().rows_examined, 2);
 }
 
+/// Rows whose newest version does not tell what a snapshot sees, one here and there among others.
+#[test]
+fn a_scan_shows_each_row_once_as_its_snapshot_sees_it() {
+    const ROWS: i32 = 300;
+    let rows = u64::from(ROWS.unsigned_abs());
+    let place = Place::new("groups");
+    let db = place.open();
+    let table = db.create_table(&flight_schema()).unwrap();
+    let change = |numbers: &mut dyn Iterator<Item = i32>, add: i32| {
+        let mut txn = db.begin(unsynced()).unwrap();
+        for number in numbers {
+            txn.upsert(&table, &flight(&table, &format!("F{number}"), number + add)).unwrap();
+        }
+        txn.commit().unwrap();
+    };
+    change(&mut (0..ROWS), 0);
+    for (step, limit) in [(1_usize, 300), (7, 40), (15, 64), (16, 65), (17, 299), (64, 128)] {
+        let read = TxnOptions { read_only: true, ..unsynced() };
+        let mut before = db.begin(read).unwrap();
+        assert_eq!(before.count(&table).unwrap(), rows);
+        change(&mut (0..ROWS).skip(step - 1).step_by(step), 1000);
+        change(&mut (ROWS..ROWS + 20), 0);
+        let mut found = Vec::new();
+        let plan = Plan::new(table.schema(), Query::all().limit(limit)).unwrap();
+        let outcome = before
+            .search(&table, &plan, &mut |row| {
+                let number = row.get(3).as_i64().unwrap();
+                assert_eq!(row.key(), Value::Str(&format!("F{number}")));
+                found.push(number);
+                GO_ON
+            })
+            .unwrap();
+        assert_eq!((outcome.rows_examined, outcome.rows_returned), (limit, limit));
+        found.sort_unstable();
+        found.dedup();
+        assert_eq!(found.len() as u64, limit, "every {step}th row");
+        let plan = Plan::new(table.schema(), Query::all()).unwrap();
+        let outcome = before.search_count(&table, &plan).unwrap();
+        assert_eq!((outcome.rows_examined, outcome.rows_returned), (rows, rows));
+        drop(before);
+        let mut after = db.begin(unsynced()).unwrap();
+        assert_eq!(after.search_count(&table, &plan).unwrap().rows_returned, rows + 20);
+        for number in ROWS..ROWS + 20 {
+            after.delete(&table, Value::Str(&format!("F{number}"))).unwrap();
+        }
+        after.commit().unwrap();
+        change(&mut (0..ROWS), 0);
+    }
+}
+
 #[test]
 fn a_bad_line_undoes_its_batch_only() {
     let place = Place::new("badline");

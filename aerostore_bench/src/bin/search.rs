@@ -4,7 +4,8 @@
 //! Sides         Aerostore; LMDB (`heed`), no sync, in the same tmpfs, a sorted set per index; `BTreeSet`s and a hash map under one lock
 //! Operations    load; update far (five of six indexed columns get other values), near (they move a little), unindexed (one column without
 //!               an index); above: the 100 lowest rows from an altitude on; newest: the newest 50 of a band of 500 feet, some 11 000 rows;
-//!               count: by a column without an index; whole rows are copied
+//!               count: by a column without an index; whole rows are copied; layout: the same, beside an array of the same rows and
+//!               beside the same cache lines without an engine
 //! Durability    commit mode off (the log is written behind); LMDB never syncs; the sets keep nothing
 //! Unit          nanoseconds an operation, one worker; ratios of medians turn by turn, the sides taking turns
 //! Arguments     `--rows N --rounds N`; `--only far,above`; `--sides aerostore,lmdb,trees`
@@ -14,6 +15,7 @@
 
 use aerostore_bench::flight::Random;
 use aerostore_bench::indexed::{Aerostore, Failure, Found, Indexed, Lmdb, Move, Trees, some_altitude};
+use aerostore_bench::lines::{Array, Lines};
 use aerostore_bench::place::Place;
 use aerostore_bench::report::print_machine;
 use aerostore_bench::turns::{median, median_ratio, quantile};
@@ -106,6 +108,9 @@ fn main() -> Result<(), Failure> {
         }
         compare(task, &mut sides, rows, rounds)?;
     }
+    if listed(&only, "layout") {
+        layout(&mut aerostore, rows, rounds)?;
+    }
     if listed(&only, "shapes") {
         shapes(&mut aerostore, rounds)?;
     }
@@ -150,6 +155,39 @@ fn compare(
         println!(
             "  {name:<10} p50 {p50:>11.0} ns   p99 {p99:>11.0} ns   {name} to aerostore {:.2}",
             median_ratio(&side.turns, &times[0].turns)
+        );
+    }
+    Ok(())
+}
+
+/// The count beside an array of the same rows, and beside the same cache lines without an engine: what the layout leaves to be had.
+fn layout(side: &mut Aerostore, rows: u32, rounds: u32) -> Result<(), Failure> {
+    let (array, lines) = (Array::load(rows), Lines::load(rows));
+    let mut times: [Vec<f64>; 3] = std::array::from_fn(|_| Vec::new());
+    for round in 0..=rounds {
+        let mut found = [0; 3];
+        for (way, times) in times.iter_mut().enumerate() {
+            let begin = Instant::now();
+            found[way] = match way {
+                0 => side.count_eastbound()?.rows,
+                1 => lines.count_eastbound(u64::from(rows)),
+                _ => array.count_eastbound(),
+            };
+            if round > 0 {
+                times.push(begin.elapsed().as_nanos() as f64);
+            }
+        }
+        if round == 0 && (found[0], found[1]) != (found[2], found[2]) {
+            println!("layout: the tracks have changed since the load");
+        }
+    }
+    let [aerostore, lines, array] = &times;
+    println!("layout: the count; its cache lines alone; an array");
+    for (name, times) in [("aerostore", aerostore), ("lines", lines), ("array", array)] {
+        let [least, p50] = [0.0, 0.5].map(|share| quantile(times, share));
+        println!(
+            "  {name:<10} least {least:>11.0} ns   p50 {p50:>11.0} ns   array to {name} {:.2}",
+            median_ratio(array, times)
         );
     }
     Ok(())

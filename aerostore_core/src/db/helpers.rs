@@ -9,27 +9,26 @@
 
 #![forbid(unsafe_code)]
 
+use crate::db::Error;
 use crate::db::database::Inner;
-use crate::db::{Error, Table};
 use crate::query::{Helper, Lead, Share};
 use crate::row::VisitRows;
-use crate::txn::{self, Pass, RowPredicate, Session};
+use crate::txn::{Pass, Session};
 use std::ops::ControlFlow;
 use std::panic::resume_unwind;
 use std::sync::OnceLock;
 use std::thread;
 
-/// Goes through the rows of a table with as many helpers as can be had; see [`RowSource::scan_shared`](crate::query::RowSource).
-pub(super) fn scan(
+/// Shows the rows of a pass, whose reader has `session`, with as many helpers as can be had; see
+/// [`RowSource::scan_shared`](crate::query::RowSource).
+pub(super) fn show(
     database: &Inner,
-    txn: &mut txn::Transaction,
-    table: &Table,
-    predicate: Option<RowPredicate>,
+    pass: Pass<'_>,
+    session: &Session,
     helpers: Vec<Helper<'_, Error>>,
     lead: &mut Lead<'_, Error>,
 ) -> Result<(), Error> {
     let mut sessions = Sessions::take(database, helpers.len());
-    let (pass, session) = txn.pass(&table.0, predicate)?;
     let outcome = thread::scope(|scope| {
         let mut threads = Vec::with_capacity(helpers.len());
         for (who, (helper, session)) in (1..).zip(helpers.into_iter().zip(&mut sessions.sessions)) {
@@ -128,7 +127,7 @@ impl Share for Place<'_> {
 #[cfg(not(loom))] // needs an arena
 mod tests {
     use super::*;
-    use crate::db::{Database, ErrorKind, TxnOptions};
+    use crate::db::{Database, ErrorKind, Table, TxnOptions};
     use crate::epoch::SlotId;
     use crate::row::{Column, ColumnType, RowImage, Schema, Value};
     use std::path::PathBuf;
@@ -181,7 +180,7 @@ mod tests {
     ) -> thread::Result<Result<(), Error>> {
         let scene = Scene::new(name);
         let mut txn = scene.db.begin(TxnOptions::default()).unwrap();
-        let scan = || txn.scan_shared(&scene.table, None, helpers, lead);
+        let scan = || txn.scan_shared(&scene.table, None, 0, helpers, lead);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(scan));
         assert_eq!(txn.count(&scene.table).unwrap(), 1, "it goes on");
         drop(txn);
@@ -257,7 +256,7 @@ mod tests {
             Ok(ControlFlow::Continue(()))
         });
         let outcome =
-            txn.scan_shared(&scene.table, None, vec![helper], &mut |_| Ok(ControlFlow::Continue(())));
+            txn.scan_shared(&scene.table, None, 0, vec![helper], &mut |_| Ok(ControlFlow::Continue(())));
         assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Revoked);
         drop(txn);
         scene.remove();

@@ -18,6 +18,13 @@ struct TableRows<'t> {
     table: &'t Table,
 }
 
+impl TableRows<'_> {
+    /// What a scan looks at of every row: what the filter does, or all.
+    fn image_bytes(&self, filter: Option<&Arc<Predicate>>) -> usize {
+        filter.map_or(self.table.schema().fixed_bytes(), |filter| filter.image_bytes())
+    }
+}
+
 impl RowSource for TableRows<'_> {
     type Error = Error;
 
@@ -42,7 +49,7 @@ impl RowSource for TableRows<'_> {
     }
 
     fn scan(&mut self, filter: Option<&Arc<Predicate>>, visit: &mut VisitRows<'_>) -> Result<(), Error> {
-        self.txn.scan_rows(self.table, filter.map(noted), visit)
+        self.txn.scan_rows(self.table, filter.map(noted), self.image_bytes(filter), visit)
     }
 
     fn scan_shared(
@@ -51,7 +58,7 @@ impl RowSource for TableRows<'_> {
         helpers: Vec<Helper<'_, Error>>,
         lead: &mut Lead<'_, Error>,
     ) -> Result<(), Error> {
-        self.txn.scan_shared(self.table, filter.map(noted), helpers, lead)
+        self.txn.scan_shared(self.table, filter.map(noted), self.image_bytes(filter), helpers, lead)
     }
 
     fn index_scan(&mut self, scan: &IndexScan<'_>, visit: &mut VisitRows<'_>) -> Result<(), Error> {

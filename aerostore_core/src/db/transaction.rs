@@ -246,7 +246,7 @@ impl Transaction {
         table: &Table,
         f: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        self.scan_rows(table, None, &mut each_row(f))
+        Ok(self.open()?.scan(&table.0, None, &mut each_row(f))?)
     }
 
     /// As [`Transaction::scan`]; if the transaction writes, only changes to rows that satisfy `predicate` are conflicts.
@@ -260,17 +260,20 @@ impl Transaction {
         predicate: RowPredicate,
         f: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        self.scan_rows(table, Some(predicate), &mut each_row(f))
+        Ok(self.open()?.scan(&table.0, Some(predicate), &mut each_row(f))?)
     }
 
-    /// See [`txn::Transaction::scan`].
+    /// See [`txn::Transaction::scan`] and [`txn::Pass::looking_at`].
     pub(super) fn scan_rows(
         &mut self,
         table: &Table,
         predicate: Option<RowPredicate>,
+        image_bytes: usize,
         f: &mut VisitRows<'_>,
     ) -> Result<(), Error> {
-        Ok(self.open()?.scan(&table.0, predicate, f)?)
+        let mut txn = self.open()?;
+        let (pass, session) = txn.pass(&table.0, predicate)?;
+        Ok(pass.looking_at(image_bytes).show_all(session, f)?)
     }
 
     /// As `scan_rows`, by several threads; see `db::helpers`.
@@ -278,12 +281,14 @@ impl Transaction {
         &mut self,
         table: &Table,
         predicate: Option<RowPredicate>,
+        image_bytes: usize,
         helped: Vec<Helper<'_, Error>>,
         lead: &mut Lead<'_, Error>,
     ) -> Result<(), Error> {
         let database = Arc::clone(&self.database);
         let mut txn = self.open()?;
-        helpers::scan(&database, &mut txn, table, predicate, helped, lead)
+        let (pass, session) = txn.pass(&table.0, predicate)?;
+        helpers::show(&database, pass.looking_at(image_bytes), session, helped, lead)
     }
 
     /// How many threads a scan may take where the query does not say: no more than there are processors.

@@ -223,8 +223,9 @@ impl<'a> Guard<'a> {
     }
 }
 
-/// The most blocks of a [`LiveBatch`].
-pub const LIVE_BATCH: usize = 32;
+/// The most blocks of a [`LiveBatch`]. What so many words lead to is fetched ahead: not much more than a processor has requests
+/// under way.
+pub const LIVE_BATCH: usize = 16;
 
 /// Some LIVE blocks of a slab: their offsets, and the first word of each, which may be followed like one that was protected.
 pub struct LiveBatch {
@@ -247,6 +248,12 @@ impl LiveBatch {
     #[inline]
     pub fn words(&self) -> &[u64] {
         &self.words[..self.len]
+    }
+
+    /// As [`words`](Self::words), and behind them anything: to be fetched ahead.
+    #[inline]
+    pub fn places(&self) -> &[u64; LIVE_BATCH] {
+        &self.words
     }
 
     /// The offset of each.

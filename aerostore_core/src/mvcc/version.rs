@@ -129,11 +129,15 @@ impl<'g> Heads<'g> {
         Self { known: guard.arena().known(), snapshot }
     }
 
-    /// Asks the processor to fetch header and payload of the version at `head`; they seldom lie in one line.
+    /// Asks the processor to fetch the version at `head` as far as a reader looks at it that needs the first `image_bytes` of the
+    /// image: its header, the null mask behind that, and the end, which seldom lie in one line.
     #[inline]
-    pub fn prefetch(&self, head: u64) {
+    pub fn prefetch(&self, head: u64, image_bytes: u64) {
         self.known.prefetch(head);
         self.known.prefetch(head.wrapping_add(LINE_BYTES));
+        if HEADER_BYTES + image_bytes > LINE_BYTES {
+            self.known.prefetch(head.wrapping_add(HEADER_BYTES + image_bytes - 1));
+        }
     }
 
     /// The image in the version at `head`, if that alone tells that the reader sees it: it is stamped, early enough, and no

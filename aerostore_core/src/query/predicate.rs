@@ -107,6 +107,11 @@ impl Predicate {
         self.probe.matches(row)
     }
 
+    /// How many bytes of an image it looks at, from its start, apart from texts behind the fixed part.
+    pub fn image_bytes(&self) -> usize {
+        self.probe.image_bytes()
+    }
+
     /// The places of those of `rows` for which it holds, of at most [`Places::MAX`].
     #[inline]
     pub(super) fn select(&self, rows: &[RowView<'_>]) -> Places {

@@ -95,6 +95,14 @@ impl Probe {
         }
     }
 
+    /// How many bytes of an image are looked at, from its start, apart from texts behind its fixed part.
+    pub(super) fn image_bytes(&self) -> usize {
+        match self {
+            Self::Leaf(leaf) => leaf.fixed,
+            Self::All(probes) | Self::Any(probes) => probes.iter().map(Self::image_bytes).max().unwrap_or(0),
+        }
+    }
+
     #[inline]
     pub(super) fn matches(&self, row: RowView<'_>) -> bool {
         match self {

@@ -16,7 +16,7 @@ use super::block::{BLOCK_HEADER_BYTES, BlockHeader, BlockState, BlockWord};
 use super::class::{block_bytes, class_for};
 use super::{Arena, BlockRef, RelPtr, Shared, ShmError};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
-use crate::sys::usize_of;
+use crate::sys::{prefetch, usize_of};
 
 pub use list::tagged_slabs;
 pub(super) use list::{is_on_list, push_listed};
@@ -60,6 +60,10 @@ pub(super) struct SlabHeader {
     pub(super) extent_is_tagged: AtomicU32,
     pad: [u64; 3],
 }
+
+/// How far ahead of the block that is looked at the headers of those behind it are fetched, when they are looked at one after the
+/// other: processors that see that by themselves begin anew at every page.
+const AHEAD_BYTES: usize = 1024;
 
 /// For the owner, or whoever adopts the slab.
 const HINT_OWNER: u32 = 1;
@@ -304,9 +308,10 @@ impl SlabStates<'_> {
         offsets: &mut [u64; N],
         words: &mut [u64; N],
     ) -> (usize, u64) {
-        let (mut found, mut at) = (0, next.min(self.count) * self.bytes);
-        let end = self.count * self.bytes;
-        while found < N && at < end {
+        let (mut found, mut number) = (0, next.min(self.count));
+        let mut at = number * self.bytes;
+        while found < N && number < self.count {
+            prefetch(self.place.wrapping_add(usize_of(at) + AHEAD_BYTES));
             // SAFETY: `states` checked that `count` blocks of `bytes` from `place` on lie in the arena, which `'a` keeps mapped; slabs
             // begin at pages and blocks are multiples of 16 bytes long, and longer than a header and a word; `BlockHeader` and
             // words are `Shared`, so any bits are valid.
@@ -319,9 +324,10 @@ impl SlabStates<'_> {
             offsets[found] = self.start + at + BLOCK_HEADER_BYTES;
             words[found] = first.load(Ordering::Acquire);
             found += usize::from(is_live);
+            number += 1;
             at += self.bytes;
         }
-        (found, at.checked_div(self.bytes).unwrap_or(self.count))
+        (found, number)
     }
 }
 

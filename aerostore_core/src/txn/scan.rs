@@ -13,8 +13,10 @@
 //!             may at any time: stamps, and the decisions of others. So a death leaves a slot without a record behind, and a process
 //!             that stops holds back what a scan of its own would. P6: the reader notes the scan before the first row is shown, whoever
 //!             shows it, and validates it alone; so a transaction that writes commits by the same check, however many helped.
-//! Cost        rows lie side by side in their slabs, and versions nearly so: a batch of heads is loaded, and their versions
-//!             fetched, while the rows of the batch before it are shown. A transaction is pinned for one slab at a time.
+//! Cost        rows lie side by side in their slabs, and versions nearly so, and memory is what a pass waits for. So a batch of heads is
+//!             loaded, and one of their versions fetched for each that is looked at of the batch before: requests that are made all
+//!             at once wait for each other, and nothing is done meanwhile. Rows are shown when there are some batches of them.
+//!             A transaction is pinned for one slab at a time.
 
 #![forbid(unsafe_code)]
 
@@ -23,10 +25,16 @@ use crate::mvcc::{Heads, RowHeader, visible_at};
 use crate::row::{RowError, RowView, Schema, VisitRows};
 use crate::shm::{SlabRef, tagged_slabs};
 use crate::sync::{AtomicBool, AtomicU32, Ordering};
+use crate::sys::u64_of;
 use crate::txn::read_set::{RowPredicate, ScanRead};
 use crate::txn::transaction::{running, slot_still_has};
 use crate::txn::{Session, TableRef, Transaction, TxnError};
+use std::iter::Zip;
 use std::ops::ControlFlow;
+use std::slice::Iter;
+
+/// The most rows that are shown at a time.
+const ROWS_SHOWN: usize = 64;
 
 impl Transaction {
     /// Calls `f` with every row of the table that this transaction sees, in no particular order, until it breaks.
@@ -43,12 +51,7 @@ impl Transaction {
         f: &mut VisitRows<'_>,
     ) -> Result<(), TxnError> {
         let (pass, session) = self.pass(table, predicate)?;
-        for part in 0..pass.parts() {
-            if pass.show(session, part, f)?.is_break() {
-                break;
-            }
-        }
-        pass.end()
+        pass.show_all(session, f)
     }
 
     /// Begins to read all rows, and gives the session to do so with. Others may help, each with a session of its own; the rows
@@ -75,7 +78,8 @@ impl Transaction {
         };
         let parts = slabs.into_iter().map(|slab| Part { slab, owner: AtomicU32::new(0) }).collect();
         let stopped = AtomicBool::new(false);
-        Ok((Pass { table, parts, stopped, snapshot, own, reader: participant.slot() }, session))
+        let (reader, image_bytes) = (participant.slot(), u64_of(table.schema().fixed_bytes()));
+        Ok((Pass { table, parts, stopped, snapshot, own, reader, image_bytes }, session))
     }
 
     /// Rows of the table that this transaction sees.
@@ -100,6 +104,8 @@ pub struct Pass<'a> {
     snapshot: u64,
     own: u64,
     reader: &'a Slot,
+    /// How many bytes of an image, from its start, are looked at of most rows.
+    image_bytes: u64,
 }
 
 struct Part {
@@ -109,6 +115,25 @@ struct Part {
 }
 
 impl Pass<'_> {
+    /// Says that of most rows no more than the first bytes of the image are looked at, so many: the rest is not fetched ahead.
+    #[must_use]
+    pub fn looking_at(self, image_bytes: usize) -> Self {
+        Self { image_bytes: self.image_bytes.min(u64_of(image_bytes)), ..self }
+    }
+
+    /// Calls `f` with the rows of all parts that the reader sees, until it breaks, and ends the pass.
+    ///
+    /// # Errors
+    /// As [`show`](Self::show) and [`end`](Self::end).
+    pub fn show_all(self, session: &Session, f: &mut VisitRows<'_>) -> Result<(), TxnError> {
+        for part in 0..self.parts() {
+            if self.show(session, part, f)?.is_break() {
+                break;
+            }
+        }
+        self.end()
+    }
+
     /// How many parts there are.
     pub fn parts(&self) -> usize {
         self.parts.len()
@@ -148,16 +173,19 @@ impl Pass<'_> {
         let mut blocks = guard.live_blocks(self.parts[part].slab)?;
         let mut batches = [const { LiveBatch::NONE }; 2];
         let [mut loaded, mut next] = batches.each_mut();
-        let mut rows = Vec::with_capacity(LIVE_BATCH);
+        let mut rows = Vec::with_capacity(ROWS_SHOWN);
         loop {
             blocks.next_batch(next);
-            next.words().iter().for_each(|head| heads.prefetch(*head));
-            self.look(session, &guard, heads, loaded, &mut rows)?;
-            if !rows.is_empty() && f(&rows).is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
-            if next.is_empty() {
-                return Ok(ControlFlow::Continue(()));
+            self.look(session, &guard, heads, [loaded, next], &mut rows)?;
+            let is_last = next.is_empty();
+            if is_last || rows.len() + LIVE_BATCH > ROWS_SHOWN {
+                if !rows.is_empty() && f(&rows).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+                if is_last {
+                    return Ok(ControlFlow::Continue(()));
+                }
+                rows.clear();
             }
             std::mem::swap(&mut loaded, &mut next);
         }
@@ -171,21 +199,24 @@ impl Pass<'_> {
         slot_still_has(self.reader, self.snapshot)
     }
 
-    /// What the reader sees of the rows of a batch.
+    /// Adds what the reader sees of the rows of a batch, while those of the next are fetched.
     #[inline]
     fn look<'s, 'g: 's>(
         &'s self,
         session: &Session,
         guard: &Guard<'g>,
         heads: Heads<'g>,
-        batch: &LiveBatch,
+        [batch, next]: [&LiveBatch; 2],
         rows: &mut Vec<RowView<'s>>,
     ) -> Result<(), TxnError> {
-        rows.clear();
-        let (schema, words) = (&**self.table.schema(), batch.words());
+        let (schema, words, ahead) = (&**self.table.schema(), batch.words(), next.places());
+        for head in next.words().iter().skip(words.len()) {
+            heads.prefetch(*head, self.image_bytes);
+        }
         let mut at = 0;
         loop {
-            at += look_at_heads(schema, heads, &words[at..], rows)?;
+            let heads_ahead = words[at..].iter().zip(&ahead[at..]);
+            at += look_at_heads(schema, heads, self.image_bytes, heads_ahead, rows)?;
             let Some(row) = batch.offsets().get(at) else { return Ok(()) };
             if let Some(image) = self.look_below(session, guard, *row)? {
                 rows.push(RowView::new(schema, image)?);
@@ -213,14 +244,17 @@ impl Pass<'_> {
 fn look_at_heads<'s, 'g: 's>(
     schema: &'s Schema,
     heads: Heads<'g>,
-    words: &[u64],
+    image_bytes: u64,
+    heads_ahead: Zip<Iter<'_, u64>, Iter<'_, u64>>,
     rows: &mut Vec<RowView<'s>>,
 ) -> Result<usize, RowError> {
-    for (at, head) in words.iter().enumerate() {
+    let count = heads_ahead.len();
+    for (at, (head, ahead)) in heads_ahead.enumerate() {
+        heads.prefetch(*ahead, image_bytes);
         let Some(image) = heads.image(*head) else { return Ok(at) };
         rows.push(RowView::new(schema, image)?);
     }
-    Ok(words.len())
+    Ok(count)
 }
 
 /// The image of a row whose head does not tell, as the transaction whose slot is `reader` sees it; none of a row that it does not see.
