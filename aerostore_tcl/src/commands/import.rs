@@ -81,9 +81,7 @@ struct Fields(Vec<(String, usize)>);
 impl Fields {
     /// Asks the result set for its fields; `names` are the columns that they go to, `-` for none.
     fn read(table: &Opened, interp: &Interp, results: &Obj, names: Option<Vec<Obj>>) -> Result<Self, Error> {
-        if interp.call(&[results.clone(), Obj::from("columns")]) != Completion::OK {
-            return Err(Error::Raised);
-        }
+        ask(interp, &[results.clone(), Obj::from("columns")])?;
         let fields = interp.result().items(interp).map_err(Error::syntax)?;
         let names = names.unwrap_or_else(|| fields.clone());
         if names.len() != fields.len() {
@@ -124,9 +122,7 @@ impl Fields {
         number: u64,
     ) -> Result<Option<Row>, Error> {
         let variable = Obj::from(VARIABLE);
-        if interp.call(&[results.clone(), Obj::from("nextdict"), variable.clone()]) != Completion::OK {
-            return Err(Error::Raised);
-        }
+        ask(interp, &[results.clone(), Obj::from("nextdict"), variable.clone()])?;
         if interp.result().as_boolean() != Some(true) {
             interp.reset_result();
             return Ok(None);
@@ -152,5 +148,14 @@ impl Fields {
             }
         }
         Ok(Some((key, values)))
+    }
+}
+
+/// Calls a method of the result set. One that ends in another way than it should has no error of its own.
+fn ask(interp: &Interp, words: &[Obj]) -> Result<(), Error> {
+    match interp.call(words) {
+        Completion::OK => Ok(()),
+        Completion::ERROR => Err(Error::Raised),
+        _ => Err(Error::value("the result set's method ended by break, continue, return or another code")),
     }
 }
