@@ -28,6 +28,25 @@ impl std::fmt::Debug for OnRecovery {
 }
 
 /// Options for opening a database; see [`Database::builder`].
+///
+/// ```
+/// use aerostore_core::db::Database;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let name = format!("aerostore-example-builder-{}", std::process::id());
+/// # let (dir, shm) = (std::env::temp_dir().join(&name), std::path::Path::new("/dev/shm").join(name));
+/// let database = Database::builder(&dir)
+///     .shm_path(&shm) // on a tmpfs
+///     .max_bytes(64 << 20) // how far a new mapping may grow
+///     .synchronous_commit(false) // commits do not wait for the disk
+///     .open()?;
+/// assert_eq!(database.get_config("synchronous_commit")?, "off");
+/// # database.close()?;
+/// # std::fs::remove_dir_all(&dir)?;
+/// # std::fs::remove_file(&shm)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct DatabaseBuilder {
     pub(super) dir: PathBuf,
