@@ -89,6 +89,48 @@ impl WatchBuilder<'_> {
 
 /// A change feed of one table: every commit after its beginning that has changed rows of the table, by whatever process, in the order
 /// of commit timestamps, once it is durable. Nobody who writes waits for it, or fails because of it. It keeps the database open; dropped, it ends.
+///
+/// ```
+/// use aerostore_core::db::{ChangeOp, Database, Event, TxnOptions};
+/// use aerostore_core::row::speedtable;
+/// use std::time::Duration;
+///
+/// #[speedtable]
+/// pub struct Gate {
+///     #[column(key, max = 4)]
+///     gate: String,
+///     #[column(default = 0)]
+///     passengers: i32,
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let name = format!("aerostore-example-subscription-{}", std::process::id());
+/// # let (dir, shm) = (std::env::temp_dir().join(&name), std::path::Path::new("/dev/shm").join(name));
+/// # let database = Database::builder(&dir).shm_path(&shm).max_bytes(64 << 20).open()?;
+/// let gates = database.typed_table::<Gate>()?;
+/// // Gates that fill up, and nothing else about them.
+/// let crowded = database.watch(&gates).filter(Gate::PASSENGERS.gt(100)).columns(["passengers"]).subscribe()?;
+/// for passengers in [90, 118] {
+///     database.transaction(TxnOptions::default(), |txn| {
+///         txn.set(&gates, "B7".into(), &[(Gate::PASSENGERS.index(), passengers.into())])
+///     })?;
+/// }
+///
+/// match crowded.next_within(Duration::from_mins(1))? {
+///     Some(Event::Commit(commit)) => {
+///         let change = &commit.changes[0];
+///         assert_eq!(change.op(), ChangeOp::Insert); // it begins to satisfy the condition
+///         assert_eq!(change.after().and_then(|row| Gate::PASSENGERS.get(row)), Some(118));
+///     }
+///     other => panic!("a gap or nothing: read the table again, {other:?}"),
+/// }
+/// # drop(crowded);
+/// # database.close()?;
+/// # std::fs::remove_dir_all(&dir)?;
+/// # std::fs::remove_file(&shm)?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Subscription {
     inner: Arc<Inner>,
     watcher: Arc<Watcher>,
