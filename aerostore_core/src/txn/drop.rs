@@ -12,8 +12,9 @@
 //!             that it is dropped, it is; else it is there, with its rows, which stay as long as the snapshot does (T6). T6: rows go by removals (D1-D6), whatever they end with, once every operation is
 //!             over that may have seen the table in use, the horizon has reached the drop, so that nobody's reads are looked at
 //!             again, and its indexes are FREE; and when nobody who is undecided owns them. When there are none left, the key hash goes.
-//!             T7: what is LEAVING or CLEARING, and the turn of a dead session, anybody takes over: it is logged again, as the log may
-//!             have it or not, and dropped; the log may say twice that a table is dropped, and a
+//!             T7: what is LEAVING or CLEARING, and the turn of a dead session, anybody takes over: one whose state is LIVE yet stays, as
+//!             nothing is logged before it is LEAVING; else it is logged again, as the log may have it or not, and dropped; if that fails it stays
+//!             LEAVING, for the next; the log may say twice that a table is dropped, and a
 //!             checkpoint may lie in between. T8: slabs of rows stay on the list of a
 //!             table's root for good (S3 of `shm::slab`), so a table that is made gets those of one that is GONE: that is HANDING, and its maker's turn;
 //!             the new root names the list and the tag of its slabs, and is linked; then the old one is EMPTY. Whether it was is read off
@@ -56,7 +57,7 @@ pub fn drop_table(
         Ok(()) => {}
         Err(error) => return (Some(session), Err(error)),
     }
-    let (session, dropped) = finish_drop(session, table);
+    let (session, dropped) = finish_drop(session, table, true);
     let durable = match (&session, dropped) {
         (Some(session), Ok(commit_ts)) if synchronous => wait_durable(session.store.log(), commit_ts),
         (_, dropped) => dropped.map(drop),
@@ -64,8 +65,13 @@ pub fn drop_table(
     (session, durable)
 }
 
-/// Goes on from LEAVING, which is this session's turn; the drop's timestamp.
-fn finish_drop(session: Box<Session>, table: &TableRef) -> (Option<Box<Session>>, Result<u64, TxnError>) {
+/// Goes on from LEAVING, which is this session's turn; the drop's timestamp. The table `may_stay` if that is not logged, unless it may have
+/// been before (T7).
+fn finish_drop(
+    session: Box<Session>,
+    table: &TableRef,
+    may_stay: bool,
+) -> (Option<Box<Session>>, Result<u64, TxnError>) {
     let mine = DropWord::owned(DropStage::Leaving, session.owner());
     let left = {
         let guard = session.participant.pin();
@@ -83,14 +89,20 @@ fn finish_drop(session: Box<Session>, table: &TableRef) -> (Option<Box<Session>>
     let settled = {
         let guard = session.participant.pin();
         table.root(&guard).map(|root| {
-            let to = if let Ok(commit_ts) = logged {
-                root.note_dropped(commit_ts); // T3
-                DropStage::Dropped
-            } else {
-                root.set_staying();
-                DropStage::None
+            let to = match &logged {
+                Ok(commit_ts) => {
+                    root.note_dropped(*commit_ts); // T3
+                    Some(DropStage::Dropped)
+                }
+                Err(_) if may_stay => {
+                    root.set_staying();
+                    Some(DropStage::None)
+                }
+                Err(_) => None, // T7
             };
-            root.change_drop(mine, DropWord::of(to));
+            if let Some(to) = to {
+                root.change_drop(mine, DropWord::of(to));
+            }
         })
     };
     session.store.garbage().want();
@@ -109,7 +121,7 @@ pub(crate) fn log_drop_only(session: Box<Session>, table: &TableRef) -> Box<Sess
 /// The rest of a drop that stood still at LEAVING.
 #[cfg(test)]
 pub(crate) fn go_on_dropping(session: Box<Session>, table: &TableRef) -> Box<Session> {
-    let (session, dropped) = finish_drop(session, table);
+    let (session, dropped) = finish_drop(session, table, false);
     dropped.unwrap();
     session.unwrap()
 }
@@ -203,8 +215,14 @@ impl Session {
             if word.stage != DropStage::Leaving || !self.is_dead_turn(word.owner)? {
                 return Ok(());
             }
-            if root.state() == TableState::Dropped {
-                root.change_drop(word, DropWord::of(DropStage::Dropped)); // it had come that far
+            // It had come that far; or not far enough to log anything, or was to stay: whoever uses it since then keeps it.
+            let as_it_is = match root.state() {
+                TableState::Dropped => Some(DropStage::Dropped),
+                TableState::Live => Some(DropStage::None),
+                _ => None,
+            };
+            if let Some(stage) = as_it_is {
+                root.change_drop(word, DropWord::of(stage));
                 return Ok(());
             }
             (word, table_ref(&guard, table, root)?)
@@ -213,7 +231,8 @@ impl Session {
         let session = Box::new(Session::new(Arc::clone(&self.store))?);
         let mine = DropWord::owned(DropStage::Leaving, session.owner());
         let is_mine = table.root(&session.participant.pin())?.change_drop(dead, mine);
-        let (session, dropped) = if is_mine { finish_drop(session, &table) } else { (Some(session), Ok(0)) };
+        let (session, dropped) =
+            if is_mine { finish_drop(session, &table, false) } else { (Some(session), Ok(0)) };
         session.map_or(Ok(()), |session| session.close()).and(dropped.map(drop))
     }
 
