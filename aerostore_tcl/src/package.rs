@@ -66,6 +66,7 @@ fn try_install(interp: &Interp) -> Outcome {
         create(interp, c"::aerostore::close", admin::close);
         create(interp, c"::aerostore::checkpoint_now", admin::checkpoint_now);
         create(interp, c"::aerostore::set_config", admin::set_config);
+        create(interp, c"::aerostore::alter", define::alter);
         create(interp, c"::aerostore::define", define::define);
         create(interp, c"::aerostore::drop", define::drop);
     }

@@ -15,7 +15,7 @@ fuzz_target!(|data: &[u8]| {
         bytes_seen += 9 + body.len();
         assert!(bytes_seen <= data.len());
         match op {
-            RedoOp::Create(schema) => drop(Schema::from_bytes(schema)),
+            RedoOp::Create(schema) | RedoOp::Alter(schema) => drop(Schema::from_bytes(schema)),
             RedoOp::Insert(_) | RedoOp::Update(_) | RedoOp::Delete(_) => {
                 let _ = delta::key(&WIDE, body);
                 let _ = delta::decode_into(&WIDE, body, &mut RowImage::new(&WIDE));

@@ -27,6 +27,8 @@ const CHUNK_BYTES_MAX: usize = 16 << 20;
 const SYNC_BYTES: u64 = 64 << 20;
 /// How long to wait for somebody who is about to log that there is an index, or none, or a table no more, before the log is read for it.
 const UNSURE_PATIENCE_NS: u64 = 50_000_000;
+/// How long to wait for somebody who adds columns to a table.
+const ALTERING_PATIENCE_NS: u64 = 5_000_000_000;
 const UNSURE_PAUSE: Duration = Duration::from_millis(1);
 /// How long the log may take to become durable without any progress.
 const LOG_PATIENCE_NS: u64 = 30_000_000_000;
@@ -209,9 +211,14 @@ fn logged_tables(
 ) -> Result<(Vec<LoggedTable>, u64), CheckpointError> {
     let begun_ns = monotonic_ns();
     loop {
-        let found = txn.logged_tables()?;
-        if found.0.iter().all(is_sure) || monotonic_ns() - begun_ns > UNSURE_PATIENCE_NS {
-            return Ok(found);
+        match txn.logged_tables() {
+            Ok(found) if found.0.iter().all(is_sure) || monotonic_ns() - begun_ns > UNSURE_PATIENCE_NS => {
+                return Ok(found);
+            }
+            Ok(_) => {}
+            // J8 of `txn::alter`
+            Err(TxnError::TableBusy { .. }) if monotonic_ns() - begun_ns < ALTERING_PATIENCE_NS => {}
+            Err(error) => return Err(error.into()),
         }
         watch(CheckpointProgress::default())?;
         std::thread::sleep(UNSURE_PAUSE);

@@ -10,9 +10,9 @@ use crate::db::feed::Feed;
 use crate::db::identity::DataDir;
 use crate::db::pool::SessionPool;
 use crate::db::workers::{Gate, Worker};
-use crate::db::{Error, Table, Transaction};
+use crate::db::{Error, Table, TableStanding, Transaction};
 use crate::recovery::Salvaged;
-use crate::row::{IndexSpec, Schema};
+use crate::row::{Column, IndexSpec, Schema};
 use crate::sync::{AtomicBool, Ordering};
 use crate::sys::{FileSystem, Opener};
 use crate::txn::{self, Session, Store, TxnOptions};
@@ -335,13 +335,51 @@ impl Database {
         self.change_definition(|session, synchronous| txn::drop_table(session, &table.0, synchronous))
     }
 
-    /// Is the table in use, and not dropped?
+    /// Adds columns to a table, durably, while others use it; a handle that knows of them. What there was stays as it is written: what a
+    /// row has in an added column is its default, or null. Other handles go on with the columns they know, and leave those alone that they do not: they
+    /// are read by [`Database::table`].
+    ///
+    /// ```
+    /// # use aerostore_core::db::Database;
+    /// # use aerostore_core::row::{Column, ColumnType, Schema, Value};
+    /// # let dir = std::env::temp_dir().join(format!("aerostore-doc-alter-{}", std::process::id()));
+    /// # let db = Database::builder(&dir).shm_path(dir.with_extension("shm")).open()?;
+    /// let schema = Schema::builder("Gate").column(Column::new("name", ColumnType::String(8))).key("name").build()?;
+    /// let table = db.create_table(&schema)?;
+    /// db.transaction(Default::default(), |txn| txn.set(&table, Value::Str("A1"), &[]))?;
+    /// let table = db.add_columns(&table, &[Column::new("open", ColumnType::Bool).default(true)])?;
+    /// let open = db.transaction(Default::default(), |txn| txn.get(&table, Value::Str("A1"), |row| row.get(1) == Value::Bool(true)))?;
+    /// assert_eq!(open, Some(true));
+    /// # db.close()?;
+    /// # std::fs::remove_dir_all(&dir)?;
+    /// # std::fs::remove_file(dir.with_extension("shm"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What [`Schema::with_columns`] reports: a name that is taken, a column that may neither be null nor has a default; `NotFound` when the
+    /// table is dropped; `Busy` while somebody drops it, or stands still adding columns; `Space`; `ReadOnly`; `Closed`.
+    pub fn add_columns(&self, table: &Table, columns: &[Column]) -> Result<Table, Error> {
+        self.change_definition(|session, synchronous| {
+            txn::add_columns(session, &table.0, columns, synchronous)
+        })
+        .map(Table)
+    }
+
+    /// What has become of a table since the handle was made.
     ///
     /// # Errors
     /// `Closed`; `Corrupt` when the mapping is damaged.
-    pub fn has_table(&self, table: &Table) -> Result<bool, Error> {
+    pub fn standing(&self, table: &Table) -> Result<TableStanding, Error> {
         self.0.check_open()?;
-        Ok(table.0.is_in_use(self.0.store.arena())?)
+        let arena = self.0.store.arena();
+        Ok(if !table.0.is_in_use(arena)? {
+            TableStanding::Dropped
+        } else if table.0.is_newest(arena)? {
+            TableStanding::Current
+        } else {
+            TableStanding::Altered
+        })
     }
 
     /// Makes an ordered index on a column, durably. Others may write meanwhile; searches use it as soon as it is complete, unless
@@ -370,10 +408,10 @@ impl Database {
         self.change_definition(|session, synchronous| txn::drop_index(session, &table.0, column, synchronous))
     }
 
-    fn change_definition(
+    fn change_definition<R>(
         &self,
-        change: impl FnOnce(Box<Session>, bool) -> (Option<Box<Session>>, Result<(), txn::TxnError>),
-    ) -> Result<(), Error> {
+        change: impl FnOnce(Box<Session>, bool) -> (Option<Box<Session>>, Result<R, txn::TxnError>),
+    ) -> Result<R, Error> {
         if self.0.read_only {
             return Err(Error::Txn(txn::TxnError::ReadOnly));
         }

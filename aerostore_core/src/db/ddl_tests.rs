@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use crate::db::ingest::{IngestOptions, Input};
-use crate::db::{Database, Error, ErrorKind, OpenMode, Table, TxnOptions};
+use crate::db::{Database, Error, ErrorKind, OpenMode, Table, TableStanding, TxnOptions};
 use crate::row::{Column, ColumnType, Schema, SchemaBuilder, Value};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -253,7 +253,7 @@ fn a_table_that_was_dropped_and_made_anew_is_the_new_one_after_every_start() {
         if checkpoints & 2 != 0 {
             db.checkpoint().unwrap();
         }
-        assert!(!db.has_table(&old).unwrap());
+        assert_eq!(db.standing(&old).unwrap(), TableStanding::Dropped);
         assert_eq!(db.drop_table(&old).unwrap_err().kind(), ErrorKind::NotFound);
         let table = db.create_table(&new).unwrap();
         assert_ne!(table.id(), old.id());

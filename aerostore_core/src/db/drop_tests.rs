@@ -8,7 +8,7 @@
 use super::garbage_tests::{Scene, run};
 use super::secondary_tests::{FIRST, PLAIN, assert_clean, scene, schema, vacuum};
 use super::verify::check;
-use crate::mvcc::TableState;
+use crate::mvcc::{NewDefinition, TableState};
 use crate::row::{IndexSpec, Schema, Value};
 use crate::shm::{BlockKind, BlockState, tagged_slabs};
 use crate::sync::{interrupted_at, point_stride, survives};
@@ -421,7 +421,8 @@ fn make_and_die(mut session: Box<Session>, id: u32) {
     let heir_of = session.claim_slabs().unwrap();
     assert!(heir_of.is_some());
     let schema = schema();
-    let made = session.try_link_table([id; 2], &schema, &schema.to_bytes(), TableState::Live, heir_of);
+    let definition = NewDefinition::new(&schema).unwrap();
+    let made = session.try_link_table([id; 2], &schema, &definition, TableState::Live, heir_of);
     assert!(made.unwrap().is_some());
 }
 

@@ -6,18 +6,21 @@
 //!             is durable; nothing is looked at meanwhile. It holds no snapshot and no lock that a writer takes, so one that is stopped
 //!             holds up nobody; and what a dead one leaves is its slot. F13: wakers are called when the lock on the list is let go: one may end
 //!             subscriptions, begin some, or close the database, and one may be called that has ended meanwhile.
+//!             F14: records are read by the newest definition of their table, which an alteration tells before there are rows that have its columns;
+//!             everybody is told of the columns that his handle on the table knows of.
 
 #![forbid(unsafe_code)]
 
 use crate::db::Error;
 use crate::db::workers::spawn;
-use crate::feed::{Buffer, Commit, End, Gap, Interest, RowChanges};
+use crate::feed::{Buffer, Commit, End, Gap, Interest, RowChange, RowChanges, RowImages};
 use crate::mvcc::Watched;
-use crate::row::Schema;
+use crate::row::{RowError, Schema};
 use crate::shm::Arena;
 use crate::sys::{FileSystem, wait, wake};
 use crate::txn::{Session, Store, TableRef};
 use crate::wal::{Followed, Follower};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -43,6 +46,15 @@ impl Watcher {
     pub(super) fn new(table: TableRef, interest: Interest, buffer: Buffer) -> Self {
         Self { table, interest, buffer }
     }
+
+    /// The change as it looks to him (F14).
+    fn judge(&self, row: &Arc<RowImages>) -> Result<Option<RowChange>, RowError> {
+        let schema = self.table.schema();
+        if row.schema.columns().len() == schema.columns().len() {
+            return Ok(self.interest.judge(row));
+        }
+        Ok(self.interest.judge(&Arc::new(row.read_by(schema)?)))
+    }
 }
 
 /// The change feed of a process.
@@ -60,6 +72,8 @@ struct Shared {
 struct State {
     /// Each with its C0.
     watchers: Vec<(u64, Arc<Watcher>)>,
+    /// The newest definition that is known of each table that is followed (F14).
+    definitions: HashMap<u32, Arc<Schema>>,
     /// While the thread runs: whose slot says what is followed.
     session: Option<Box<Session>>,
     thread: Option<JoinHandle<()>>,
@@ -72,9 +86,23 @@ impl State {
         tables.fold(Watched::default(), Watched::with)
     }
 
-    fn schema_of(&self, id: u32) -> Option<Arc<Schema>> {
-        let found = self.watchers.iter().find(|(_, watcher)| watcher.table.id() == id);
-        found.map(|(_, watcher)| Arc::clone(watcher.table.schema()))
+    /// F14
+    fn learn(&mut self, table: u32, schema: &Arc<Schema>) {
+        let known = self.definitions.entry(table).or_insert_with(|| Arc::clone(schema));
+        if schema.extends(known) {
+            *known = Arc::clone(schema);
+        }
+    }
+
+    /// Looks what definition the tables have now that are followed.
+    fn learn_all(&mut self) {
+        let Some(session) = &self.session else { return };
+        // A damaged mapping is reported to whoever works with it.
+        let newest = self.watchers.iter().filter_map(|(_, watcher)| session.newest(&watcher.table).ok());
+        let newest: Vec<_> = newest.collect();
+        for table in newest {
+            self.learn(table.id(), table.schema());
+        }
     }
 }
 
@@ -113,7 +141,9 @@ impl Feed {
         }
         let tables = state.tables().with(Watched::table(watcher.table.id()));
         let begin_ts = state.session.as_ref().map_or(0, |session| session.watch(tables));
+        state.learn(watcher.table.id(), watcher.table.schema());
         state.watchers.push((begin_ts, watcher));
+        state.learn_all();
         Ok(begin_ts)
     }
 
@@ -121,6 +151,8 @@ impl Feed {
     pub(super) fn remove(&self, watcher: &Arc<Watcher>) {
         let mut state = self.0.lock();
         state.watchers.retain(|(_, other)| !Arc::ptr_eq(other, watcher));
+        let State { watchers, definitions, .. } = &mut *state;
+        definitions.retain(|id, _| watchers.iter().any(|(_, watcher)| watcher.table.id() == *id));
         let tables = state.tables();
         if let Some(session) = &state.session {
             // A damaged registry is reported to whoever works with it.
@@ -212,7 +244,7 @@ impl Shared {
         let found = follower.step(log).unwrap_or_else(|_| follower.skip(log));
         let is_more = found != Followed::Nothing;
         let mut ready = Vec::new();
-        let state = self.lock();
+        let mut state = self.lock();
         match found {
             Followed::Nothing => {}
             Followed::Gap { after_ts, to_ts } => {
@@ -237,21 +269,35 @@ impl Shared {
 
 impl State {
     /// Tells everybody what a transaction has done that matters to him; who is to be woken for it is put to `ready` (F13).
-    fn give_out(&self, commit_ts: u64, redo: &[u8], changes: &mut RowChanges, ready: &mut Vec<Arc<Watcher>>) {
-        let wanting = || self.watchers.iter().filter(|(begin_ts, _)| *begin_ts < commit_ts);
-        if wanting().next().is_none() {
+    fn give_out(
+        &mut self,
+        commit_ts: u64,
+        redo: &[u8],
+        changes: &mut RowChanges,
+        ready: &mut Vec<Arc<Watcher>>,
+    ) {
+        if !self.watchers.iter().any(|(begin_ts, _)| *begin_ts < commit_ts) {
             return;
         }
-        let rows = changes.read(commit_ts, redo, |id| self.schema_of(id));
-        for (_, watcher) in wanting() {
+        let mut rows = changes.read(commit_ts, redo, |id| self.definitions.get(&id).cloned());
+        if rows.is_err() {
+            // The log that has told of columns may have been passed over.
+            self.learn_all();
+            rows = changes.read(commit_ts, redo, |id| self.definitions.get(&id).cloned());
+        }
+        for (table, schema) in changes.altered() {
+            self.learn(*table, schema);
+        }
+        for (_, watcher) in self.watchers.iter().filter(|(begin_ts, _)| *begin_ts < commit_ts) {
             let id = watcher.table.id();
-            let is_ready = match &rows {
-                Ok(rows) if !changes.incomplete().contains(&id) => {
-                    let of_table = rows.iter().filter(|(table, _)| *table == id);
-                    let seen: Vec<_> = of_table.filter_map(|(_, row)| watcher.interest.judge(row)).collect();
-                    !seen.is_empty() && watcher.buffer.push(Commit { commit_ts, changes: seen })
-                }
-                _ => watcher.buffer.push_gap(Gap { after_ts: commit_ts - 1, to_ts: commit_ts }),
+            let told = rows.as_ref().ok().filter(|_| !changes.incomplete().contains(&id));
+            let seen: Option<Vec<_>> = told.and_then(|rows| {
+                let of_table = rows.iter().filter(|(table, _)| *table == id);
+                of_table.filter_map(|(_, row)| watcher.judge(row).transpose()).collect::<Result<_, _>>().ok()
+            });
+            let is_ready = match seen {
+                Some(seen) => !seen.is_empty() && watcher.buffer.push(Commit { commit_ts, changes: seen }),
+                None => watcher.buffer.push_gap(Gap { after_ts: commit_ts - 1, to_ts: commit_ts }),
             };
             if is_ready {
                 ready.push(Arc::clone(watcher));

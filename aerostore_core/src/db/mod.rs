@@ -46,6 +46,8 @@ mod workers;
 #[cfg(all(test, not(loom)))]
 mod adding_tests;
 #[cfg(all(test, not(loom)))]
+mod alter_tests;
+#[cfg(all(test, not(loom)))]
 mod feed_tests;
 #[cfg(test)]
 mod garbage_tests;
@@ -73,7 +75,7 @@ pub use error::{Error, ErrorKind};
 pub use lock::RowLock;
 pub use retry::{RetryPolicy, Runs};
 pub use status::{SlotStatus, Status};
-pub use table::Table;
+pub use table::{Table, TableStanding};
 pub use transaction::Transaction;
 pub use typed::TypedTable;
 pub use verify::VerifyReport;

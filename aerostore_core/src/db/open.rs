@@ -42,7 +42,7 @@ const OPEN_ATTEMPTS: u32 = 10;
 /// Arena roots that hold the mapping's instance: which mapping of its database it is.
 const INSTANCE_ROOTS: [usize; 2] = [0, 1];
 /// Raise when the meaning of anything in the arena changes without its size changing.
-const LAYOUT_VERSION: u64 = 8;
+const LAYOUT_VERSION: u64 = 9;
 
 /// A hash of what upper layers keep in the arena: builds that disagree refuse each other's mappings.
 fn layout_hash() -> u64 {

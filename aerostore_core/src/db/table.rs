@@ -6,6 +6,17 @@ use crate::row::Schema;
 use crate::txn::TableRef;
 use std::sync::Arc;
 
+/// What has become of a table since a handle on it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableStanding {
+    /// It is as the handle says.
+    Current,
+    /// It has columns that the handle does not know of, and leaves as they are.
+    Altered,
+    /// It was dropped.
+    Dropped,
+}
+
 /// A table; cheap to clone. Its rows are what its [`Schema`] says; [`TypedTable`](crate::db::TypedTable) has them as values of a Rust type.
 ///
 /// ```

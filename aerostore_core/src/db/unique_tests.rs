@@ -8,7 +8,7 @@ use super::secondary_tests::vacuum;
 use super::verify::check;
 use crate::db::{Error, ErrorKind};
 use crate::mvcc::{Clock, IndexRoots, IndexState, NEVER, StallPolicy, newest_committed};
-use crate::row::{Column, ColumnType, IndexSpec, RowImage, RowView, Schema, Value};
+use crate::row::{Column, ColumnType, Copies, IndexSpec, RowImage, RowView, Schema, Value};
 use crate::shm::tagged_slabs;
 use crate::sync::{interrupted_at, run_scheduled, survives};
 use crate::txn::{
@@ -74,7 +74,7 @@ fn tails(session: &mut Box<Session>, table: &TableRef) -> Vec<i64> {
             let (clock, row) = (Clock::new(u64::MAX >> 2), guard.resolve(row).unwrap());
             let newest = newest_committed(&guard, &clock, row, NEVER - 1, 0, StallPolicy::default()).unwrap();
             if let Some((version, _)) = newest
-                && let Value::I64(tail) = table.view(version.payload()).unwrap().get(TAIL)
+                && let Value::I64(tail) = table.view(version.image(), &Copies::default()).unwrap().get(TAIL)
             {
                 tails.push(tail);
             }

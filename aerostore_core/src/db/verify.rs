@@ -7,11 +7,13 @@ use crate::db::{Database, Error};
 use crate::epoch::Guard;
 use crate::index::HashIndex;
 use crate::index::key::{entry_key, key_bytes};
-use crate::mvcc::{BeginWord, IndexRef, IndexRoots, NEVER, RowHeader, TableRoot, TableState, VersionRef};
-use crate::row::ColumnPlace;
+use crate::mvcc::{
+    BeginWord, Definition, IndexRef, IndexRoots, NEVER, RowHeader, TableRoot, TableState, VersionRef,
+};
+use crate::row::{ColumnPlace, Copies};
 use crate::shm::{BlockKind, BlockState, Marker, ShmError, SweepReport, mark_sweep, slabs_of, tagged_slabs};
 use crate::sync::Ordering;
-use crate::txn::{Session, TableRef, TxnError, intent_blocks, ordered_index, tables_ever};
+use crate::txn::{Session, TableRef, intent_blocks, ordered_index, stored_value, tables_ever};
 use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
 
@@ -122,7 +124,13 @@ fn mark(
 fn mark_table(guard: &Guard<'_>, table: &TableRef, marker: &mut Marker) -> Result<(), ShmError> {
     let root: &TableRoot = table.root(guard)?;
     marker.mark(table.root_offset());
-    marker.mark(root.schema.load(Ordering::Relaxed));
+    for definition in [&root.definition, &root.next_definition] {
+        let mut offset = definition.load(Ordering::Acquire);
+        while offset != 0 {
+            marker.mark(offset);
+            offset = Definition::at(guard, offset)?.previous();
+        }
+    }
     let index = table.primary_ever(guard)?;
     index.for_each_block(guard, |block| {
         marker.mark(block);
@@ -247,7 +255,7 @@ impl TableCheck<'_> {
                         is_newest = false;
                         continue;
                     }
-                    let value = place.value(version.payload()).map_err(TxnError::from)?;
+                    let value = stored_value(guard, table, place, version.image())?;
                     let mut key = Vec::new();
                     entry_key(index.root.spec(), value, &mut key);
                     if is_newest && !keys.contains(&key) {
@@ -322,9 +330,11 @@ impl TableCheck<'_> {
                 self.problem(&format!("version {at} of row {offset} names row {}", version.row()));
             }
             // A tombstone has its key and nothing else.
-            let sound = match self.table.view(version.payload()) {
-                Ok(view) if !version.is_tombstone() => view.check().map_err(TxnError::from),
-                other => other.map(|_| ()),
+            let sound = if version.is_tombstone() {
+                self.table.key_of(version.image()).map(drop)
+            } else {
+                let copies = Copies::default();
+                self.table.view(version.image(), &copies).and_then(|row| Ok(row.check()?))
             };
             if let Err(error) = sound {
                 self.problem(&format!("version {at} of row {offset}: {error}"));

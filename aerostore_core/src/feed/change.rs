@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::row::{DirtyMask, RowView, Schema, Value};
+use crate::row::{DirtyMask, RowError, RowView, Schema, Value, delta};
 use std::fmt;
 use std::sync::Arc;
 
@@ -47,6 +47,18 @@ impl RowImages {
             // Checked when the change was made.
             image.as_deref().and_then(|bytes| RowView::new(&self.schema, bytes).ok())
         })
+    }
+
+    /// The same by another definition of the table: without the columns that it lacks.
+    ///
+    /// # Errors
+    /// When the images are damaged.
+    #[cold]
+    pub(crate) fn read_by(&self, schema: &Arc<Schema>) -> Result<Self, RowError> {
+        let copy = |view: Option<RowView<'_>>| view.map(|view| schema.copy_of(view.stored())).transpose();
+        let [old, new] = self.views();
+        let changed = DirtyMask(self.changed.0 & delta::all_columns(schema).0);
+        Ok(Self { schema: Arc::clone(schema), old: copy(old)?, new: copy(new)?, changed })
     }
 
     /// Bytes of both.

@@ -9,8 +9,8 @@
 
 use super::change::RowImages;
 use crate::index::key;
-use crate::row::{RowImage, RowView, Schema, delta};
-use crate::txn::{RedoOp, RedoReader, TxnError};
+use crate::row::{Copies, RowImage, RowView, Schema, delta};
+use crate::txn::{RedoOp, RedoReader, TxnError, image_before};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ pub(crate) struct RowChanges {
     places: HashMap<(u32, Vec<u8>), usize, foldhash::fast::RandomState>,
     key: Vec<u8>,
     incomplete: Vec<u32>,
+    altered: Vec<(u32, Arc<Schema>)>,
 }
 
 struct Row {
@@ -45,6 +46,7 @@ impl RowChanges {
         self.rows.clear();
         self.places.clear();
         self.incomplete.clear();
+        self.altered.clear();
         let bad = |reason| TxnError::BadRedo { commit_ts, reason };
         let operations = || {
             RedoReader::new(redo).filter_map(|operation| match operation {
@@ -55,16 +57,22 @@ impl RowChanges {
         // The images from before come last.
         for operation in operations() {
             let (table, schema, operation) = operation?;
-            if let RedoOp::Before(image) = operation {
-                let view = RowView::new(&schema, image)?;
+            if let RedoOp::Before(body) = operation {
+                let image = image_before(body).ok_or_else(|| bad("no image of a row"))?;
+                let copies = Copies::default();
+                let view = copies.view(&schema, image)?;
                 view.check()?;
                 let row = self.row(table, &schema, view.key());
-                row.old = Some(image.into());
-                row.new = Some(image.into());
+                row.old = Some(view.bytes().into());
+                row.new = Some(view.bytes().into());
             }
         }
         for operation in operations() {
             let (table, schema, operation) = operation?;
+            if let RedoOp::Alter(bytes) = operation {
+                // In a transaction of its own (J5 of `txn::alter`): it is for what comes after it.
+                self.altered.push((table, Arc::new(Schema::from_bytes(bytes)?)));
+            }
             let (RedoOp::Insert(body) | RedoOp::Update(body) | RedoOp::Delete(body)) = operation else {
                 continue;
             };
@@ -92,6 +100,11 @@ impl RowChanges {
     /// The tables of which the last transaction read has changed more than can be told (F8).
     pub(crate) fn incomplete(&self) -> &[u32] {
         &self.incomplete
+    }
+
+    /// The tables to which the last transaction read has added columns, of those that are known, and what they are since.
+    pub(crate) fn altered(&self) -> &[(u32, Arc<Schema>)] {
+        &self.altered
     }
 
     fn row(&mut self, table: u32, schema: &Arc<Schema>, key: crate::row::Value<'_>) -> &mut Row {

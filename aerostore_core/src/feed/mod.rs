@@ -9,6 +9,7 @@ mod changes;
 mod interest;
 
 pub(crate) use buffer::{Buffer, End, Waker};
+pub(crate) use change::RowImages;
 pub use change::{ChangeOp, Commit, Event, Gap, RowChange};
 pub(crate) use changes::RowChanges;
 pub(crate) use interest::Interest;

@@ -4,6 +4,8 @@
 mod checkpoints;
 mod clock;
 #[cfg(not(loom))]
+mod definition;
+#[cfg(not(loom))]
 mod garbage;
 #[cfg(not(loom))]
 mod index_root;
@@ -28,6 +30,8 @@ mod watched;
 #[cfg(not(loom))]
 pub use checkpoints::{CheckpointControl, CheckpointStats};
 pub use clock::Clock;
+#[cfg(not(loom))]
+pub use definition::{Definition, NewDefinition};
 #[cfg(not(loom))]
 pub use garbage::{GarbageControl, VacuumStats};
 #[cfg(not(loom))]

@@ -1,7 +1,7 @@
 //! Table roots and the catalog: what tables there are, and where their rows and their indexes hang.
 //!
 //! Invariants  C1: the catalog is a list that only grows at its head, by CAS. C2: a table's definition is written before
-//!             the table is linked and never changes. C3: every row of a table lies in a slab on its `rows` list.
+//!             it is linked and never changes; another that has more columns may take its place (J4 of `txn::alter`). C3: every row of a table lies in a slab on its `rows` list.
 //!             C4: a table is linked MAKING before its definition is in the log, and LIVE once it is: whoever has taken a snapshot finds
 //!             on the list every table that the log defines up to that snapshot. Anybody may log it again, and make it LIVE by that. Who is
 //!             about to is counted in the state; the last of those who could not makes it FAILED, which is as good as none, until somebody
@@ -57,10 +57,10 @@ pub struct TableRoot {
     /// Number of the table in log records; 1 and up.
     pub id: AtomicU32,
     state: AtomicU32,
-    /// Offset of the schema bytes.
-    pub schema: AtomicU64,
-    /// Length of the schema bytes.
-    pub schema_bytes: AtomicU64,
+    /// Offset of the newest definition; see `Definition`.
+    pub definition: AtomicU64,
+    /// Offset of the one that somebody is about to log and to put in its place; 0 while nobody is.
+    pub next_definition: AtomicU64,
     /// Newest slab of rows; 0 while the table has none.
     pub rows: AtomicU64,
     /// Current key hash table.
@@ -78,7 +78,8 @@ pub struct TableRoot {
     drop: DropWords,
     /// What the slabs of its rows are tagged with (C6), as those of the first table that had them (T8 of `txn::drop`).
     tag: AtomicU32,
-    _unused: u32,
+    /// How many columns the newest definition has.
+    columns: AtomicU32,
     _reserved: [u64; 1],
 }
 
@@ -117,6 +118,18 @@ impl TableRoot {
     /// Gives a table that nobody else knows the tag of its slabs.
     pub fn set_tag(&self, tag: u32) {
         self.tag.store(tag, Ordering::Relaxed);
+    }
+
+    /// How many columns the table has; a definition with so many can be read.
+    #[inline]
+    pub fn columns(&self) -> u32 {
+        // Acquire: pairs with `set_columns`.
+        self.columns.load(Ordering::Acquire)
+    }
+
+    /// Says how many columns the newest definition has; by whose turn it is.
+    pub fn set_columns(&self, columns: usize) {
+        self.columns.store(u32::try_from(columns).unwrap_or(0), Ordering::Release);
     }
 
     pub(super) fn drop_words(&self) -> &DropWords {
@@ -221,12 +234,12 @@ impl TableRoot {
         }
     }
 
-    /// Offsets of the blocks that a table is made with: its schema, its first key hash table, and its secondary indexes.
+    /// Offsets of the blocks that a table is made with: its definition, its first key hash table, and its secondary indexes.
     ///
     /// # Errors
     /// When the mapping is damaged.
     pub fn parts(&self, guard: &Guard<'_>) -> Result<Vec<u64>, ShmError> {
-        let mut parts = vec![self.schema.load(Ordering::Relaxed), self.primary.load(Ordering::Acquire)];
+        let mut parts = vec![self.definition.load(Ordering::Acquire), self.primary.load(Ordering::Acquire)];
         for index in IndexRoots::of(guard, self) {
             let index = index?;
             parts.extend([index.offset, index.root.tree.load(Ordering::Acquire)]);
@@ -247,10 +260,10 @@ impl TableRoot {
     }
 
     /// Makes a zeroed, unlinked block a table.
-    pub fn init(&self, id: u32, schema: u64, schema_bytes: u64, primary: u64) {
+    pub fn init(&self, id: u32, definition: u64, columns: usize, primary: u64) {
         self.id.store(id, Ordering::Relaxed);
-        self.schema.store(schema, Ordering::Relaxed);
-        self.schema_bytes.store(schema_bytes, Ordering::Relaxed);
+        self.definition.store(definition, Ordering::Relaxed);
+        self.set_columns(columns);
         self.primary.store(primary, Ordering::Release);
     }
 }

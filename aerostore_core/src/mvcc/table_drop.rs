@@ -24,6 +24,8 @@ pub enum DropStage {
     Handing = 5,
     /// Another table has them.
     Empty = 6,
+    /// Nobody drops it; somebody adds columns to it (J5 of `txn::alter`).
+    Altering = 7,
 }
 
 /// How far the drop of a table is, and whose turn it is, if anybody's.
@@ -59,6 +61,7 @@ impl DropWord {
             4 => DropStage::Gone,
             5 => DropStage::Handing,
             6 => DropStage::Empty,
+            7 => DropStage::Altering,
             _ => DropStage::None,
         };
         Self { stage, owner }

@@ -5,12 +5,13 @@
 //!             timestamp, or to `NEVER`. V3: chains run newest first; below the newest committed version there are only
 //!             committed ones, except that the last of a chain may be a `NEVER` that holds the key. V4: of a version whose
 //!             `next` is MARKED that word never changes again, and it is taken out by the word above it, of a version that
-//!             is not MARKED. V5: the flags of a version name every column in which it differs from the one below it.
+//!             is not MARKED. V5: the flags of a version name every column in which it differs from the one below it. V6: a version says how
+//!             many columns its image has, which is as many as its writer knew (J1 of `row::stored`).
 //! Source      taking out a version in the middle: Harris, "A Pragmatic Implementation of Non-blocking Linked-Lists", DISC 2001.
 //! Ordering    linking is a Release CAS of `RowHeader::head`; every reader loads it with Acquire.
 
 use crate::epoch::Guard;
-use crate::row::DirtyMask;
+use crate::row::{DirtyMask, MAX_COLUMNS, MAX_IMAGE_BYTES, StoredImage};
 use crate::shm::{Known, RelPtr, Shared, ShmError};
 use crate::sync::{AtomicU64, Ordering};
 use std::mem::{align_of, offset_of, size_of};
@@ -68,8 +69,24 @@ pub struct Version {
     begin: AtomicU64,
     next: AtomicU64,
     row: AtomicU64,
-    /// Payload bytes in the low half, flags in the high half; written before the version is linked, but for V5.
+    /// Payload bytes, columns but one, and in the high half flags; written before the version is linked, but for V5.
     shape: AtomicU64,
+}
+
+/// The payload bytes in the word `shape`.
+const LENGTH_MASK: u64 = (1 << COLUMNS_SHIFT) - 1;
+/// Where the columns but one lie in it, and their mask there.
+const COLUMNS_SHIFT: u32 = 26;
+const COLUMNS_MASK: u64 = (MAX_COLUMNS as u64 - 1) << COLUMNS_SHIFT;
+/// The flags that decide whether an image can be read as it is, and the columns.
+const KIND_MASK: u64 = (TOMBSTONE as u64) << 32 | COLUMNS_MASK;
+const _: () = assert!(MAX_IMAGE_BYTES as u64 <= LENGTH_MASK && COLUMNS_MASK >> 32 == 0);
+const _: () = assert!(MAX_COLUMNS.is_power_of_two());
+
+/// Columns as `shape` has them.
+#[inline]
+fn columns_word(columns: usize) -> u64 {
+    ((columns as u64).wrapping_sub(1) << COLUMNS_SHIFT) & COLUMNS_MASK
 }
 
 const HEADER_BYTES: u64 = 32;
@@ -110,7 +127,7 @@ pub struct VersionRef<'g> {
     /// Offset of the version.
     pub offset: u64,
     header: &'g Version,
-    payload: &'g [u8],
+    image: StoredImage<'g>,
 }
 
 /// Heads of rows as a reader at one snapshot sees them, who looks at many. Which of them that is right for, [`visible_at`] says.
@@ -120,13 +137,15 @@ pub struct VersionRef<'g> {
 pub struct Heads<'g> {
     known: Known<'g>,
     snapshot: u64,
+    /// What the word `shape` has under `KIND_MASK` in the images that are wanted.
+    kind: u64,
 }
 
 impl<'g> Heads<'g> {
-    /// For heads that are loaded under the guard.
+    /// For heads that are loaded under the guard, of rows that are read by a definition with so many columns.
     #[inline]
-    pub fn new(guard: &Guard<'g>, snapshot: u64) -> Self {
-        Self { known: guard.arena().known(), snapshot }
+    pub fn new(guard: &Guard<'g>, snapshot: u64, columns: usize) -> Self {
+        Self { known: guard.arena().known(), snapshot, kind: columns_word(columns) }
     }
 
     /// Asks the processor to fetch the version at `head` as far as a reader looks at it that needs the first `image_bytes` of the
@@ -140,8 +159,8 @@ impl<'g> Heads<'g> {
         }
     }
 
-    /// The image in the version at `head`, if that alone tells that the reader sees it: it is stamped, early enough, and no
-    /// tombstone. If not, [`visible_at`](crate::mvcc::visible_at) knows.
+    /// The image in the version at `head`, if that alone tells that the reader sees it: it is stamped, early enough, no
+    /// tombstone, and has the reader's columns. If not, [`visible_at`](crate::mvcc::visible_at) knows.
     #[inline]
     #[expect(
         clippy::cast_ptr_alignment,
@@ -159,8 +178,8 @@ impl<'g> Heads<'g> {
         // is above every snapshot once its bit is the highest.
         let begin = header.begin.load(Ordering::Acquire).rotate_right(1);
         let shape = header.shape.load(Ordering::Relaxed);
-        let length = shape & u64::from(u32::MAX);
-        if begin > self.snapshot || shape & u64::from(TOMBSTONE) << 32 != 0 || length > bytes - HEADER_BYTES {
+        let length = shape & LENGTH_MASK;
+        if begin > self.snapshot || shape & KIND_MASK != self.kind || length > bytes - HEADER_BYTES {
             return None;
         }
         // SAFETY: as in `VersionRef::resolve`, and the range was just seen to lie inside the mapping.
@@ -178,12 +197,15 @@ impl<'g> VersionRef<'g> {
     #[inline]
     pub fn resolve(guard: &Guard<'g>, offset: u64) -> Result<Self, ShmError> {
         let header: &'g Version = guard.arena().resolve(RelPtr::<Version>::new(offset))?;
-        let length = header.shape.load(Ordering::Relaxed) & u64::from(u32::MAX);
+        let shape = header.shape.load(Ordering::Relaxed);
+        let length = shape & LENGTH_MASK;
         let bytes = guard.arena().bytes(offset + HEADER_BYTES, length)?;
         // SAFETY: `bytes` checked that the range lies inside the mapping. V1: nobody writes a linked payload, and the
         // guard keeps the block from being used again for as long as 'g.
         let payload = unsafe { std::slice::from_raw_parts(bytes, usize::try_from(length).unwrap_or(0)) };
-        Ok(Self { offset, header, payload })
+        // Below 64.
+        let columns = usize::try_from((shape & COLUMNS_MASK) >> COLUMNS_SHIFT).unwrap_or(0) + 1;
+        Ok(Self { offset, header, image: StoredImage::new(payload, columns) })
     }
 
     /// Fills a RESERVED block, which nobody else can see; or, with a payload of the same length, a version of a row that is being recovered, which
@@ -197,14 +219,16 @@ impl<'g> VersionRef<'g> {
         begin: BeginWord,
         row: u64,
         flags: u32,
-        payload: &[u8],
+        image: StoredImage<'_>,
     ) -> Result<(), ShmError> {
         let header: &Version = guard.resolve(offset)?;
+        let payload = image.bytes();
         let length = payload.len() as u64;
         header.begin.store(begin.word(), Ordering::Relaxed);
         header.next.store(0, Ordering::Relaxed);
         header.row.store(row, Ordering::Relaxed);
-        header.shape.store(u64::from(flags) << 32 | (length & u64::from(u32::MAX)), Ordering::Relaxed);
+        let shape = u64::from(flags) << 32 | columns_word(image.columns()) | (length & LENGTH_MASK);
+        header.shape.store(shape, Ordering::Relaxed);
         let bytes = guard.arena().bytes(offset + HEADER_BYTES, length)?;
         // SAFETY: `bytes` checked the range; the block is RESERVED, so this session alone has its address, or it is of a row that this session
         // alone recovers, and the caller has done with what it has read of it. `payload` is no part of it.
@@ -327,7 +351,7 @@ impl<'g> VersionRef<'g> {
 
     /// The row image; of a tombstone, its key alone.
     #[inline]
-    pub fn payload(&self) -> &'g [u8] {
-        self.payload
+    pub fn image(&self) -> StoredImage<'g> {
+        self.image
     }
 }

@@ -3,7 +3,7 @@
 //! Rules       Q1: all that is done to the rows of one key is done by one session, in the order of the log: by the key's hash. So every row
 //!             ends as the last record about it says, and no session waits for another. Q2: definitions of tables and indexes
 //!             are applied between what comes before them and what follows. Q3: whatever is applied twice has happened once: a
-//!             table that is there, or is dropped, an index that is there, or is not any more.
+//!             table that is there, or is dropped, or has those columns, an index that is there, or is not any more.
 
 #![forbid(unsafe_code)]
 
@@ -123,7 +123,11 @@ impl<'r> Replay<'r> {
                 RedoOp::Update(_) => Kind::Update,
                 RedoOp::Delete(_) => Kind::Delete,
                 RedoOp::Before(_) => continue,
-                RedoOp::Create(_) | RedoOp::Index(_) | RedoOp::NoIndex(_) | RedoOp::Drop(_) => {
+                RedoOp::Create(_)
+                | RedoOp::Alter(_)
+                | RedoOp::Index(_)
+                | RedoOp::NoIndex(_)
+                | RedoOp::Drop(_) => {
                     self.define(commit_ts, id, operation)?;
                     continue;
                 }
@@ -164,6 +168,13 @@ impl<'r> Replay<'r> {
             return Ok(());
         }
         let table = self.tables.get(&id).ok_or_else(|| bad(NO_TABLE))?;
+        if let RedoOp::Alter(bytes) = operation {
+            let schema = Schema::from_bytes(bytes)?;
+            let table = self.session.load_alteration(table, &schema)?;
+            self.tables.insert(id, table);
+            self.tell_tables();
+            return Ok(());
+        }
         let is_there = matches!(operation, RedoOp::Index(_));
         let (column, spec) =
             index_of(table, operation.body()).ok_or_else(|| bad("an index that there cannot be"))?;

@@ -19,6 +19,7 @@ mod kind;
 mod mask;
 mod place;
 mod schema;
+mod stored;
 pub mod text;
 pub mod tsv;
 mod typed;
@@ -38,6 +39,7 @@ pub use kind::{
 pub use mask::{DirtyMask, NullMask};
 pub use place::ColumnPlace;
 pub use schema::{Column, Schema, SchemaBuilder, Ttl};
+pub use stored::{Copies, StoredImage};
 pub use typed::{Row, TypedColumn};
 pub use value::{OwnedValue, Value};
 pub use view::{RowView, VisitRows, each_row};

@@ -576,6 +576,7 @@ fn joined(slots: &[Slot]) -> NullMask {
     joined
 }
 
+mod append;
 mod check;
 mod difference;
 mod indexes;

@@ -25,7 +25,7 @@ pub(super) fn finish_adding(
     let Linker { participant, heap, limbo, .. } = linker;
     let mut linker = Linker { participant, heap, limbo, reserve: Reserve::Yes };
     if !version.is_tombstone() {
-        match RowKeys::at(guard, table, row)?.remove(&mut linker, version.payload(), None) {
+        match RowKeys::at(guard, table, row)?.remove(&mut linker, version.image(), None) {
             Err(error) if error.is_out_of_space() => return Ok(false),
             removed => removed?,
         }

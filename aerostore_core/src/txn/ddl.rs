@@ -1,8 +1,10 @@
 //! Making tables.
 
+#![forbid(unsafe_code)]
+
 use crate::epoch::Guard;
 use crate::index::{Blocks, HashIndex};
-use crate::mvcc::{DropStage, DropWord, IndexRoot, TableRoot, TableState};
+use crate::mvcc::{Definition, DropStage, DropWord, IndexRoot, NewDefinition, TableRoot, TableState};
 use crate::row::{ColumnPlace, DirtyMask, Schema};
 use crate::shm::{BlockKind, BlockRef, Reserve, ShmError};
 use crate::sync::Ordering;
@@ -88,12 +90,15 @@ pub(super) fn table_ref(guard: &Guard<'_>, offset: u64, root: &TableRoot) -> Res
     Ok(TableRef::new(offset, root.id.load(Ordering::Relaxed), schema))
 }
 
-/// The definition of a table, as bytes.
-pub(super) fn definition<'g>(guard: &'g Guard<'_>, root: &TableRoot) -> Result<&'g [u8], TxnError> {
-    let length = root.schema_bytes.load(Ordering::Relaxed);
-    let bytes = guard.arena().bytes(root.schema.load(Ordering::Relaxed), length)?;
-    // SAFETY: `bytes` checked the range; C2: a linked definition never changes.
-    Ok(unsafe { std::slice::from_raw_parts(bytes, usize::try_from(length).unwrap_or(0)) })
+/// The table by its newest definition.
+#[cold]
+pub(super) fn newest_of(guard: &Guard<'_>, table: &TableRef) -> Result<TableRef, TxnError> {
+    table_ref(guard, table.root_offset(), table.root(guard)?)
+}
+
+/// The newest definition of a table, as bytes.
+pub(super) fn definition<'g>(guard: &Guard<'g>, root: &TableRoot) -> Result<&'g [u8], TxnError> {
+    Ok(Definition::newest(guard, root)?.schema())
 }
 
 /// Makes a table, durably; one of the same name and definition is found instead.
@@ -172,7 +177,7 @@ impl Transaction {
     /// need be (T5). What is dropped later than that can be read to the end. What is about to be dropped may be, for the log.
     ///
     /// # Errors
-    /// `SnapshotRevoked`; when the mapping is damaged.
+    /// `TableBusy` while somebody adds columns to a table (J8); `SnapshotRevoked`; when the mapping is damaged.
     pub fn logged_tables(&mut self) -> Result<(Vec<LoggedTable>, u64), TxnError> {
         let mut snapshot = self.read_ts()?;
         let found = loop {
@@ -213,12 +218,17 @@ impl Session {
             // What cannot be dropped now is as if its dropper stood still.
             let _ = self.drop_for_dead(table.root_offset());
         }
-        let (mut tables, mut dropped_ts) = (Vec::new(), 0);
+        let (mut tables, mut dropped_ts, mut altering) = (Vec::new(), 0, None);
         let guard = self.participant.pin();
         for (offset, root) in self.store.catalog().tables(&guard)? {
             let state = root.state();
             match state {
                 TableState::Live | TableState::Making | TableState::Leaving => {
+                    // J8. Before its definition is read.
+                    if root.drop_word().stage == DropStage::Altering {
+                        altering = Some(table_ref(&guard, offset, root)?);
+                        continue;
+                    }
                     let table = table_ref(&guard, offset, root)?.even_dropped();
                     tables.push((table, state != TableState::Live));
                 }
@@ -226,7 +236,14 @@ impl Session {
                 TableState::Failed => {}
             }
         }
-        Ok((tables, dropped_ts))
+        drop(guard);
+        match altering {
+            None => Ok((tables, dropped_ts)),
+            Some(table) => {
+                self.alter_for_dead(table.root_offset())?;
+                Err(TxnError::TableBusy { table: table.schema().name().to_owned() })
+            }
+        }
     }
 
     /// For recovery, while nobody else has the database open: the table was dropped as of `commit_ts`.
@@ -259,7 +276,8 @@ impl Session {
             tag = store.catalog().take_id();
         }
         let (table, _) = self.link_table_as(id, tag, schema, TableState::Live)?;
-        same(table, schema)
+        // It may have got columns since.
+        if table.schema().extends(schema) { Ok(table) } else { same(table, schema) }
     }
 
     /// The table of that name: LIVE, with whatever definition, or MAKING, and this session among those who are about to log it.
@@ -329,11 +347,11 @@ impl Session {
         schema: &Schema,
         state: TableState,
     ) -> Result<(TableRef, TableState), TxnError> {
-        let bytes = schema.to_bytes();
+        let definition = NewDefinition::new(schema)?;
         loop {
             // T8
             let heir_of = self.claim_slabs()?;
-            let linked = self.try_link_table([id, tag], schema, &bytes, state, heir_of);
+            let linked = self.try_link_table([id, tag], schema, &definition, state, heir_of);
             if let Some(heir_of) = heir_of {
                 self.end_handing(heir_of)?;
             }
@@ -348,7 +366,7 @@ impl Session {
         &mut self,
         [id, tag]: [u32; 2],
         schema: &Schema,
-        bytes: &[u8],
+        definition: &NewDefinition,
         state: TableState,
         heir_of: Option<u64>,
     ) -> Result<Option<(TableRef, TableState)>, TxnError> {
@@ -358,7 +376,7 @@ impl Session {
             return Ok(Some(found));
         }
         let (guard, mut linker) = self.parts();
-        let root = build_root(&guard, &mut linker, id, schema, bytes)?;
+        let root = build_root(&guard, &mut linker, id, schema, definition)?;
         let table: &TableRoot = guard.resolve(root.block.offset)?;
         table.set_tag(tag);
         if let Some(heir_of) = heir_of {
@@ -388,10 +406,10 @@ fn build_root(
     linker: &mut Linker<'_>,
     id: u32,
     schema: &Schema,
-    bytes: &[u8],
+    definition: &NewDefinition,
 ) -> Result<NewRoot, ShmError> {
     let mut parts = Vec::new();
-    let built = fill_root(guard, linker, id, schema, bytes, &mut parts);
+    let built = fill_root(guard, linker, id, schema, definition, &mut parts);
     match built {
         Ok(block) => Ok(NewRoot { block, parts }),
         Err(error) => {
@@ -408,11 +426,12 @@ fn fill_root(
     linker: &mut Linker<'_>,
     id: u32,
     schema: &Schema,
-    bytes: &[u8],
+    definition: &NewDefinition,
     parts: &mut Vec<BlockRef>,
 ) -> Result<BlockRef, ShmError> {
-    let definition = linker.alloc_zeroed(bytes.len(), BlockKind::SCHEMA)?;
-    parts.push(definition);
+    let defined = linker.alloc_zeroed(definition.block_bytes(), BlockKind::SCHEMA)?;
+    parts.push(defined);
+    definition.write(guard, defined.offset, 0)?;
     let primary = HashIndex::create(guard, linker)?;
     parts.push(primary);
     let mut first = 0;
@@ -429,11 +448,8 @@ fn fill_root(
         indexed.set(column, true);
     }
     let block = linker.alloc_zeroed(size_of::<TableRoot>(), BlockKind::TABLE)?;
-    let copy = guard.arena().bytes(definition.offset, bytes.len() as u64)?;
-    // SAFETY: `bytes` checked the range; the block is RESERVED, so nobody else knows it.
-    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), copy, bytes.len()) };
     let table: &TableRoot = guard.resolve(block.offset)?;
-    table.init(id, definition.offset, bytes.len() as u64, primary.offset);
+    table.init(id, defined.offset, definition.columns(), primary.offset);
     table.indexed.store(indexed.0, Ordering::Relaxed);
     table.indexes.store(first, Ordering::Release);
     Ok(block)

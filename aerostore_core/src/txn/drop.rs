@@ -188,6 +188,7 @@ impl Session {
     fn claim_table_drop(&self, table: &TableRef) -> Result<(), TxnError> {
         let busy = || TxnError::TableBusy { table: table.schema().name().to_owned() };
         self.drop_for_dead(table.root_offset())?;
+        self.alter_for_dead(table.root_offset())?;
         let guard = self.participant.pin();
         let root = table.root(&guard)?;
         if root.state() == TableState::Leaving {

@@ -15,7 +15,7 @@ use crate::row::{ColumnPlace, IndexSpec};
 use crate::shm::{Reserve, SlabRef, tagged_slabs};
 use crate::sync::{Ordering, fence};
 use crate::txn::link::Linker;
-use crate::txn::secondary::{RowKeys, tree};
+use crate::txn::secondary::{RowKeys, stored_value, tree};
 use crate::txn::{Session, TxnError};
 
 /// Entries that are added in one operation; they take 48 bytes each in private memory. Where many more entries are there already, each block
@@ -72,7 +72,10 @@ impl IndexBuild {
             {
                 let guard = participant.pin();
                 let root: &IndexRoot = guard.resolve(self.index)?;
-                let Some(mut batch) = Batch::new(&guard, root, self.since, entries) else { return Ok(()) };
+                let table = guard.resolve(self.table)?;
+                let Some(mut batch) = Batch::new(&guard, table, root, self.since, entries) else {
+                    return Ok(());
+                };
                 batch.take_slab(slab)?;
                 entries = batch.entries;
             }
@@ -101,7 +104,8 @@ impl IndexBuild {
             let guard = participant.pin();
             let root: &IndexRoot = guard.resolve(self.index)?;
             let index = IndexRef { offset: self.index, root };
-            let Some(mut batch) = Batch::new(&guard, root, self.since, EntryBatch::default()) else {
+            let table = guard.resolve(self.table)?;
+            let Some(mut batch) = Batch::new(&guard, table, root, self.since, EntryBatch::default()) else {
                 return Ok(true);
             };
             while batch.entries.len() < BATCH
@@ -110,7 +114,7 @@ impl IndexBuild {
                 batch.take_slab(slab)?;
             }
             let mut linker = Linker { participant, heap, limbo, reserve: Reserve::No };
-            batch.add(&mut linker, guard.resolve(self.table)?, index)?;
+            batch.add(&mut linker, index)?;
         }
         limbo.collect(participant, heap)?;
         Ok(self.slabs.is_empty())
@@ -120,6 +124,7 @@ impl IndexBuild {
 /// Entries of some rows.
 struct Batch<'a, 'g> {
     guard: &'a Guard<'g>,
+    table: &'g TableRoot,
     place: ColumnPlace,
     spec: IndexSpec,
     since: u64,
@@ -132,10 +137,16 @@ struct Batch<'a, 'g> {
 
 impl<'a, 'g> Batch<'a, 'g> {
     /// For the index with that root, behind those entries; none when it is of no column.
-    fn new(guard: &'a Guard<'g>, root: &IndexRoot, since: u64, entries: EntryBatch) -> Option<Self> {
+    fn new(
+        guard: &'a Guard<'g>,
+        table: &'g TableRoot,
+        root: &IndexRoot,
+        since: u64,
+        entries: EntryBatch,
+    ) -> Option<Self> {
         let place = root.place()?;
         let (versions, bytes) = (Vec::new(), Vec::new());
-        Some(Self { guard, place, spec: root.spec(), since, entries, versions, bytes })
+        Some(Self { guard, table, place, spec: root.spec(), since, entries, versions, bytes })
     }
 
     /// What the rows of a slab have: of some of them at once the newest versions are asked for, which lie anywhere.
@@ -171,7 +182,8 @@ impl<'a, 'g> Batch<'a, 'g> {
             };
             if !has_failed && !next.is_marked() && !version.is_tombstone() {
                 self.bytes.clear();
-                key::entry_key(self.spec, self.place.value(version.payload())?, &mut self.bytes);
+                let value = stored_value(self.guard, self.table, self.place, version.image())?;
+                key::entry_key(self.spec, value, &mut self.bytes);
                 self.entries.push(&self.bytes, row);
                 self.versions.push((row, at));
             }
@@ -184,18 +196,13 @@ impl<'a, 'g> Batch<'a, 'g> {
     }
 
     /// Adds them, and looks at each again (K4).
-    fn add(
-        &mut self,
-        linker: &mut Linker<'_>,
-        table: &'g TableRoot,
-        index: IndexRef<'g>,
-    ) -> Result<(), TxnError> {
-        let Self { guard, place, spec, entries, versions, bytes, .. } = self;
+    fn add(&mut self, linker: &mut Linker<'_>, index: IndexRef<'g>) -> Result<(), TxnError> {
+        let Self { guard, table, place, spec, entries, versions, bytes, .. } = self;
         tree(index).insert_all(guard, linker, entries)?;
         fence(Ordering::SeqCst);
         for (row, version) in versions {
             let keys = RowKeys { guard, table, row: *row };
-            let value = place.value(VersionRef::resolve(guard, *version)?.payload())?;
+            let value = stored_value(guard, table, *place, VersionRef::resolve(guard, *version)?.image())?;
             if !keys.is_held(*place, *spec, value)? {
                 keys.remove_unless_held(linker, index, *place, value, bytes)?;
             }

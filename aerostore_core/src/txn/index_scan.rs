@@ -16,7 +16,7 @@
 use crate::epoch::Guard;
 use crate::index::{Batch, Direction, IndexEntry, key};
 use crate::mvcc::{Heads, IndexRef, IndexRoots, RowHeader, VersionRef};
-use crate::row::{RowView, VisitRows};
+use crate::row::{Copies, RowView, StoredImage, VisitRows};
 use crate::sync::Ordering;
 use crate::txn::read_set::{RangeRead, RowPredicate};
 use crate::txn::scan::look_below;
@@ -358,6 +358,7 @@ impl RangeWalk<'_> {
         // In turn: one is filled, one waits for its rows, one for its versions.
         let mut groups = [const { Group::NONE }; 3];
         let mut turn = 0;
+        let copies = Copies::default();
         let mut rows = Vec::with_capacity(GROUP);
         let mut shown = [0; GROUP];
         let mut end = None;
@@ -376,7 +377,7 @@ impl RangeWalk<'_> {
             groups[fetched].load_heads(guard, payload_bytes)?;
             if groups[loaded].len > 0 {
                 still_has(&self.session.participant, self.snapshot)?;
-                self.look(guard, &groups[loaded], &mut rows, &mut shown)?;
+                self.look(guard, &groups[loaded], &copies, &mut rows, &mut shown)?;
                 if !rows.is_empty()
                     && let ControlFlow::Break(place) = f(&rows)
                 {
@@ -393,20 +394,21 @@ impl RangeWalk<'_> {
         &'s self,
         guard: &Guard<'g>,
         group: &Group<'_>,
+        copies: &'s Copies,
         rows: &mut Vec<RowView<'s>>,
         shown: &mut [usize; GROUP],
     ) -> Result<(), TxnError> {
         rows.clear();
-        let heads = Heads::new(guard, self.snapshot);
+        let heads = Heads::new(guard, self.snapshot, self.table.columns());
         let single = self.scan.span.single();
         for (number, (entry, head)) in group.iter().enumerate() {
             // As in a scan: a head that is old enough is what the snapshot sees.
             let seen = match heads.image(head) {
-                Some(image) => Some(image),
+                Some(image) => Some(StoredImage::new(image, self.table.columns())),
                 None => self.look_below(guard, entry.row())?,
             };
             let Some(image) = seen else { continue };
-            let view = self.table.view(image)?;
+            let view = self.table.view(image, copies)?;
             let value = view.get(self.scan.column);
             let is_found = match single {
                 Some(single) => key::with_key(value, |key| key == single),
@@ -421,7 +423,7 @@ impl RangeWalk<'_> {
     }
 
     #[cold]
-    fn look_below<'g>(&self, guard: &Guard<'g>, row: u64) -> Result<Option<&'g [u8]>, TxnError> {
+    fn look_below<'g>(&self, guard: &Guard<'g>, row: u64) -> Result<Option<StoredImage<'g>>, TxnError> {
         let reader = self.session.participant.slot();
         look_below(self.session, guard, reader, guard.resolve(row)?, self.snapshot, self.own)
     }

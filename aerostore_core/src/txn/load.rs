@@ -11,7 +11,7 @@
 use crate::epoch::Guard;
 use crate::index::{Entry, key};
 use crate::mvcc::{BeginWord, RowHeader, Version, VersionRef};
-use crate::row::{RowImage, RowView, Value};
+use crate::row::{Copies, RowImage, RowView, Value};
 use crate::shm::{BlockKind, BlockRef, Heap, Reserve};
 use crate::sync::Ordering;
 use crate::txn::link::Linker;
@@ -53,7 +53,8 @@ impl Session {
         };
         let row: &RowHeader = guard.resolve(found.row)?;
         let old = VersionRef::resolve(&guard, guard.protect(&row.head))?;
-        let change = build(Some(table.view(old.payload())?), image)?;
+        let copies = Copies::default();
+        let change = build(Some(table.view(old.image(), &copies)?), image)?;
         let arena = participant.arena();
         let superseded = arena.block_ref(old.offset)?;
         match change {
@@ -61,9 +62,9 @@ impl Session {
             Change::Put => {
                 image.finish(table.schema())?;
                 let row_image = image.view(table.schema())?;
-                if row_image.bytes().len() == old.payload().len() {
+                if row_image.bytes().len() == old.image().bytes().len() {
                     let begin = BeginWord::Stamped(commit_ts);
-                    VersionRef::write(&guard, old.offset, begin, found.row, 0, row_image.bytes())?;
+                    VersionRef::write(&guard, old.offset, begin, found.row, 0, row_image.stored())?;
                     return Ok(0);
                 }
                 let version = make_version(&guard, heap, found.row, commit_ts, row_image)?;
@@ -199,9 +200,8 @@ fn make_version(
     commit_ts: u64,
     image: RowView<'_>,
 ) -> Result<BlockRef, TxnError> {
-    let payload = image.bytes();
-    let bytes = size_of::<Version>() + payload.len();
+    let bytes = size_of::<Version>() + image.bytes().len();
     let version = heap.alloc(bytes, BlockKind::VERSION, guard.participant().epoch(), Reserve::No)?;
-    VersionRef::write(guard, version.offset, BeginWord::Stamped(commit_ts), row, 0, payload)?;
+    VersionRef::write(guard, version.offset, BeginWord::Stamped(commit_ts), row, 0, image.stored())?;
     Ok(version)
 }

@@ -3,6 +3,7 @@
 //! One function, [`Transaction::commit`], is the commit protocol in order. `mvcc::record` states its rules R1-R6.
 
 mod adding;
+mod alter;
 mod commit;
 mod ddl;
 mod drop;
@@ -45,6 +46,7 @@ mod version_link;
 mod watched;
 mod write;
 
+pub use alter::add_columns;
 #[cfg(test)]
 pub(crate) use ddl::define_table;
 pub use ddl::{LoggedTable, create_table, table, tables, tables_ever};
@@ -66,13 +68,14 @@ pub(crate) use log::ring_at;
 pub(crate) use prune::prune_between;
 pub use read_set::RowPredicate;
 pub use reap::reap_dead_processes;
-pub use redo::{RedoOp, RedoReader, index_definition};
+pub use redo::{RedoOp, RedoReader, image_before, index_definition};
 pub use retry::RetryBackoff;
 pub use revoke::SnapshotWatch;
 pub use savepoint::Savepoint;
 pub use scan::Pass;
 #[cfg(test)]
 pub(crate) use secondary::RowKeys;
+pub(crate) use secondary::stored_value;
 pub(crate) use secondary::tree as ordered_index;
 pub use session::Session;
 pub use source::StoreCommits;

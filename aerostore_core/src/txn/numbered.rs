@@ -71,7 +71,7 @@ impl Transaction {
                 if version.is_tombstone() || version.begin(&guard) == BeginWord::Stamped(NEVER) {
                     continue;
                 }
-                if let Value::I64(key) = table.view(version.payload())?.key()
+                if let Value::I64(key) = table.key_of(version.image())?
                     && let Ok(key) = u64::try_from(key)
                     && key < NUMBERS_END
                 {

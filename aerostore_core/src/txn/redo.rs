@@ -3,12 +3,13 @@
 //! Layout      operations one after the other: kind (u8), table number (u32), body length (u32), body; little-endian.
 //!             INSERT: every column (`row::delta`). UPDATE: key, then the changed columns. DELETE: key.
 //!             CREATE: the schema's bytes. INDEX and NO INDEX: the column of an index (u8) and what is promised of it
-//!             (`IndexSpec::word`, u8). DROP: nothing. BEFORE: the image of a row as it was before the transaction (F2 of `txn::watched`).
-//! Kinds       from 128 on they change nothing: who replays the log passes them over, those it does not know too.
+//!             (`IndexSpec::word`, u8). DROP: nothing. ALTER: the bytes of a schema with more columns. BEFORE: how many columns the image of a row
+//!             had (u8), and the image, as it was before the transaction (F2 of `txn::watched`).
+//! Kinds       from 128 on they change nothing: who replays the log passes them over, those it does not know too. 128 was BEFORE without the columns.
 
 #![forbid(unsafe_code)]
 
-use crate::row::{DirtyMask, IndexSpec, RowView, Schema, delta};
+use crate::row::{DirtyMask, IndexSpec, MAX_COLUMNS, RowView, Schema, StoredImage, delta};
 use crate::txn::TxnError;
 
 const INSERT: u8 = 1;
@@ -19,8 +20,9 @@ const INDEX: u8 = 5;
 const NO_INDEX: u8 = 6;
 /// The first of the kinds that change nothing.
 const NOTES: u8 = 128;
-const BEFORE: u8 = 128;
+const BEFORE: u8 = 129;
 const DROP: u8 = 7;
+const ALTER: u8 = 8;
 
 /// One operation of a redo record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +39,12 @@ pub enum RedoOp<'a> {
     Index(&'a [u8]),
     /// It has that one no more.
     NoIndex(&'a [u8]),
-    /// What a row that the transaction changes or deletes was before it: its image. Changes nothing.
+    /// What a row that the transaction changes or deletes was before it; see [`image_before`]. Changes nothing.
     Before(&'a [u8]),
     /// The table goes, with all its rows and indexes; nothing is said of it after that.
     Drop(&'a [u8]),
+    /// The table has more columns; its schema's bytes.
+    Alter(&'a [u8]),
 }
 
 impl<'a> RedoOp<'a> {
@@ -53,6 +57,7 @@ impl<'a> RedoOp<'a> {
         | Self::Index(body)
         | Self::NoIndex(body)
         | Self::Drop(body)
+        | Self::Alter(body)
         | Self::Before(body)) = self;
         body
     }
@@ -113,6 +118,11 @@ pub(super) fn create(redo: &mut Vec<u8>, table: u32, schema: &[u8]) -> Result<()
     append(redo, CREATE, table, |out| out.extend_from_slice(schema))
 }
 
+/// A table gets columns; `schema` has those that it had, and them.
+pub(super) fn alter(redo: &mut Vec<u8>, table: u32, schema: &[u8]) -> Result<(), TxnError> {
+    append(redo, ALTER, table, |out| out.extend_from_slice(schema))
+}
+
 /// A table goes.
 pub(super) fn drop_table(redo: &mut Vec<u8>, table: u32) -> Result<(), TxnError> {
     append(redo, DROP, table, |_| ())
@@ -140,8 +150,17 @@ pub fn index_definition(body: &[u8]) -> Option<(u8, IndexSpec)> {
 }
 
 /// What a row was before the transaction.
-pub(super) fn before(redo: &mut Vec<u8>, table: u32, image: &[u8]) -> Result<(), TxnError> {
-    append(redo, BEFORE, table, |out| out.extend_from_slice(image))
+pub(super) fn before(redo: &mut Vec<u8>, table: u32, image: StoredImage<'_>) -> Result<(), TxnError> {
+    append(redo, BEFORE, table, |out| {
+        out.push(u8::try_from(image.columns()).unwrap_or(0)); // at most 64
+        out.extend_from_slice(image.bytes());
+    })
+}
+
+/// The image in what a record says of a row as it was.
+pub fn image_before(body: &[u8]) -> Option<StoredImage<'_>> {
+    let (columns, bytes) = body.split_first()?;
+    (1..=MAX_COLUMNS).contains(&usize::from(*columns)).then(|| StoredImage::new(bytes, (*columns).into()))
 }
 
 /// An operation's kind, table and body.
@@ -200,6 +219,7 @@ impl<'a> Iterator for RedoReader<'a> {
             NO_INDEX => Ok((table, RedoOp::NoIndex(body))),
             BEFORE => Ok((table, RedoOp::Before(body))),
             DROP => Ok((table, RedoOp::Drop(body))),
+            ALTER => Ok((table, RedoOp::Alter(body))),
             _ => Err("an operation of an unknown kind"),
         })
     }
@@ -213,9 +233,9 @@ mod tests {
     fn a_kind_that_changes_nothing_is_passed_over_and_another_is_refused() {
         let mut redo = Vec::new();
         append(&mut redo, 200, 7, |out| out.extend_from_slice(b"of a later version")).unwrap();
-        before(&mut redo, 7, b"old").unwrap();
+        before(&mut redo, 7, StoredImage::new(b"old", 2)).unwrap();
         let read: Vec<_> = RedoReader::new(&redo).collect();
-        assert_eq!(read, [Ok((7, RedoOp::Before(b"old")))]);
+        assert_eq!(read, [Ok((7, RedoOp::Before(b"\x02old")))]);
         append(&mut redo, 100, 7, |_| ()).unwrap();
         assert_eq!(RedoReader::new(&redo).last(), Some(Err("an operation of an unknown kind")));
     }

@@ -226,7 +226,7 @@ fn remove_keys(
     while at != 0 {
         let version = VersionRef::resolve(guard, at)?;
         if !version.is_tombstone() {
-            keys.remove(linker, version.payload(), None)?;
+            keys.remove(linker, version.image(), None)?;
         }
         at = version.next(guard);
     }

@@ -225,7 +225,7 @@ fn remember(
             }
             let version = VersionRef::resolve(guard, head)?;
             let hash = row.hash.load(Ordering::Relaxed);
-            reads.missing.push(MissingRead::new(table, table.view(version.payload())?.key(), hash));
+            reads.missing.push(MissingRead::new(table, table.key_of(version.image())?, hash));
         }
     }
     Ok(())
@@ -239,7 +239,7 @@ fn remove_replaced(
     replaced: &[(usize, &Intent, BlockRef)],
     newest: &VersionRef<'_>,
 ) -> Result<(), TxnError> {
-    let stays = (!newest.is_tombstone()).then(|| newest.payload());
+    let stays = (!newest.is_tombstone()).then(|| newest.image());
     let Some((_, entry, _)) = replaced.first() else { return Ok(()) };
     let keys = RowKeys::at(guard, entry.table(), entry.row())?;
     let mut versions = Vec::new();
@@ -251,7 +251,7 @@ fn remove_replaced(
         versions.push(version);
     }
     let lost = versions.iter().filter(|version| !version.is_tombstone());
-    lost.into_iter().try_for_each(|version| keys.remove(linker, version.payload(), stays))
+    lost.into_iter().try_for_each(|version| keys.remove(linker, version.image(), stays))
 }
 
 impl Session {

@@ -22,7 +22,7 @@
 
 use crate::epoch::{Guard, LIVE_BATCH, LiveBatch, Slot};
 use crate::mvcc::{Heads, RowHeader, visible_at};
-use crate::row::{RowError, RowView, Schema, VisitRows};
+use crate::row::{Copies, RowError, RowView, Schema, StoredImage, VisitRows};
 use crate::shm::{SlabRef, tagged_slabs};
 use crate::sync::{AtomicBool, AtomicU32, Ordering};
 use crate::sys::u64_of;
@@ -169,14 +169,15 @@ impl Pass<'_> {
     ) -> Result<ControlFlow<()>, TxnError> {
         let guard = session.participant.pin();
         self.table.in_use(&guard)?;
-        let heads = Heads::new(&guard, self.snapshot);
+        let heads = Heads::new(&guard, self.snapshot, self.table.columns());
         let mut blocks = guard.live_blocks(self.parts[part].slab)?;
         let mut batches = [const { LiveBatch::NONE }; 2];
         let [mut loaded, mut next] = batches.each_mut();
+        let copies = Copies::default();
         let mut rows = Vec::with_capacity(ROWS_SHOWN);
         loop {
             blocks.next_batch(next);
-            self.look(session, &guard, heads, [loaded, next], &mut rows)?;
+            self.look(session, &guard, heads, [loaded, next], &copies, &mut rows)?;
             let is_last = next.is_empty();
             if is_last || rows.len() + LIVE_BATCH > ROWS_SHOWN {
                 if !rows.is_empty() && f(&rows).is_break() {
@@ -207,6 +208,7 @@ impl Pass<'_> {
         guard: &Guard<'g>,
         heads: Heads<'g>,
         [batch, next]: [&LiveBatch; 2],
+        copies: &'s Copies,
         rows: &mut Vec<RowView<'s>>,
     ) -> Result<(), TxnError> {
         let (schema, words, ahead) = (&**self.table.schema(), batch.words(), next.places());
@@ -219,7 +221,7 @@ impl Pass<'_> {
             at += look_at_heads(schema, heads, self.image_bytes, heads_ahead, rows)?;
             let Some(row) = batch.offsets().get(at) else { return Ok(()) };
             if let Some(image) = self.look_below(session, guard, *row)? {
-                rows.push(RowView::new(schema, image)?);
+                rows.push(copies.view(schema, image)?);
             }
             at += 1;
         }
@@ -231,7 +233,7 @@ impl Pass<'_> {
         session: &Session,
         guard: &Guard<'g>,
         row: u64,
-    ) -> Result<Option<&'g [u8]>, TxnError> {
+    ) -> Result<Option<StoredImage<'g>>, TxnError> {
         let row: &RowHeader = guard.resolve(row)?;
         look_below(session, guard, self.reader, row, self.snapshot, self.own)
     }
@@ -265,9 +267,9 @@ pub(super) fn look_below<'g>(
     row: &RowHeader,
     snapshot: u64,
     own: u64,
-) -> Result<Option<&'g [u8]>, TxnError> {
+) -> Result<Option<StoredImage<'g>>, TxnError> {
     let store = &session.store;
     let seen = visible_at(guard, store.clock(), row, snapshot, own, store.stall)?;
     slot_still_has(reader, snapshot)?;
-    Ok(seen.filter(|(version, _)| !version.is_tombstone()).map(|(version, _)| version.payload()))
+    Ok(seen.filter(|(version, _)| !version.is_tombstone()).map(|(version, _)| version.image()))
 }

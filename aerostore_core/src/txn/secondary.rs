@@ -33,9 +33,11 @@
 
 use crate::epoch::Guard;
 use crate::index::{Batch, Cursor, Directory, OrderedIndex, key};
-use crate::mvcc::{BeginWord, IndexRef, IndexRoot, IndexRoots, NEVER, RecordState, RowHeader, TableRoot};
+use crate::mvcc::{
+    BeginWord, Definition, IndexRef, IndexRoot, IndexRoots, NEVER, RecordState, RowHeader, TableRoot,
+};
 use crate::mvcc::{TxnRecord, VersionRef, change_flags};
-use crate::row::{ColumnPlace, DirtyMask, IndexSpec, Value};
+use crate::row::{ColumnPlace, DirtyMask, IndexSpec, StoredImage, Value};
 use crate::shm::{BlockRef, ShmError};
 use crate::sync::{Ordering, fence};
 use crate::txn::TxnError;
@@ -114,6 +116,15 @@ impl<'a, 'g> RowKeys<'a, 'g> {
         DirtyMask(self.table.indexed.load(Ordering::SeqCst))
     }
 
+    /// What an image of the row has in a column.
+    #[inline]
+    fn value<'v>(&self, place: ColumnPlace, image: StoredImage<'v>) -> Result<Value<'v>, TxnError>
+    where
+        'g: 'v,
+    {
+        stored_value(self.guard, self.table, place, image)
+    }
+
     /// The indexes that writers keep, with their columns.
     fn kept(&self) -> impl Iterator<Item = Result<(IndexRef<'g>, ColumnPlace), TxnError>> {
         IndexRoots::of(self.guard, self.table).filter_map(|index| match index {
@@ -128,7 +139,7 @@ impl<'a, 'g> RowKeys<'a, 'g> {
     pub(super) fn add(
         &self,
         linker: &mut Linker<'_>,
-        image: &[u8],
+        image: StoredImage<'_>,
         columns: DirtyMask,
     ) -> Result<(), TxnError> {
         let mut bytes = Vec::new();
@@ -136,7 +147,7 @@ impl<'a, 'g> RowKeys<'a, 'g> {
             let (index, place) = index?;
             if columns.contains(place.column()) {
                 bytes.clear();
-                key::entry_key(index.root.spec(), place.value(image)?, &mut bytes);
+                key::entry_key(index.root.spec(), self.value(place, image)?, &mut bytes);
                 tree(index).insert(self.guard, linker, &bytes, self.row)?;
             }
         }
@@ -151,8 +162,8 @@ impl<'a, 'g> RowKeys<'a, 'g> {
     pub(super) fn remove(
         &self,
         linker: &mut Linker<'_>,
-        image: &[u8],
-        stays: Option<&[u8]>,
+        image: StoredImage<'_>,
+        stays: Option<StoredImage<'_>>,
     ) -> Result<(), TxnError> {
         if self.indexed().is_empty() {
             return Ok(());
@@ -162,9 +173,9 @@ impl<'a, 'g> RowKeys<'a, 'g> {
         let mut bytes = Vec::new();
         for index in self.kept() {
             let (index, place) = index?;
-            let value = place.value(image)?;
+            let value = self.value(place, image)?;
             if let Some(stays) = stays
-                && place.value(stays)? == value
+                && self.value(place, stays)? == value
             {
                 continue;
             }
@@ -223,7 +234,7 @@ impl<'a, 'g> RowKeys<'a, 'g> {
             let next = version.next_word(self.guard);
             if !version.is_tombstone()
                 && !next.is_marked()
-                && key::is_one_entry(spec, place.value(version.payload())?, value)
+                && key::is_one_entry(spec, self.value(place, version.image())?, value)
                 && has_not_failed(self.guard, &version)?
             {
                 return Ok(true);
@@ -244,7 +255,7 @@ impl<'a, 'g> RowKeys<'a, 'g> {
         if indexed == 0 {
             return Ok(());
         }
-        let stays = (!newer.is_tombstone()).then(|| newer.payload());
+        let stays = (!newer.is_tombstone()).then(|| newer.image());
         let mut changes = newer.changes();
         let mut lost = Vec::new();
         let mut at = first;
@@ -259,7 +270,7 @@ impl<'a, 'g> RowKeys<'a, 'g> {
             at = version.next(self.guard);
             changes |= version.changes();
         }
-        lost.iter().try_for_each(|version| self.remove(linker, version.payload(), stays))
+        lost.iter().try_for_each(|version| self.remove(linker, version.image(), stays))
     }
 
     /// The same before `older`, which is marked, is taken out alone from below `newer`.
@@ -272,8 +283,28 @@ impl<'a, 'g> RowKeys<'a, 'g> {
         if newer.changes() & change_flags(self.indexed()) == 0 || older.is_tombstone() {
             return Ok(());
         }
-        self.remove(linker, older.payload(), (!newer.is_tombstone()).then(|| newer.payload()))
+        self.remove(linker, older.image(), (!newer.is_tombstone()).then(|| newer.image()))
     }
+}
+
+/// What an image of a row of that table has in a column, be it one that the image lacks (J2 of `row::stored`).
+#[inline]
+pub(crate) fn stored_value<'v, 'g: 'v>(
+    guard: &Guard<'g>,
+    table: &TableRoot,
+    place: ColumnPlace,
+    image: StoredImage<'v>,
+) -> Result<Value<'v>, TxnError> {
+    if place.column() < image.columns() {
+        return Ok(image.value(place)?);
+    }
+    absent_value(guard, table, place)
+}
+
+#[cold]
+fn absent_value<'g>(guard: &Guard<'g>, table: &TableRoot, place: ColumnPlace) -> Result<Value<'g>, TxnError> {
+    // The index has its column from a definition that is not newer than this.
+    Ok(Definition::newest(guard, table)?.absent(place)?)
 }
 
 /// Is a version's transaction still to be decided, or has it committed?

@@ -192,7 +192,7 @@ fn unlink_aborted(
         version.stamp(record, NEVER);
         // K2
         if !version.is_tombstone() {
-            keys.remove(linker, version.payload(), None)?;
+            keys.remove(linker, version.image(), None)?;
         }
         let next = version.next(guard);
         if next == 0 {
@@ -229,7 +229,7 @@ pub(super) fn take_off(
     }
     // K2
     if !version.is_tombstone() {
-        keys.remove(linker, version.payload(), None)?;
+        keys.remove(linker, version.image(), None)?;
     }
     let block = guard.arena().block_ref(version.offset)?;
     let word_offset = row + std::mem::offset_of!(RowHeader, head) as u64;

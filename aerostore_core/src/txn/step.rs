@@ -6,7 +6,7 @@
 
 use crate::epoch::Adding;
 use crate::mvcc::{RecordState, TxnRecord, VersionRef};
-use crate::row::DirtyMask;
+use crate::row::{DirtyMask, StoredImage};
 use crate::sync::{Ordering, fence};
 use crate::txn::TxnError;
 use crate::txn::adding::finish_adding;
@@ -24,7 +24,7 @@ pub(super) struct PushedOut<'a, 'g> {
     /// What they lie on.
     pub(super) below: u64,
     /// The image of the version to be linked.
-    pub(super) stays: Option<&'a [u8]>,
+    pub(super) stays: Option<StoredImage<'a>>,
 }
 
 impl PushedOut<'_, '_> {
@@ -39,7 +39,7 @@ impl PushedOut<'_, '_> {
             }
             if !version.is_tombstone() {
                 let stays = self.stays.filter(|_| self.is_own);
-                let removed = self.keys.remove(linker, version.payload(), stays);
+                let removed = self.keys.remove(linker, version.image(), stays);
                 if self.is_own && removed.is_err() {
                     // It does not count any more, and what takes its place is not there.
                     self.keys.guard.resolve::<TxnRecord>(self.record)?.abort();
@@ -60,7 +60,7 @@ pub(super) struct Added<'a, 'g> {
     pub(super) keys: RowKeys<'a, 'g>,
     pub(super) record: u64,
     pub(super) entry: &'a Intent,
-    pub(super) image: &'a [u8],
+    pub(super) image: StoredImage<'a>,
     pub(super) columns: DirtyMask,
     /// Whether it has pushed out what this transaction wrote before.
     pub(super) replaces_own: bool,

@@ -5,7 +5,7 @@
 use crate::epoch::Guard;
 use crate::index::HashIndex;
 use crate::mvcc::TableRoot;
-use crate::row::{RowView, Schema};
+use crate::row::{ColumnPlace, Copies, RowView, Schema, StoredImage, Value};
 use crate::shm::{Arena, RelPtr, ShmError};
 use crate::txn::TxnError;
 use std::mem::offset_of;
@@ -83,6 +83,15 @@ impl TableRef {
         Ok(Some(root.dropped_ts()).filter(|ts| *ts != 0))
     }
 
+    /// Does it know all columns of the table? Asked outside of any operation.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    pub fn is_newest(&self, arena: &Arena) -> Result<bool, ShmError> {
+        let root = arena.resolve::<TableRoot>(RelPtr::new(self.root))?;
+        Ok(usize::try_from(root.columns()).is_ok_and(|columns| columns == self.columns()))
+    }
+
     #[cold]
     fn gone(&self) -> TxnError {
         TxnError::NoTable { table: self.schema.name().to_owned() }
@@ -106,13 +115,48 @@ impl TableRef {
         primary_at(guard, self.root)
     }
 
-    /// A row image of this table.
+    /// How many columns this handle knows of.
+    #[inline]
+    pub fn columns(&self) -> usize {
+        self.schema.columns().len()
+    }
+
+    /// A row image of this table, or a copy of it in `copies` where it has not the columns of this handle (J2 of `row::stored`).
     ///
     /// # Errors
-    /// When the image is not of this schema: the mapping is damaged.
+    /// When the image is not of this table: the mapping is damaged.
     #[inline]
-    pub fn view<'a>(&'a self, payload: &'a [u8]) -> Result<RowView<'a>, TxnError> {
-        Ok(RowView::new(&self.schema, payload)?)
+    pub fn view<'a>(&'a self, image: StoredImage<'a>, copies: &'a Copies) -> Result<RowView<'a>, TxnError> {
+        Ok(copies.view(&self.schema, image)?)
+    }
+
+    /// The key in a row image, whatever columns it has; in that of a tombstone too.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    pub fn key_of<'a>(&self, image: StoredImage<'a>) -> Result<Value<'a>, TxnError> {
+        Ok(image.value(ColumnPlace::of(&self.schema, self.schema.key_index()))?)
+    }
+
+    /// Whether a row image has that key.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    #[inline]
+    pub(super) fn has_key(&self, image: StoredImage<'_>, key: Value<'_>) -> Result<bool, TxnError> {
+        if image.columns() != self.columns() {
+            return self.has_key_in_other(image, key);
+        }
+        let view = RowView::new(&self.schema, image.bytes())?;
+        Ok(match key {
+            Value::Str(text) => view.has_text(self.schema.key_index(), text.as_bytes()),
+            _ => view.key() == key,
+        })
+    }
+
+    #[cold]
+    fn has_key_in_other(&self, image: StoredImage<'_>, key: Value<'_>) -> Result<bool, TxnError> {
+        Ok(self.key_of(image)? == key)
     }
 }
 

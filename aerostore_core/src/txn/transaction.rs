@@ -5,7 +5,7 @@
 use crate::epoch::{Guard, Participant, Slot};
 use crate::index::{Found, key};
 use crate::mvcc::{Resolved, RowHeader, TxnRecord, VersionRef, visible_at};
-use crate::row::{RowView, Value};
+use crate::row::{Copies, RowView, Value};
 use crate::shm::{BlockRef, ShmError};
 use crate::sync::Ordering;
 use crate::sys::coarse_ns;
@@ -227,8 +227,9 @@ impl Transaction {
         let row: &RowHeader = guard.resolve(offset)?;
         let seen = visible_at(&guard, store.clock(), row, snapshot, own, store.stall)?;
         still_has(participant, snapshot)?;
+        let copies = Copies::default();
         let result = match &seen {
-            Some((version, _)) if !version.is_tombstone() => Some(f(table.view(version.payload())?)),
+            Some((version, _)) if !version.is_tombstone() => Some(f(table.view(version.image(), &copies)?)),
             _ => None,
         };
         if remembers {
@@ -378,11 +379,7 @@ pub(super) fn row_has_key(
     }
     // W3: any version knows the key.
     let version = VersionRef::resolve(guard, head)?;
-    let view = table.view(version.payload())?;
-    Ok(match key {
-        Value::Str(text) => view.has_text(table.schema().key_index(), text.as_bytes()),
-        _ => view.key() == key,
-    })
+    table.has_key(version.image(), key)
 }
 
 /// `key` as the key column takes it; text needs no more than to be compared.

@@ -34,7 +34,7 @@ use crate::sync::{Ordering, fence};
 use crate::sys::coarse_ns;
 use crate::txn::ddl::table_ref;
 use crate::txn::index_scan::last_of;
-use crate::txn::secondary::{KeptCursor, tree};
+use crate::txn::secondary::{KeptCursor, stored_value, tree};
 use crate::txn::transaction::still_has;
 use crate::txn::{Session, Store, TxnError};
 use std::collections::HashSet;
@@ -136,12 +136,16 @@ impl<'g> Key<'_, 'g> {
         Ok(None)
     }
 
+    fn value(&self, version: VersionRef<'g>) -> Result<Value<'g>, TxnError> {
+        stored_value(self.guard, self.table, self.place, version.image())
+    }
+
     /// Has a row other than `except` the value with these key bytes?
     fn is_held(&self, bytes: &[u8], except: u64) -> Result<bool, TxnError> {
         let mut held = Vec::new();
         let found = self.walk(|row, version| {
             held.clear();
-            key::key_bytes(self.place.value(version.payload())?, &mut held);
+            key::key_bytes(self.value(version)?, &mut held);
             let is_held = row != except && held == bytes;
             Ok(if is_held { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
@@ -155,7 +159,7 @@ impl<'g> Key<'_, 'g> {
         let mut held = HashSet::new();
         let mut bytes = Vec::new();
         self.walk(|_, version| {
-            let value = self.place.value(version.payload())?;
+            let value = self.value(version)?;
             bytes.clear();
             key::entry_key(spec, value, &mut bytes);
             if bytes != self.entry {
@@ -291,7 +295,7 @@ impl Session {
             let is_new = given.version.next(&guard) == 0;
             for index in given.indexes(&guard, is_new) {
                 let (index, place) = index?;
-                let value = place.value(given.version.payload())?;
+                let value = stored_value(&guard, given.root, place, given.version.image())?;
                 if value.is_null() {
                     continue;
                 }
@@ -374,7 +378,7 @@ impl Session {
                     let root: &TableRoot = guard.resolve(table)?;
                     let key = Key { guard, store, table: root, index, place, entry: &bytes, at, own: 0 };
                     if let Some(version) = key.held_twice()? {
-                        return Err(violation(guard, table, place, place.value(version.payload())?)?);
+                        return Err(violation(guard, table, place, key.value(version)?)?);
                     }
                 }
             }

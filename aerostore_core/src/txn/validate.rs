@@ -8,7 +8,7 @@
 use crate::epoch::{Guard, Participant};
 use crate::index::{Direction, key};
 use crate::mvcc::{RowHeader, TxnRecord, VersionRef, newest_committed};
-use crate::row::RowView;
+use crate::row::{Copies, RowView};
 use crate::shm::tagged_slabs;
 use crate::sync::Ordering;
 use crate::sys::coarse_ns;
@@ -136,7 +136,7 @@ impl Check<'_> {
                 }
                 let version = VersionRef::resolve(guard, head)?;
                 scratch.clear();
-                key::key_bytes(read.table.view(version.payload())?.key(), &mut scratch);
+                key::key_bytes(read.table.key_of(version.image())?, &mut scratch);
                 Ok(scratch == read.key)
             })?;
         let Some(found) = found else { return Ok(()) };
@@ -216,7 +216,8 @@ impl Check<'_> {
             newest_committed(guard, self.store.clock(), row, self.snapshot, self.own, self.store.stall)?;
         let images = [Some(newest), before.map(|(version, _)| version)];
         for version in images.into_iter().flatten().filter(|version| !version.is_tombstone()) {
-            if concerns(&table.view(version.payload())?) {
+            let copies = Copies::default();
+            if concerns(&table.view(version.image(), &copies)?) {
                 return Err(conflict("rows that were searched for have changed", table.schema().name()));
             }
         }

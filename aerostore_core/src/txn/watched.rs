@@ -51,7 +51,7 @@ impl Session {
         let mut redo = std::mem::take(&mut self.redo);
         let own_bytes = redo.len();
         let guard = self.participant.pin();
-        let logged = self.old_rows(&guard, watched, |id, old| redo::before(&mut redo, id, old.payload()));
+        let logged = self.old_rows(&guard, watched, |id, old| redo::before(&mut redo, id, old.image()));
         drop(guard);
         if logged.is_err() {
             // A damaged mapping is reported to whoever needs it.

@@ -12,10 +12,11 @@ use crate::mvcc::{
     BeginWord, NEVER, RecordState, RowHeader, TOMBSTONE, TxnRecord, Version, VersionRef, change_flags,
     newest_committed,
 };
-use crate::row::{DirtyMask, RowImage, RowView, Value, delta};
+use crate::row::{Copies, DirtyMask, RowImage, RowView, Value, delta};
 use crate::shm::{BlockKind, Reserve};
 use crate::sync::Ordering;
 use crate::sys::coarse_ns;
+use crate::txn::ddl::newest_of;
 use crate::txn::intents::Intent;
 use crate::txn::link::Linker;
 use crate::txn::lock::{Owned, Patience, RowWait, own, say_live};
@@ -261,7 +262,8 @@ impl Transaction {
             root.tag(),
             &root.rows,
         )?;
-        let bytes = size_of::<Version>() + image.bytes().len();
+        let row_image = image.view(table.schema())?;
+        let bytes = size_of::<Version>() + row_image.bytes().len();
         let version = match heap.alloc(bytes, BlockKind::VERSION, birth, Reserve::No) {
             Ok(version) => version,
             Err(error) => {
@@ -275,7 +277,7 @@ impl Transaction {
             BeginWord::Intent(record),
             row_block.offset,
             0,
-            image.bytes(),
+            row_image.stored(),
         )?;
         let row: &RowHeader = guard.resolve(row_block.offset)?;
         row.hash.store(hash, Ordering::Relaxed);
@@ -310,12 +312,13 @@ impl Transaction {
             let columns = keys.indexed();
             if !columns.is_empty() {
                 let entry = intents.entry(&guard, index)?;
-                let added = Added { keys, record, entry, image: image.bytes(), columns, replaces_own: false };
+                let added =
+                    Added { keys, record, entry, image: row_image.stored(), columns, replaces_own: false };
                 added
                     .run(&mut linker)
                     .inspect_err(|_| superseding.push_end(version, 0, table.root_offset()))?;
             }
-            redo::insert(log, table.id(), table.schema(), image.view(table.schema())?)?;
+            redo::insert(log, table.id(), table.schema(), row_image)?;
             count_row(&mut buffers.row_deltas, table, 1);
             return Ok(Attempt::Done(Upserted::Inserted));
         }
@@ -406,11 +409,23 @@ impl Transaction {
         }
         let current = if mine { Some(head) } else { base.as_ref().map(|(version, _)| *version) };
         let current = current.filter(|version| !version.is_tombstone());
-        let before = current.map(|version| table.view(version.payload())).transpose()?;
+        // J3 of `row::stored`: what the caller does not know of stays as it is.
+        let wider = match current {
+            Some(version) if version.image().columns() > table.columns() => Some(newest_of(&guard, table)?),
+            _ => None,
+        };
+        let (known, table) = (table, wider.as_ref().unwrap_or(table));
+        let copies = Copies::default();
+        let before = current.map(|version| table.view(version.image(), &copies)).transpose()?;
         if let Some(snapshot) = snapshot {
             still_has(participant, snapshot)?; // G5
         }
-        let change = build(before, image)?;
+        let change = if wider.is_none() {
+            build(before, image)?
+        } else {
+            let shown = current.map(|version| known.view(version.image(), &copies)).transpose()?;
+            build(shown, image)?
+        };
         let flags = match change {
             Change::Keep | Change::Delete if before.is_none() => {
                 // Owning the row does not keep the key away: the row may be removed, and another made for it.
@@ -424,7 +439,10 @@ impl Transaction {
             }
             Change::Keep => return Ok(Attempt::Done(Upserted::Unchanged)),
             Change::Put => {
-                image.finish(table.schema())?;
+                image.finish(known.schema())?;
+                if let (Some(_), Some(before)) = (&wider, before) {
+                    image.widen(known.schema(), before)?;
+                }
                 if before.is_none() {
                     check_key(table, key, image)?;
                 }
@@ -447,8 +465,8 @@ impl Transaction {
                 check_key(table, key, image)?; // it may be the same value in other bytes
             }
         }
-        let columns =
-            if before.is_some() && flags == 0 { changed } else { delta::all_columns(table.schema()) };
+        // Also those that this transaction does not know of.
+        let columns = if before.is_some() && flags == 0 { changed } else { DirtyMask(u64::MAX) };
         let keys = RowKeys { guard: &guard, table: table.root(&guard)?, row: row_offset };
         let below =
             if mine { below_own(&guard, head, entry) } else { base.map_or(0, |(base, _)| base.offset) };
@@ -463,11 +481,11 @@ impl Transaction {
             BeginWord::Intent(record),
             row_offset,
             flags | change_flags(columns) | from_below,
-            after.bytes(),
+            after.stored(),
         )?;
         if below != head.offset {
             let mut linker = Linker { participant, heap, limbo, reserve };
-            let stays = if flags == 0 { Some(after.bytes()) } else { None };
+            let stays = if flags == 0 { Some(after.stored()) } else { None };
             let pushed_out = PushedOut { keys, record, is_own: mine, below, stays };
             // Last of what may find no room: its own version counts no more from here on.
             if let Err(error) = pushed_out.release(&mut linker, head) {
@@ -497,7 +515,7 @@ impl Transaction {
             let columns = DirtyMask(columns.0 & indexed.0);
             if !columns.is_empty() {
                 let mut linker = Linker { participant, heap, limbo, reserve };
-                let added = Added { keys, record, entry, image: after.bytes(), columns, replaces_own };
+                let added = Added { keys, record, entry, image: after.stored(), columns, replaces_own };
                 added.run(&mut linker)?;
             }
         }
@@ -538,8 +556,11 @@ fn changed_from(
 ) -> Result<DirtyMask, TxnError> {
     let schema = table.schema();
     Ok(match base.filter(|version| !version.is_tombstone()) {
-        Some(base) => delta::changed(schema, table.view(base.payload())?, after),
-        None => delta::all_columns(schema),
+        Some(base) if base.image().columns() <= table.columns() => {
+            let copies = Copies::default();
+            delta::changed(schema, table.view(base.image(), &copies)?, after)
+        }
+        _ => DirtyMask(u64::MAX),
     })
 }
 

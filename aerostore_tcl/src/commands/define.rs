@@ -1,4 +1,4 @@
-//! Tables made from Tcl: `aerostore::define`, `aerostore::tables`, `aerostore::drop`.
+//! Tables made from Tcl: `aerostore::define`, `aerostore::alter`, `aerostore::tables`, `aerostore::drop`.
 //!
 //! What a definition says of one column is judged before anything is made, and an error names the column and its option.
 #![forbid(unsafe_code)]
@@ -98,6 +98,34 @@ pub(crate) fn define(interp: &Interp, words: &[Obj]) -> Outcome {
     open.database.create_table(&schema)?;
     package::create_tables(interp, &open)?;
     reply(interp, &Obj::string(&name))
+}
+
+word_enum! {
+    /// What `aerostore::alter` does.
+    AlterAction, c"action", {
+        Add = c"add",
+    }
+}
+
+/// `aerostore::alter Name add {type column ?-option value ...?} ?{...} ...?`
+pub(crate) fn alter(interp: &Interp, words: &[Obj]) -> Outcome {
+    let [_, name, action, columns @ ..] = words else {
+        return Err(Error::usage(interp, words, 1, c"name add column ?column ...?"));
+    };
+    let AlterAction::Add = AlterAction::find(interp, action)?;
+    if columns.is_empty() {
+        return Err(Error::usage(interp, words, 1, c"name add column ?column ...?"));
+    }
+    let open = engine::database()?;
+    Current::of(interp).refuse("alter a table")?;
+    let name = package::table_name(name)?;
+    let table = open.database.table(&name)?;
+    let table = table.ok_or_else(|| package::no_table(&name))?;
+    let columns: Vec<Column> =
+        columns.iter().map(|column| Definition::read(interp, column)?.added()).collect::<Result<_, _>>()?;
+    open.database.add_columns(&table, &columns)?;
+    package::create_tables(interp, &open)?;
+    reply(interp, &Obj::empty())
 }
 
 /// `aerostore::tables ?pattern?`
@@ -228,6 +256,23 @@ impl Definition {
         let is_key = options.is_key;
         let column = options.column(&name, kind)?;
         Ok(Self { name, column, is_key })
+    }
+
+    /// The column as one that a table gets which has rows.
+    fn added(self) -> Result<Column, Error> {
+        let refuse = |option, message: String| Err(of_column(&self.name, option, Error::syntax(message)));
+        if self.is_key {
+            return refuse(Some("-key"), "a table keeps its key".to_owned());
+        }
+        if self.column.is_unique() || self.column.index_kind() != IndexKind::None {
+            let option = if self.column.is_unique() { "-unique" } else { "-index" };
+            let message = "an added column gets its index by \"index create\" of the table's command";
+            return refuse(Some(option), message.to_owned());
+        }
+        if !self.column.is_nullable() && self.column.default_value().is_none() {
+            return refuse(Some("-notnull"), "needs a -default, for the rows there are".to_owned());
+        }
+        Ok(self.column)
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
-use aerostore_core::db::{self, Table, Transaction, TxnOptions};
+use aerostore_core::db::{self, Table, TableStanding, Transaction, TxnOptions};
 use aerostore_core::query::{Compare, Expr, Literal, Operator, Query};
 use aerostore_core::row::{RowView, Schema, Value};
 
@@ -136,7 +136,7 @@ impl TableCommand {
         }
     }
 
-    /// The table, bound anew when the database was closed since, or the table dropped.
+    /// The table, bound anew when the database was closed since, or the table dropped, or got columns.
     fn opened(&self) -> Result<Opened, Error> {
         let used_in = self.used_in.replace(self.current.number());
         if let Some(bound) = self.bound.borrow().as_ref()
@@ -144,11 +144,13 @@ impl TableCommand {
             // A search that still runs, in this thread or another, may keep one that was closed.
             && open.database.is_open()
         {
-            if open.database.has_table(&bound.table)? {
+            let standing = open.database.standing(&bound.table)?;
+            if standing == TableStanding::Current {
                 return Ok(Opened { open, bound: Rc::clone(bound), current: Rc::clone(&self.current) });
             }
             // A transaction that has looked at a table is not shown another one of that name.
-            if used_in.is_some() && used_in == self.current.number() {
+            let is_dropped = standing == TableStanding::Dropped;
+            if is_dropped && used_in.is_some() && used_in == self.current.number() {
                 let message = format!("table {} was dropped while the transaction used it", self.name);
                 return Err(Error::new("NOT_FOUND", message).with(&self.name));
             }
