@@ -94,7 +94,9 @@ impl Known {
             match operation {
                 RedoOp::Create(definition) if self.tables.insert(table) => {
                     let schema = Schema::from_bytes(definition)?;
-                    for (&(_, column), spec) in self.defined.range_mut((table, 0)..=(table, u8::MAX)) {
+                    // What was added later is no column of it.
+                    let columns = u8::try_from(schema.columns().len()).unwrap_or(u8::MAX);
+                    for (&(_, column), spec) in self.defined.range_mut((table, 0)..(table, columns)) {
                         *spec = schema.declared_index(usize::from(column)).map(IndexSpec::word);
                     }
                 }

@@ -418,3 +418,35 @@ fn a_checkpoint_waits_for_an_alteration_and_logs_that_of_the_dead() {
         }
     }
 }
+
+/// At accesses of who reads what the log defines, columns are added, and an index on one of them is made.
+#[test]
+fn a_checkpoint_has_no_index_on_a_column_that_its_definition_lacks() {
+    let stride = point_stride(2);
+    let mut point = 0;
+    loop {
+        point += stride;
+        let (scene, peer, narrow) = scene("alter-listed", point);
+        let rival = scene.process();
+        let mut txn = Transaction::begin(peer, TxnOptions { read_only: true, ..TxnOptions::default() });
+        txn.read_ts().unwrap();
+        let theirs = narrow.clone();
+        let deed = move || {
+            let (session, altered) = alter(rival, &theirs, &added());
+            create_index(session, &altered.unwrap(), LEVEL, IndexSpec::default(), false).1.unwrap();
+        };
+        let (was_interrupted, found) = interrupted_at(point, deed, || txn.logged_tables());
+        if !was_interrupted {
+            assert!(point > 5 * stride, "it has no points");
+            return;
+        }
+        let Ok((found, _)) = found else { continue };
+        for listed in found {
+            let columns: Vec<_> = listed.indexes.iter().map(|(column, _)| usize::from(*column)).collect();
+            assert!(
+                columns.iter().all(|column| *column < listed.table.columns()),
+                "point {point}: {columns:?}"
+            );
+        }
+    }
+}

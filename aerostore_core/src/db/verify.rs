@@ -233,7 +233,10 @@ impl TableCheck<'_> {
             count += 1;
         })?;
         self.entries += count;
-        let column = self.table.schema().column(place.column()).name().to_owned();
+        // It may have been added since the table was looked up.
+        let known = self.table.schema().columns().get(place.column());
+        let column =
+            known.map_or_else(|| format!("column {}", place.column()), |known| known.name().to_owned());
         for problem in ordered_index(index).check_directory(guard)? {
             self.problem(&format!("the index on {column}: {problem}"));
         }

@@ -61,6 +61,9 @@ impl Session {
                 let root = index?.root;
                 // Its column stays for as long as this operation runs, whatever becomes of it (O2).
                 let (word, Some(place)) = (root.word(), root.place()) else { continue };
+                if place.column() >= table.columns() {
+                    continue; // J8 of `alter`: the log tells of both, the column and then the index, after this definition was looked up
+                }
                 let column = u8::try_from(place.column()).unwrap_or(u8::MAX);
                 match word.state {
                     IndexState::Ready => found.push((column, root.spec().word())),

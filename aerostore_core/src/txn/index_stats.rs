@@ -58,7 +58,7 @@ pub(super) fn is_to_be_counted(table: &TableRoot, index: &IndexRoot) -> bool {
 }
 
 impl Transaction {
-    /// What is known of the indexes that this transaction can use; the ends of the keys of those on a column that `has_ends`.
+    /// What is known of the indexes that this transaction can use, on columns that the handle knows of; the ends of the keys of those on a column that `has_ends`.
     ///
     /// # Errors
     /// `Ended`.
@@ -81,7 +81,7 @@ impl Transaction {
             let index = index?;
             if index.root.word().is_complete()
                 && index.root.valid_from.load(Ordering::Acquire) <= snapshot
-                && let Some(place) = index.root.place()
+                && let Some(place) = index.root.place().filter(|place| place.column() < table.columns())
             {
                 found.push(stats(&guard, root, index, place.column(), &has_ends)?);
             }

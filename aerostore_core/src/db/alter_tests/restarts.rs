@@ -2,6 +2,7 @@
 
 use super::added;
 use crate::db::{Database, ErrorKind, Event, OpenMode, Table, TableStanding, TxnOptions};
+use crate::query::Query;
 use crate::row::{Column, ColumnType, IndexSpec, Schema, Value};
 use crate::sync::{AtomicBool, Ordering};
 use std::collections::BTreeMap;
@@ -297,4 +298,36 @@ fn a_follower_is_told_of_the_columns_that_his_handle_knows_of() {
             "6 delete 1 id: 1 ->  name: \\N ->  count: 4 ->  level: 3 ->  word: only the new ->  flag: 1 -> ",
         ]
     );
+}
+
+/// Whoever drops it stands still before that is logged, and the log says of the table first what it was without the column.
+#[test]
+fn an_index_on_an_added_column_that_somebody_is_about_to_drop_is_in_a_checkpoint() {
+    let place = Place::new("unsure");
+    let db = place.open();
+    let table = db.create_table(&schema()).unwrap();
+    let wide = db.add_columns(&table, &added()).unwrap();
+    db.create_index(&wide, 3, IndexSpec::default()).unwrap();
+    set(&db, &wide, 1, &[(3, Value::I64(1))]);
+    let mut session = db.0.session().unwrap();
+    session.leave_unlogged(&wide.0, 3);
+    db.checkpoint().unwrap();
+    db.0.pool().put(session);
+    drop((table, wide));
+    let db = place.start_cold(db);
+    db.drop_index(&named(&db), 3).unwrap();
+    assert_sound(&db, "recovered");
+}
+
+#[test]
+fn a_handle_that_does_not_know_of_a_column_does_not_hear_of_its_index() {
+    let place = Place::new("statistics");
+    let db = place.open();
+    let table = db.create_table(&schema()).unwrap();
+    let wide = db.add_columns(&table, &added()).unwrap();
+    db.create_index(&wide, 3, IndexSpec::default()).unwrap();
+    let mut txn = db.begin(TxnOptions::default()).unwrap();
+    let error = txn.find_count(&table, Query::default().by_index("name")).unwrap_err();
+    assert!(error.to_string().contains("count"), "{error}");
+    assert!(!error.to_string().contains("level"), "{error}");
 }
