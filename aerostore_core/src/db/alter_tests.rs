@@ -8,15 +8,16 @@
 use super::garbage_tests::run;
 use super::secondary_tests::{FIRST, PLAIN, assert_clean, scene, vacuum};
 use crate::epoch::SlotId;
-use crate::mvcc::{DropStage, TxnRecord};
+use crate::mvcc::{DropStage, TableRoot, TxnRecord};
 use crate::row::{Column, ColumnType, IndexSpec, OwnedValue, Value};
-use crate::shm::RelPtr;
+use crate::shm::{BlockState, RelPtr};
 use crate::sync::{Ordering, interrupted_at, point_stride, survives};
 use crate::txn::{
     Session, TableRef, Transaction, TxnError, TxnOptions, add_columns, create_index, drop_table,
     reap_dead_processes, table,
 };
 use std::cell::RefCell;
+use std::mem::offset_of;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -417,6 +418,32 @@ fn a_checkpoint_waits_for_an_alteration_and_logs_that_of_the_dead() {
             return;
         }
     }
+}
+
+/// It was about to take back a definition that whoever has its turn now has made the newest.
+#[test]
+fn the_newest_definition_stays_whatever_a_dead_session_was_about_to_do_with_it() {
+    const UNLINK: u64 = 1 << 32;
+    let (scene, peer, narrow) = scene("alter-late-reaper", 0);
+    let (mut peer, altered) = alter(peer, &narrow, &added());
+    altered.unwrap();
+    let victim = RefCell::new(Some(scene.process()));
+    let block = {
+        let guard = peer.participant().pin();
+        let root = narrow.root(&guard).unwrap();
+        let block = peer.store().arena().block_ref(root.definition.load(Ordering::Acquire)).unwrap();
+        let id = SlotId(victim.borrow().as_ref().unwrap().participant().owner().slot);
+        let slot = peer.store().registry().slot(id).unwrap();
+        slot.link_shape.store(UNLINK | u64::from(block.generation), Ordering::Relaxed);
+        slot.link_block.store(block.offset, Ordering::Relaxed);
+        let word = narrow.root_offset() + offset_of!(TableRoot, next_definition) as u64;
+        slot.link_word.store(word, Ordering::Release);
+        block
+    };
+    assert!(!survives(1, || drop(alter(victim.take().unwrap(), &narrow, &added()))));
+    reap(&mut peer);
+    assert_eq!(peer.store().arena().block_word(block.offset).unwrap().state(), BlockState::Live);
+    assert_clean(&mut peer, "afterwards");
 }
 
 /// At accesses of who reads what the log defines, columns are added, and an index on one of them is made.

@@ -8,9 +8,10 @@
 
 use crate::epoch::{Guard, Limbo, Participant, Slot};
 use crate::index::{Blocks, Exchange, HashTable, STRUCTURE_BIRTH, ensure_live, named_by};
-use crate::mvcc::{NextWord, TableRoot};
+use crate::mvcc::{Definition, NextWord, TableRoot};
 use crate::shm::{BlockKind, BlockRef, BlockState, BlockWord, Heap, Reserve, ShmError};
 use crate::sync::{AtomicU64, Ordering};
+use std::mem::offset_of;
 
 const UNLINK: u64 = 1 << 32;
 /// Beside `UNLINK`: a version that is taken out of the middle of its chain.
@@ -259,6 +260,9 @@ pub(super) fn settle_link(guard: &Guard<'_>, slot: &Slot, limbo: &mut Limbo) -> 
             // If another has taken it out alone, the chain below it is still one.
             older == offset || (shape & ALONE == 0 && older != 0)
         }
+        BlockKind::SCHEMA => {
+            word.load(Ordering::Acquire) == offset || is_definition(guard, word_offset, offset)?
+        }
         _ => word.load(Ordering::Acquire) == offset,
     };
     if shape & UNLINK == 0 {
@@ -297,7 +301,19 @@ pub(super) fn settle_link(guard: &Guard<'_>, slot: &Slot, limbo: &mut Limbo) -> 
     Ok(())
 }
 
-/// The same, of an exchange. What the dead one had loaded is held by its reservation until its slot is freed, so the block it
+/// Has whoever took over an alteration (J7 of `alter`) made that block a definition of the table in whose root the word of the next one lies? Then
+/// it stays. Asked after that word was read, which is cleared last.
+#[cold]
+fn is_definition(guard: &Guard<'_>, word_offset: u64, block: u64) -> Result<bool, ShmError> {
+    let table = word_offset.saturating_sub(offset_of!(TableRoot, next_definition) as u64);
+    let mut at = guard.resolve::<TableRoot>(table)?.definition.load(Ordering::Acquire);
+    while at != 0 && at != block {
+        at = Definition::at(guard, at)?.previous();
+    }
+    Ok(at != 0)
+}
+
+/// As `settle_link`, of an exchange. What the dead one had loaded is held by its reservation until its slot is freed, so the block it
 /// wanted to replace has not been used again; what it made may have been.
 fn settle_exchange(
     guard: &Guard<'_>,
