@@ -62,6 +62,7 @@ namespace eval fuzz {
     }
     # Commands of the package, as rules.
     variable commands {
+        {alter <table_name> add <added> <added>*}
         {begin %begin}
         {checkpoint_now}
         {close}

@@ -205,6 +205,15 @@ proc fuzz::definition {is_key} {
     list_of $words
 }
 
+# A column of aerostore::alter.
+proc fuzz::added {} {
+    if {[once_in 10]} {return [definition [once_in 2]]}
+    set words [list [one_of {bool short int long float double char string timestamp inet mac}] added_[below 12]]
+    if {[once_in 3]} {lappend words -default [one_of [list 1 1.5 x 10.0.0.1 00:11:22:33:44:55 [value]]]}
+    if {[once_in 8]} {lappend words -notnull}
+    list_of $words
+}
+
 proc fuzz::definitions {} {
     if {[once_in 30]} {return [value]}
     set words {}
