@@ -9,7 +9,7 @@ use super::garbage_tests::{Scene, run};
 use super::secondary_tests::{FIRST, PLAIN, assert_clean, scene, schema, vacuum};
 use super::verify::check;
 use crate::mvcc::{NewDefinition, TableState};
-use crate::row::{IndexSpec, Schema, Value};
+use crate::row::{IndexSpec, RowView, Schema, Value};
 use crate::shm::{BlockKind, BlockState, tagged_slabs};
 use crate::sync::{interrupted_at, point_stride, survives};
 use crate::txn::{
@@ -324,18 +324,23 @@ fn a_checkpoint_sees_tables_as_its_snapshot_does() {
     drop(late);
     (0..4).for_each(|_| vacuum(&mut peer));
     let kept = found.iter().find(|found| found.table.id() == 1).unwrap();
-    let mut rows = 0;
-    early
-        .scan(&kept.table, None, &mut |seen| {
-            rows += seen.len();
-            ControlFlow::Continue(())
-        })
-        .unwrap();
+    let rows = scanned(&mut early, &kept.table);
     assert_eq!(rows, usize::try_from(ROWS).unwrap(), "what it has begun with it reads to its end");
     drop(early);
     reap(&mut peer);
     assert_gone(&mut peer, &table, "in the end");
     assert!(check(&mut peer).unwrap().is_clean());
+}
+
+/// How many rows a scan shows.
+fn scanned(txn: &mut Transaction, table: &TableRef) -> usize {
+    let mut rows = 0;
+    let mut count = |seen: &[RowView<'_>]| {
+        rows += seen.len();
+        ControlFlow::Continue(())
+    };
+    txn.scan(table, None, &mut count).unwrap();
+    rows
 }
 
 /// Makes a table of the schema with which the others begin; its log counts as written at once.

@@ -1,6 +1,6 @@
 //! Those who walk over a table's rows, or make it once more, while it is dropped and another has its slabs.
 
-use super::{FIRST, ROWS, assert_gone, drop_by, make, reap, state, tables};
+use super::{FIRST, ROWS, assert_gone, drop_by, make, reap, scanned, state, tables};
 use crate::db::garbage_tests::run;
 use crate::db::secondary_tests::{assert_clean, schema, vacuum};
 use crate::mvcc::TableState;
@@ -10,7 +10,6 @@ use crate::txn::{
     Session, Transaction, TxnError, TxnOptions, Vacuum, create_table, define_table, log_only, table,
 };
 use std::cell::RefCell;
-use std::ops::ControlFlow;
 use std::rc::Rc;
 
 /// A walk over all rows that has not looked at any yet.
@@ -31,14 +30,7 @@ fn a_walk_that_began_before_a_drop_leaves_the_rows_to_those_who_may_see_them() {
     let (mut peer, dropped) = drop_by(peer, &table);
     dropped.unwrap();
     while !walk.go_on(&mut walker, 100).unwrap() {}
-    let mut rows = 0;
-    early
-        .scan(&kept.table, None, &mut |seen| {
-            rows += seen.len();
-            ControlFlow::Continue(())
-        })
-        .unwrap();
-    assert_eq!(rows, usize::try_from(ROWS).unwrap());
+    assert_eq!(scanned(&mut early, &kept.table), usize::try_from(ROWS).unwrap());
     drop(early);
     walker.close().unwrap();
     reap(&mut peer);
