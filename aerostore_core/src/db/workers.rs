@@ -33,6 +33,8 @@ const VACUUM_PAUSE_NS: u64 = 200_000_000;
 const TEND_INTERVAL: Duration = Duration::from_millis(250);
 /// The pause after that is so many times as long as it took, so that it takes a small share of a processor.
 const TEND_REST: u32 = 20;
+/// How long a session is not asked for before it is closed; at most twice that.
+const SURPLUS_INTERVAL: Duration = Duration::from_secs(10);
 /// Slabs of rows that the vacuum looks at before the thread does other work: about a millisecond.
 const VACUUM_SLABS: usize = 16;
 /// The same while a write waits for it.
@@ -237,6 +239,7 @@ struct Tend {
 impl Tend {
     fn run(&self) {
         let mut pause = TEND_INTERVAL;
+        let mut shrunk = Instant::now();
         while !self.stop.load(Ordering::Acquire) {
             std::thread::park_timeout(pause);
             // Later, if somebody wants nothing to change.
@@ -244,6 +247,12 @@ impl Tend {
             let begun = Instant::now();
             // Damage is reported to whoever works with the damaged part.
             self.pool.tend(|session| drop(session.tidy_idle()));
+            if begun - shrunk > SURPLUS_INTERVAL {
+                shrunk = begun;
+                for session in self.pool.surplus() {
+                    drop(session.close());
+                }
+            }
             pause = TEND_INTERVAL.max(begun.elapsed() * TEND_REST);
         }
     }

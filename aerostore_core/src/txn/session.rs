@@ -238,8 +238,7 @@ impl Session {
     /// Gives back what an idle session does not need. Called again and again, it does something only if the session, or another
     /// that freed what this one owns, has been at work since.
     pub(crate) fn tidy_idle(&mut self) -> Result<(), TxnError> {
-        let done = |session: &Self| (session.participant.fences(), session.heap.remote_events());
-        if self.tidied_at == done(self) {
+        if self.tidied_at == self.events() {
             return Ok(());
         }
         self.prune(0)?;
@@ -247,9 +246,19 @@ impl Session {
         self.limbo.collect_now(&self.participant, &mut self.heap)?;
         self.heap.trim();
         if self.superseding.is_empty() && self.limbo.is_empty() {
-            self.tidied_at = done(self);
+            self.tidied_at = self.events();
         }
         Ok(())
+    }
+
+    /// What has happened that there may be something to tidy after.
+    fn events(&self) -> (u64, u64) {
+        (self.participant.fences(), self.heap.remote_events())
+    }
+
+    /// Whether nothing is left since it was tidied, so that its end waits for nobody.
+    pub(crate) fn is_tidy(&self) -> bool {
+        self.tidied_at == self.events() && self.out_of_line.is_empty()
     }
 
     /// Gives back what the list of intents has had more than so many blocks.
