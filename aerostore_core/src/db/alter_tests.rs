@@ -7,6 +7,7 @@
 
 use super::garbage_tests::run;
 use super::secondary_tests::{FIRST, PLAIN, assert_clean, scene, vacuum};
+use crate::db::{Database, OpenMode};
 use crate::epoch::SlotId;
 use crate::mvcc::{DropStage, TableRoot, TxnRecord};
 use crate::row::{Column, ColumnType, IndexSpec, OwnedValue, Value};
@@ -19,10 +20,45 @@ use crate::txn::{
 use std::cell::RefCell;
 use std::mem::offset_of;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
 mod restarts;
+
+/// The files of a test's database.
+struct Place {
+    dir: PathBuf,
+    shm: PathBuf,
+}
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let unique = format!("/dev/shm/aerostore-test-alter-{name}-{}", std::process::id());
+        Self { dir: PathBuf::from(&unique), shm: PathBuf::from(format!("{unique}.mmap")) }
+    }
+
+    fn open(&self) -> Database {
+        let builder = Database::builder(&self.dir).shm_path(&self.shm).max_bytes(64 << 20);
+        builder.segment_bytes(1 << 20).synchronous_commit(false).open().unwrap()
+    }
+
+    /// Closes the database and opens it from what is on disk.
+    fn start_cold(&self, db: Database) -> Database {
+        db.close().unwrap();
+        std::fs::remove_file(&self.shm).unwrap();
+        let db = self.open();
+        assert_eq!(db.boot().mode, OpenMode::Cold);
+        db
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.shm);
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
 
 /// The columns that are added, as the first alteration has them.
 const LEVEL: usize = 4;

@@ -301,16 +301,17 @@ impl Database {
         Ok(table?.map(Table))
     }
 
-    /// Makes a table, durably; the same definition again finds the one there is.
+    /// Makes a table, durably; the same definition again finds the one there is, also if it has got columns since, or has more than `schema` says: in a
+    /// row that the handle inserts they have their defaults, or are null, and it leaves them alone in others.
     ///
     /// # Errors
     /// `Duplicate` when there is one of that name with another definition; `Space`; `ReadOnly`; `Closed`.
     pub fn create_table(&self, schema: &Schema) -> Result<Table, Error> {
         // Found first: whoever only makes sure that a table is there has nothing to write.
         if let Some(table) = self.table(schema.name())?
-            && **table.schema() == *schema
+            && let Ok(known) = table.0.as_defined(schema)
         {
-            return Ok(table);
+            return Ok(Table(known));
         }
         if self.0.read_only {
             return Err(Error::Txn(txn::TxnError::ReadOnly));

@@ -101,7 +101,8 @@ pub(super) fn definition<'g>(guard: &Guard<'g>, root: &TableRoot) -> Result<&'g 
     Ok(Definition::newest(guard, root)?.schema())
 }
 
-/// Makes a table, durably; one of the same name and definition is found instead.
+/// Makes a table, durably; one of the same name and definition is found instead, also if it has got columns since, of which the handle does not
+/// know then (J4 of `alter`).
 ///
 /// # Errors
 /// `TableExists` when there is one of that name with another definition; `TableBusy` while somebody is about to drop that; `OutOfSpace`.
@@ -130,7 +131,7 @@ pub(crate) fn define_table(
 ) -> (Option<Box<Session>>, Result<Defined, TxnError>) {
     let table = match session.begin_table(schema) {
         Ok((table, TableState::Live)) => {
-            return (Some(session), same(table, schema).map(|table| (table, None)));
+            return (Some(session), table.as_defined(schema).map(|table| (table, None)));
         }
         Ok((table, _)) => table,
         Err(error) => return (Some(session), Err(error)),
@@ -145,17 +146,9 @@ pub(crate) fn define_table(
         if waits {
             wait_durable(session.store.log(), commit_ts)?;
         }
-        Ok((same(table, schema)?, Some(commit_ts)))
+        Ok((table.as_defined(schema)?, Some(commit_ts)))
     });
     (Some(session), made)
-}
-
-/// The table, if it is as `schema` says.
-fn same(table: TableRef, schema: &Schema) -> Result<TableRef, TxnError> {
-    match table.schema().difference(schema) {
-        None => Ok(table),
-        Some(difference) => Err(TxnError::TableExists { table: schema.name().to_owned(), difference }),
-    }
 }
 
 impl Transaction {
@@ -277,7 +270,7 @@ impl Session {
         }
         let (table, _) = self.link_table_as(id, tag, schema, TableState::Live)?;
         // It may have got columns since.
-        if table.schema().extends(schema) { Ok(table) } else { same(table, schema) }
+        if table.schema().extends(schema) { Ok(table) } else { table.as_defined(schema) }
     }
 
     /// The table of that name: LIVE, with whatever definition, or MAKING, and this session among those who are about to log it.

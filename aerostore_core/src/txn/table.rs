@@ -27,6 +27,27 @@ impl TableRef {
         Self { root, id, schema, even_dropped: false }
     }
 
+    /// The same table by another of its definitions (J1 of `row::stored`).
+    #[must_use]
+    pub fn with_schema(&self, schema: Schema) -> Self {
+        Self { schema: Arc::new(schema), ..self.clone() }
+    }
+
+    /// The table as somebody knows it who defines it so: it may have got columns since.
+    ///
+    /// # Errors
+    /// `TableExists` when that is another definition.
+    pub fn as_defined(&self, schema: &Schema) -> Result<Self, TxnError> {
+        if *self.schema == *schema {
+            return Ok(self.clone());
+        }
+        if self.schema.admits(schema) {
+            return Ok(self.with_schema(schema.clone()));
+        }
+        let difference = self.schema.difference(schema).unwrap_or_default();
+        Err(TxnError::TableExists { table: schema.name().to_owned(), difference })
+    }
+
     /// The same table, for one that uses it though it is dropped: who checks it, or sees it as it was.
     pub(super) fn even_dropped(self) -> Self {
         Self { even_dropped: true, ..self }

@@ -38,6 +38,13 @@ impl Schema {
         builder.build()
     }
 
+    /// May `other` be all that somebody knows of a table of this definition: the same, or one with fewer columns, and in a row that he inserts the others
+    /// have their defaults, or are null?
+    pub fn admits(&self, other: &Self) -> bool {
+        let can_be_left_out = |column: &Column| column.is_nullable() || column.default_value().is_some();
+        self.extends(other) && self.columns[other.columns.len()..].iter().all(can_be_left_out)
+    }
+
     /// Is it `other`, with the same columns or more?
     pub fn extends(&self, other: &Self) -> bool {
         self.columns.starts_with(&other.columns)
