@@ -125,10 +125,8 @@ fn mark_table(guard: &Guard<'_>, table: &TableRef, marker: &mut Marker) -> Resul
     let root: &TableRoot = table.root(guard)?;
     marker.mark(table.root_offset());
     for definition in [&root.definition, &root.next_definition] {
-        let mut offset = definition.load(Ordering::Acquire);
-        while offset != 0 {
+        for offset in Definition::chain(guard, definition.load(Ordering::Acquire))? {
             marker.mark(offset);
-            offset = Definition::at(guard, offset)?.previous();
         }
     }
     let index = table.primary_ever(guard)?;

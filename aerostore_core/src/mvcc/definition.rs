@@ -5,7 +5,7 @@
 
 use super::table::TableRoot;
 use crate::epoch::Guard;
-use crate::row::{ColumnPlace, RowError, Schema, Value};
+use crate::row::{ColumnPlace, MAX_COLUMNS, RowError, Schema, Value};
 use crate::shm::{Shared, ShmError};
 use crate::sync::{AtomicU64, Ordering};
 use std::mem::size_of;
@@ -113,14 +113,27 @@ impl<'g> Definition<'g> {
         })
     }
 
+    /// The offsets of that definition and of those before it, from the newest to the first.
+    ///
+    /// # Errors
+    /// When the mapping is damaged.
+    pub fn chain(guard: &Guard<'g>, offset: u64) -> Result<Vec<u64>, ShmError> {
+        let mut chain = Vec::new();
+        let mut at = offset;
+        while at != 0 {
+            // Each has more columns than the one before.
+            if chain.len() == MAX_COLUMNS {
+                return Err(ShmError::Corrupt { offset, what: "definitions of a table name each other" });
+            }
+            chain.push(at);
+            at = Self::at(guard, at)?.previous;
+        }
+        Ok(chain)
+    }
+
     /// The schema's bytes.
     pub fn schema(&self) -> &'g [u8] {
         self.schema
-    }
-
-    /// Offset of the definition whose place it took; 0 of the first.
-    pub fn previous(&self) -> u64 {
-        self.previous
     }
 
     /// What a row has in a column that its image lacks (J2 of `row::stored`).

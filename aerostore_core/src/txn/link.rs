@@ -306,11 +306,8 @@ pub(super) fn settle_link(guard: &Guard<'_>, slot: &Slot, limbo: &mut Limbo) -> 
 #[cold]
 fn is_definition(guard: &Guard<'_>, word_offset: u64, block: u64) -> Result<bool, ShmError> {
     let table = word_offset.saturating_sub(offset_of!(TableRoot, next_definition) as u64);
-    let mut at = guard.resolve::<TableRoot>(table)?.definition.load(Ordering::Acquire);
-    while at != 0 && at != block {
-        at = Definition::at(guard, at)?.previous();
-    }
-    Ok(at != 0)
+    let newest = guard.resolve::<TableRoot>(table)?.definition.load(Ordering::Acquire);
+    Ok(Definition::chain(guard, newest)?.contains(&block))
 }
 
 /// As `settle_link`, of an exchange. What the dead one had loaded is held by its reservation until its slot is freed, so the block it
