@@ -19,7 +19,7 @@
 //!             P7: it leaves the log half of what is free on the disk when it begins, or what the next segment takes, if that is less; so a small
 //!             one is taken on a disk that is nearly full, where it may make room. One whose rows cannot fit, as far as is known beforehand,
 //!             writes none of them, and one that finds out on its way takes no more.
-//!             P8: whether an index or a table is in it that somebody is about to log, or has logged and not said so, since that process is stopped, is what
+//!             P8: whether an index, a table or columns are in it that somebody is about to log, or has logged and not said so, since that process is stopped, is what
 //!             a cold start would find: the newest checkpoint before it, and after that the log up to C, which is durable by then, and which
 //!             nobody removes as long as that checkpoint is one of two. Records above C are replayed on either.
 //! Deaths      before the manifest has its name, `rows` without a manifest is left, which the next checkpoint but one removes; after it,

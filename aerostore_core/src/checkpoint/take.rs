@@ -25,10 +25,8 @@ const CHUNK_BYTES: usize = 1 << 20;
 const CHUNK_BYTES_MAX: usize = 16 << 20;
 /// Bytes after which the file is synced: no call takes long then.
 const SYNC_BYTES: u64 = 64 << 20;
-/// How long to wait for somebody who is about to log that there is an index, or none, or a table no more, before the log is read for it.
+/// How long to wait for somebody who is about to log that there is an index, or none, or a table no more, or one with more columns, before the log is read for it.
 const UNSURE_PATIENCE_NS: u64 = 50_000_000;
-/// How long to wait for somebody who adds columns to a table.
-const ALTERING_PATIENCE_NS: u64 = 5_000_000_000;
 const UNSURE_PAUSE: Duration = Duration::from_millis(1);
 /// How long the log may take to become durable without any progress.
 const LOG_PATIENCE_NS: u64 = 30_000_000_000;
@@ -137,7 +135,7 @@ fn write_rows(
     let (mut tables, read_ts) = logged_tables(txn, watch)?; // P2
     let commit_ts = txn.read_ts()?; // that of what was found
     txn.store()?.checkpoints().set_snapshot(Some(commit_ts));
-    if !tables.iter().all(is_sure) {
+    if !tables.iter().all(LoggedTable::is_sure) {
         wait_for_log(txn.store()?, commit_ts, CheckpointProgress::default(), watch)?;
         unsure::settle(places, &mut tables, commit_ts, txn.store()?.log())?; // P8
     }
@@ -204,30 +202,20 @@ fn publish(
     Ok((manifest, bytes))
 }
 
-/// The tables that the log defines up to the snapshot, and their indexes, but for what is unsure for long.
+/// The tables that the log defines up to the snapshot, and their columns and indexes, but for what is unsure for long.
 fn logged_tables(
     txn: &mut Transaction,
     watch: &mut Watch<'_>,
 ) -> Result<(Vec<LoggedTable>, u64), CheckpointError> {
     let begun_ns = monotonic_ns();
     loop {
-        match txn.logged_tables() {
-            Ok(found) if found.0.iter().all(is_sure) || monotonic_ns() - begun_ns > UNSURE_PATIENCE_NS => {
-                return Ok(found);
-            }
-            Ok(_) => {}
-            // J8 of `txn::alter`
-            Err(TxnError::TableBusy { .. }) if monotonic_ns() - begun_ns < ALTERING_PATIENCE_NS => {}
-            Err(error) => return Err(error.into()),
+        let found = txn.logged_tables()?;
+        if found.0.iter().all(LoggedTable::is_sure) || monotonic_ns() - begun_ns > UNSURE_PATIENCE_NS {
+            return Ok(found);
         }
         watch(CheckpointProgress::default())?;
         std::thread::sleep(UNSURE_PAUSE);
     }
-}
-
-/// Is it known what the log says of it?
-fn is_sure(table: &LoggedTable) -> bool {
-    table.unsure.is_empty() && !table.is_unsure
 }
 
 /// Does somebody wait for the end: a write for room, or one who wants a checkpoint himself?

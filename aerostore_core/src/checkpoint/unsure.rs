@@ -1,5 +1,5 @@
-//! What the log says of tables and indexes about which shared memory does not: somebody is about to log that they are there, or not, or has
-//! just done so, and is stopped (P8).
+//! What the log says of tables, their columns and indexes about which shared memory does not: somebody is about to log that they are there, or not, or
+//! has just done so, and is stopped (P8).
 
 #![forbid(unsafe_code)]
 
@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Table and column.
 type Place = (u32, u8);
 
-/// Adds to the indexes of `tables` those on unsure columns that the log defines up to `commit_ts`, which is durable, and takes away the
-/// unsure tables that it does not define.
+/// Adds to the indexes of `tables` those on unsure columns that the log defines up to `commit_ts`, which is durable, takes away the
+/// unsure tables that it does not define, and gives those to which somebody adds columns the columns that it says.
 ///
 /// # Errors
 /// `Io`; `Corrupt` or `Missing` when the log is damaged, or another process has taken a checkpoint meanwhile.
@@ -29,19 +29,17 @@ pub(super) fn settle(
     for table in &*tables {
         defined.extend(table.unsure.iter().map(|&column| ((table.table.id(), column), None)));
     }
-    if defined.is_empty() && !tables.iter().any(|table| table.is_unsure) {
-        return Ok(());
-    }
     let base = newest(places, commit_ts)?;
-    let mut tables_there = BTreeSet::new();
+    let (mut tables_there, mut columns) = (BTreeSet::new(), BTreeMap::new());
     for entry in base.iter().flat_map(|manifest| &manifest.tables) {
         tables_there.insert(entry.id);
+        columns.insert(entry.id, Schema::from_bytes(&entry.schema)?);
         for (column, spec) in &entry.indexes {
             defined.entry((entry.id, *column)).and_modify(|known| *known = Some(*spec));
         }
     }
     let from_ts = base.map_or(0, |manifest| manifest.commit_ts);
-    let mut known = Known { tables: tables_there, defined };
+    let mut known = Known { tables: tables_there, columns, defined };
     // In this order: the batch is there, and all that is durable.
     let logged_ts = log.logged_ts();
     let durable_ts = log.durable_ts();
@@ -63,6 +61,12 @@ pub(super) fn settle(
     // Behind what it says last of a table there is nothing of that.
     tables.retain(|table| !table.is_unsure || known.tables.contains(&table.table.id()));
     for table in tables {
+        if table.is_altering
+            && let Some(schema) = known.columns.remove(&table.table.id())
+            && schema.extends(table.table.schema())
+        {
+            table.table = table.table.with_schema(schema);
+        }
         let found = table.unsure.iter().filter_map(|&column| {
             let spec = *known.defined.get(&(table.table.id(), column))?;
             spec.map(|spec| (column, spec))
@@ -83,6 +87,8 @@ fn newest(places: &Places<'_>, commit_ts: u64) -> Result<Option<Manifest>, Check
 struct Known {
     /// The tables that are there: another record of one changes nothing.
     tables: BTreeSet<u32>,
+    /// Their definitions, as they are or with fewer columns.
+    columns: BTreeMap<u32, Schema>,
     /// What is promised of the index on a column that is asked for, if there is one.
     defined: BTreeMap<Place, Option<u8>>,
 }
@@ -99,8 +105,13 @@ impl Known {
                     for (&(_, column), spec) in self.defined.range_mut((table, 0)..(table, columns)) {
                         *spec = schema.declared_index(usize::from(column)).map(IndexSpec::word);
                     }
+                    self.columns.insert(table, schema);
                 }
                 RedoOp::Drop(_) => drop(self.tables.remove(&table)),
+                // More than before, or once more what there is (J7 of `txn::alter`).
+                RedoOp::Alter(definition) => {
+                    drop(self.columns.insert(table, Schema::from_bytes(definition)?));
+                }
                 RedoOp::Index(definition) | RedoOp::NoIndex(definition) => {
                     let is_there = matches!(operation, RedoOp::Index(_));
                     if let Some((column, promised)) = index_definition(definition)

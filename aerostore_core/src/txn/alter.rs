@@ -1,15 +1,17 @@
 //! Adding columns to a table while others use it. No row is written for that, and nobody waits.
 //!
 //! Rules       J1 to J3 of `row::stored`. J4: a table's root names its newest definition. A handle has one of them for as long as it lives, and goes on with that:
-//!             it reads what it knows of (J2), and leaves alone what it does not (J3). J5: while the drop word is ALTERING it names whose turn it is, who
+//!             it reads what it knows of (J2), and leaves alone what it does not (J3). So whoever defines the table as it was before gets a handle that knows of so much.
+//!             J5: while the drop word is ALTERING it names whose turn it is, who
 //!             alone makes the next definition, links it to the root, has it logged in a transaction of its own, makes it the newest, takes the
 //!             link back and gives the turn back. So nobody writes an image by a definition before that is in the log: his timestamp is drawn
 //!             later. What is written by an older one may come after it in the log, and lacks the added columns. J6: when the log
 //!             refuses, the link is taken back, and the block that was linked is retired; it was never the newest. J7: the turn of a dead session anybody
 //!             takes over who wants one, or wants to know what the log says: with no definition linked there is nothing to do; one
 //!             that is linked is logged again, as the log may have it or not, and becomes the newest, or stays as it is, for the next, if that fails; the log may say twice that a
-//!             table has columns. J8: a checkpoint waits for a table that is ALTERING; with the newest definition it then reads rows of any, and so are
-//!             the rows in it. An alteration after its snapshot may be in it: replayed, it has happened. J9: an index on an added column, made when the
+//!             table has columns. What that takes comes from what is kept back. J8: a checkpoint reads rows of any definition with one of them, and so are
+//!             the rows in it. It waits a moment for a table that is ALTERING, and then goes by the log (P8 of `checkpoint`): what that adds up to the snapshot is in it, as no record
+//!             behind the snapshot says so. The definition that it has found before is at least that of every row that the snapshot sees (J5). An alteration after its snapshot may be in it: replayed, it has happened. J9: an index on an added column, made when the
 //!             column is there, finds in a row without it what the template of the newest definition has (J2), which all
 //!             later ones have too. A version that is inserted or deleted counts as different in every column there may be (V5), since its writer does not know them all.
 //! Memory      definitions stay, since each is small and there are no more of a table than it can have columns.
@@ -29,12 +31,6 @@ use crate::txn::reap::reap_dead_processes;
 use crate::txn::transaction::running;
 use crate::txn::{Session, TableRef, Transaction, TxnError, TxnOptions, redo};
 use std::mem::offset_of;
-use std::sync::Arc;
-use std::time::Duration;
-
-/// How often, and after what pauses, one whose turn it is not looks again: a turn is one record for the log, unless its process is stopped.
-const TURN_TRIES: u32 = 1000;
-const TURN_PAUSE: Duration = Duration::from_millis(1);
 
 /// Adds columns to a table, durably, while others use it; a handle that knows of them.
 ///
@@ -62,7 +58,7 @@ pub fn add_columns(
 }
 
 /// Goes on from a definition that is linked to the root, by the session whose turn it is; the alteration's timestamp. It is taken back if that is
-/// not logged, unless it may have been before.
+/// not logged, unless it may have been before; then what is kept back serves for that, as the turn holds others up.
 fn finish_alteration(
     session: Box<Session>,
     table: u64,
@@ -70,7 +66,8 @@ fn finish_alteration(
 ) -> (Option<Box<Session>>, Result<u64, TxnError>) {
     let mut txn = Transaction::begin(session, TxnOptions::default());
     // Waited for later: whether it took effect decides what becomes of the definition.
-    let logged = txn.log_alteration(table).and_then(|()| txn.commit(false));
+    let reserve = if may_be_logged { Reserve::Yes } else { Reserve::No };
+    let logged = txn.log_alteration(table, reserve).and_then(|()| txn.commit(false));
     let Some(mut session) = txn.into_session() else { return (None, logged) };
     if logged.is_err() && may_be_logged {
         return (Some(session), logged); // J7
@@ -79,10 +76,40 @@ fn finish_alteration(
     (Some(session), ended.and(logged))
 }
 
+/// As [`add_columns`], up to where it would be logged; or up to where the definition would become the newest.
+#[cfg(test)]
+pub(crate) fn stand_still_altering(
+    mut session: Box<Session>,
+    table: &TableRef,
+    columns: &[Column],
+    is_logged: bool,
+) -> Box<Session> {
+    session.begin_alteration(table, columns).unwrap();
+    if !is_logged {
+        return session;
+    }
+    let mut txn = Transaction::begin(session, TxnOptions::default());
+    txn.log_alteration(table.root_offset(), Reserve::No).and_then(|()| txn.commit(false)).unwrap();
+    txn.into_session().unwrap()
+}
+
+/// The rest of it.
+#[cfg(test)]
+pub(crate) fn go_on_altering(session: Box<Session>, table: &TableRef, is_logged: bool) -> Box<Session> {
+    if is_logged {
+        let mut session = session;
+        session.end_alteration(table.root_offset(), true).unwrap();
+        return session;
+    }
+    let (session, altered) = finish_alteration(session, table.root_offset(), false);
+    altered.unwrap();
+    session.unwrap()
+}
+
 impl Transaction {
-    fn log_alteration(&mut self, table: u64) -> Result<(), TxnError> {
+    fn log_alteration(&mut self, table: u64, reserve: Reserve) -> Result<(), TxnError> {
         let session = running(&mut self.session)?;
-        self.record = Some(session.begin_record(Reserve::No)?);
+        self.record = Some(session.begin_record(reserve)?);
         let guard = session.participant.pin();
         let root: &TableRoot = guard.resolve(table)?;
         let next = Definition::at(&guard, root.next_definition.load(Ordering::Acquire))?;
@@ -101,32 +128,12 @@ impl Session {
 
     /// Makes it this session's turn, and links the next definition.
     fn begin_alteration(&mut self, table: &TableRef, columns: &[Column]) -> Result<(), TxnError> {
-        self.claim_alteration(table)?;
+        self.claim_turn(table, DropStage::Altering)?;
         let linked = self.link_with_columns(table, columns);
         if linked.is_err() {
             self.end_turn(table.root_offset())?;
         }
         linked
-    }
-
-    fn claim_alteration(&self, table: &TableRef) -> Result<(), TxnError> {
-        let mine = DropWord::owned(DropStage::Altering, self.owner());
-        for _ in 0..TURN_TRIES {
-            self.drop_for_dead(table.root_offset())?;
-            self.alter_for_dead(table.root_offset())?;
-            {
-                let guard = self.participant.pin();
-                let root = table.in_use(&guard)?;
-                if root.change_drop(DropWord::of(DropStage::None), mine) {
-                    return Ok(());
-                }
-                if root.drop_word().stage != DropStage::Altering {
-                    break;
-                }
-            }
-            std::thread::sleep(TURN_PAUSE);
-        }
-        Err(TxnError::TableBusy { table: table.schema().name().to_owned() })
     }
 
     fn link_with_columns(&mut self, table: &TableRef, columns: &[Column]) -> Result<(), TxnError> {
@@ -181,7 +188,7 @@ impl Session {
             word
         };
         // Not within that operation, which would hold what the session that logs leaves behind.
-        let mut session = Box::new(Session::new(Arc::clone(&self.store))?);
+        let mut session = self.for_dead()?;
         // The dead one may hold back what this session is going to leave. What of it cannot be done now is a later reaper's.
         let _ = reap_dead_processes(&mut session);
         let mine = DropWord::owned(DropStage::Altering, session.owner());

@@ -49,8 +49,17 @@ pub struct LoggedTable {
     pub unsure: Vec<u8>,
     /// Is somebody about to log that it is there, or that it is dropped?
     pub is_unsure: bool,
+    /// Is somebody about to log that it has got columns, or to make a definition the newest that is logged?
+    pub is_altering: bool,
     /// Its rows, about.
     pub rows: u64,
+}
+
+impl LoggedTable {
+    /// Is it known what the log says of it?
+    pub fn is_sure(&self) -> bool {
+        self.unsure.is_empty() && !self.is_unsure && !self.is_altering
+    }
 }
 
 fn tables_if(session: &Session, is_wanted: impl Fn(TableState) -> bool) -> Result<Vec<TableRef>, TxnError> {
@@ -167,10 +176,11 @@ impl Transaction {
     /// for the log. What is about to be logged may be or not.
     ///
     /// A table that is dropped is none of them, or was dropped after the snapshot: so the snapshot moves on past the drops there are, if
-    /// need be (T5). What is dropped later than that can be read to the end. What is about to be dropped may be, for the log.
+    /// need be (T5). What is dropped later than that can be read to the end. What is about to be dropped may be, for the log, and so may what is about
+    /// to get columns have them (J8).
     ///
     /// # Errors
-    /// `TableBusy` while somebody adds columns to a table (J8); `SnapshotRevoked`; when the mapping is damaged.
+    /// `SnapshotRevoked`; when the mapping is damaged.
     pub fn logged_tables(&mut self) -> Result<(Vec<LoggedTable>, u64), TxnError> {
         let mut snapshot = self.read_ts()?;
         let found = loop {
@@ -184,13 +194,13 @@ impl Transaction {
         };
         let session = running(&mut self.session)?;
         let mut tables = Vec::new();
-        for (table, is_unsure) in found {
+        for FoundTable { table, is_unsure, is_altering } in found {
             let (indexes, unsure) = session.logged_indexes(&table)?;
             let guard = session.participant.pin();
             // Below nothing for a moment, or as somebody has died between a commit and its count.
             let rows = table.root(&guard)?.row_count.load(Ordering::Relaxed);
             let rows = rows.cast_signed().max(0).cast_unsigned();
-            tables.push(LoggedTable { table, indexes, unsure, is_unsure, rows });
+            tables.push(LoggedTable { table, indexes, unsure, is_unsure, is_altering, rows });
         }
         Ok((tables, session.store.clock().now()))
     }
@@ -203,40 +213,49 @@ impl Transaction {
     }
 }
 
+/// A table that the log defines, or may define.
+struct FoundTable {
+    table: TableRef,
+    /// As in [`LoggedTable`].
+    is_unsure: bool,
+    /// As in [`LoggedTable`].
+    is_altering: bool,
+}
+
 impl Session {
-    /// Every table that is in use, or about to be (C4), or that somebody is about to drop; of the latter it is said. And when the last one was
-    /// dropped. For the dead they are dropped first.
-    fn tables_to_log(&self) -> Result<(Vec<(TableRef, bool)>, u64), TxnError> {
-        for table in tables_if(self, |state| state == TableState::Leaving)? {
-            // What cannot be dropped now is as if its dropper stood still.
-            let _ = self.drop_for_dead(table.root_offset());
+    /// Every table that is in use, or about to be (C4), or that somebody is about to drop; of the latter it is said, and of those to which somebody
+    /// adds columns. And when the last one was dropped. For the dead that is done first.
+    fn tables_to_log(&self) -> Result<(Vec<FoundTable>, u64), TxnError> {
+        for table in self.tables_in_turn()? {
+            // What cannot be done now is as if whoever is about to stood still.
+            let _ = self.drop_for_dead(table);
+            let _ = self.alter_for_dead(table);
         }
-        let (mut tables, mut dropped_ts, mut altering) = (Vec::new(), 0, None);
+        let (mut tables, mut dropped_ts) = (Vec::new(), 0);
         let guard = self.participant.pin();
         for (offset, root) in self.store.catalog().tables(&guard)? {
             let state = root.state();
             match state {
                 TableState::Live | TableState::Making | TableState::Leaving => {
                     // J8. Before its definition is read.
-                    if root.drop_word().stage == DropStage::Altering {
-                        altering = Some(table_ref(&guard, offset, root)?);
-                        continue;
-                    }
+                    let is_altering = root.drop_word().stage == DropStage::Altering;
                     let table = table_ref(&guard, offset, root)?.even_dropped();
-                    tables.push((table, state != TableState::Live));
+                    tables.push(FoundTable { table, is_unsure: state != TableState::Live, is_altering });
                 }
                 TableState::Dropped | TableState::Gone => dropped_ts = dropped_ts.max(root.dropped_ts()),
                 TableState::Failed => {}
             }
         }
-        drop(guard);
-        match altering {
-            None => Ok((tables, dropped_ts)),
-            Some(table) => {
-                self.alter_for_dead(table.root_offset())?;
-                Err(TxnError::TableBusy { table: table.schema().name().to_owned() })
-            }
-        }
+        Ok((tables, dropped_ts))
+    }
+
+    /// Roots of tables that somebody is about to drop, or adds columns to.
+    fn tables_in_turn(&self) -> Result<Vec<u64>, TxnError> {
+        let guard = self.participant.pin();
+        let is_in_turn =
+            |root: &TableRoot| matches!(root.drop_word().stage, DropStage::Leaving | DropStage::Altering);
+        let tables = self.store.catalog().tables(&guard)?;
+        Ok(tables.into_iter().filter(|(_, root)| is_in_turn(root)).map(|(offset, _)| offset).collect())
     }
 
     /// For recovery, while nobody else has the database open: the table was dropped as of `commit_ts`.

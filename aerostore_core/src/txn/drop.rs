@@ -41,19 +41,24 @@ use crate::txn::log::wait_durable;
 use crate::txn::table::primary_at;
 use crate::txn::transaction::running;
 use crate::txn::{Session, TableRef, Transaction, TxnError, TxnOptions, redo};
-use std::sync::Arc;
+use std::time::Duration;
+
+/// How often, and after what pauses, one whose turn it is not looks again while somebody adds columns: that is one record for the log, unless its
+/// process is stopped.
+const TURN_TRIES: u32 = 1000;
+const TURN_PAUSE: Duration = Duration::from_millis(1);
 
 /// Drops a table, durably. Transactions that have used it and have not committed fail; its memory is given back when nobody can be at it.
 ///
 /// # Errors
-/// `NoTable` when it is dropped already; `TableBusy` while somebody else is at that. With synchronous commit an error of the log
+/// `NoTable` when it is dropped already; `TableBusy` while somebody else is at that, or has stood still adding columns. With synchronous commit an error of the log
 /// means that it is dropped, but may be there again after a power failure.
 pub fn drop_table(
     session: Box<Session>,
     table: &TableRef,
     synchronous: bool,
 ) -> (Option<Box<Session>>, Result<(), TxnError>) {
-    match session.claim_table_drop(table) {
+    match session.claim_turn(table, DropStage::Leaving) {
         Ok(()) => {}
         Err(error) => return (Some(session), Err(error)),
     }
@@ -184,25 +189,35 @@ impl Session {
         Ok(())
     }
 
-    /// Makes it this session's turn to drop a table.
-    fn claim_table_drop(&self, table: &TableRef) -> Result<(), TxnError> {
-        let busy = || TxnError::TableBusy { table: table.schema().name().to_owned() };
-        self.drop_for_dead(table.root_offset())?;
-        self.alter_for_dead(table.root_offset())?;
-        let guard = self.participant.pin();
-        let root = table.root(&guard)?;
-        if root.state() == TableState::Leaving {
-            return Err(busy());
+    /// Makes it this session's turn to drop a table, or to add columns to it: `stage` says which. Whoever adds columns is waited for.
+    pub(super) fn claim_turn(&self, table: &TableRef, stage: DropStage) -> Result<(), TxnError> {
+        let mine = DropWord::owned(stage, self.owner());
+        for _ in 0..TURN_TRIES {
+            self.drop_for_dead(table.root_offset())?;
+            self.alter_for_dead(table.root_offset())?;
+            {
+                let guard = self.participant.pin();
+                let root = table.root(&guard)?;
+                if root.state() == TableState::Leaving {
+                    break;
+                }
+                table.in_use(&guard)?;
+                if root.change_drop(DropWord::of(DropStage::None), mine) {
+                    return Ok(());
+                }
+                if root.drop_word().stage != DropStage::Altering {
+                    break;
+                }
+            }
+            std::thread::sleep(TURN_PAUSE);
         }
-        table.in_use(&guard)?;
-        let mine = DropWord::owned(DropStage::Leaving, self.owner());
-        if root.change_drop(DropWord::of(DropStage::None), mine) { Ok(()) } else { Err(busy()) }
+        Err(TxnError::TableBusy { table: table.schema().name().to_owned() })
     }
 
     /// As [`drop_table`], up to where it would be logged.
     #[cfg(test)]
     pub(crate) fn leave_unlogged_table(&self, table: &TableRef) {
-        self.claim_table_drop(table).unwrap();
+        self.claim_turn(table, DropStage::Leaving).unwrap();
         table.root(&self.participant.pin()).unwrap().set_leaving();
         self.store.catalog().note_drop();
     }
@@ -229,7 +244,7 @@ impl Session {
             (word, table_ref(&guard, table, root)?)
         };
         // Not within that operation, which would hold what the session that logs leaves behind.
-        let session = Box::new(Session::new(Arc::clone(&self.store))?);
+        let session = self.for_dead()?;
         let mine = DropWord::owned(DropStage::Leaving, session.owner());
         let is_mine = table.root(&session.participant.pin())?.change_drop(dead, mine);
         let (session, dropped) =

@@ -104,18 +104,18 @@ impl Session {
     fn own_ring(&mut self) -> Result<RingPlace, TxnError> {
         match self.ring {
             Some(ring) => Ok(ring),
-            None => self.make_ring(),
+            None => self.make_ring(Reserve::No),
         }
     }
 
     #[cold]
-    fn make_ring(&mut self) -> Result<RingPlace, TxnError> {
+    pub(super) fn make_ring(&mut self, reserve: Reserve) -> Result<RingPlace, TxnError> {
         let word_offset = self.ring_word_offset();
         let bytes = size_of::<RingHeader>() + usize::try_from(self.store.ring_bytes).unwrap_or(usize::MAX);
         let Self { store, participant, heap, limbo, .. } = self;
         let slot = participant.slot();
         if slot.ring.load(Ordering::Acquire) == 0 {
-            let mut linker = Linker { participant, heap, limbo, reserve: Reserve::No };
+            let mut linker = Linker { participant, heap, limbo, reserve };
             let block = linker.alloc_zeroed(bytes, BlockKind::RING)?;
             ring_at(store.arena(), block.offset)?.prepare(store.log().next_ring_id());
             linker.link(&slot.ring, word_offset, block)?;

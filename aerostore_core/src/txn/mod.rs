@@ -48,6 +48,8 @@ mod write;
 
 pub use alter::add_columns;
 #[cfg(test)]
+pub(crate) use alter::{go_on_altering, stand_still_altering};
+#[cfg(test)]
 pub(crate) use ddl::define_table;
 pub use ddl::{LoggedTable, create_table, table, tables, tables_ever};
 pub use drop::drop_table;

@@ -166,6 +166,20 @@ impl Session {
         })
     }
 
+    /// A session that logs what a dead one was about to: what that takes comes from what is kept back, as the dead one's turn holds others up.
+    ///
+    /// # Errors
+    /// As for `new`; `OutOfSpace` when not even that is left.
+    pub(super) fn for_dead(&self) -> Result<Box<Self>, TxnError> {
+        // What that one leaves behind would be held by what this one has reserved.
+        self.participant.rest();
+        let mut session = Box::new(Self::new(Arc::clone(&self.store))?);
+        match session.make_ring(Reserve::Yes) {
+            Ok(_) => Ok(session),
+            Err(error) => session.close().and(Err(error)),
+        }
+    }
+
     /// The store this session works on.
     pub fn store(&self) -> &Arc<Store> {
         &self.store
