@@ -45,17 +45,50 @@ fn put(db: &Database, table: &Table, row: i64, number: i64) {
     txn.commit().unwrap();
 }
 
-/// What the files were made with: inserts, updates, deletions, an index made and one dropped, a checkpoint in the middle, a clean end; and
-/// whether somebody followed the table meanwhile, for whom old rows are logged.
-fn fill(place: &Place, is_followed: bool) {
+/// What happened besides to the table of some files.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Besides {
+    Nothing,
+    /// Somebody followed it, for whom old rows are logged.
+    Followed,
+    /// That, and it got columns, before the checkpoint and behind it.
+    Altered,
+}
+
+/// Columns of a table that is altered, before the checkpoint and behind it.
+fn added() -> [Column; 2] {
+    [
+        Column::new("level", ColumnType::I64).default(7_i64),
+        Column::new("word", ColumnType::String(8)).nullable(),
+    ]
+}
+
+/// Gives a row that was written before values in the columns that were added.
+fn put_added(db: &Database, table: &Table, row: i64) {
+    let columns = [(7, Value::I64(row)), (8, Value::Str("added"))];
+    let mut txn = db.begin(TxnOptions::default()).unwrap();
+    txn.set(table, Value::Str(&format!("row {row}")), &columns[..table.schema().columns().len() - 7])
+        .unwrap();
+    txn.commit().unwrap();
+}
+
+/// What the files were made with: inserts, updates, deletions, an index made and one dropped, a checkpoint in the middle, a clean end.
+fn fill(place: &Place, besides: Besides) {
     let db = place.builder().segment_bytes(6000).open().unwrap();
     let table = db.create_table(&schema()).unwrap();
-    let _subscription = is_followed.then(|| db.watch(&table).subscribe().unwrap());
+    let _subscription = (besides != Besides::Nothing).then(|| db.watch(&table).subscribe().unwrap());
     for row in 0..ROWS {
         put(&db, &table, row, row);
     }
+    if besides == Besides::Altered {
+        put_added(&db, &db.add_columns(&table, &added()[..1]).unwrap(), 9);
+    }
     db.create_index(&table, 2, IndexSpec::default()).unwrap();
     db.checkpoint().unwrap();
+    if besides == Besides::Altered {
+        put_added(&db, &db.add_columns(&table, &added()[1..]).unwrap(), 3);
+    }
+    // By a handle that knows of no added columns.
     for row in 0..ROWS / 2 {
         put(&db, &table, row, 100 + row);
     }
@@ -66,9 +99,14 @@ fn fill(place: &Place, is_followed: bool) {
     db.close().unwrap();
 }
 
-fn check(db: &Database) {
+fn check(db: &Database, besides: Besides) {
     let table = db.table("Fixture").unwrap().unwrap();
-    assert_eq!(**table.schema(), schema());
+    if besides == Besides::Altered {
+        assert_eq!(**table.schema(), schema().with_columns(&added()).unwrap());
+        check_added(db, &table);
+    } else {
+        assert_eq!(**table.schema(), schema());
+    }
     let mut numbers = Vec::new();
     let mut txn = db.begin(TxnOptions { read_only: true, ..TxnOptions::default() }).unwrap();
     txn.scan(&table, &mut |row| {
@@ -88,6 +126,20 @@ fn check(db: &Database) {
     assert!(report.is_clean(), "{report:#?}");
 }
 
+fn check_added(db: &Database, table: &Table) {
+    let mut txn = db.begin(TxnOptions { read_only: true, ..TxnOptions::default() }).unwrap();
+    txn.scan(table, &mut |row| {
+        let expected = match row.key() {
+            Value::Str("row 3") => (3, Value::Str("added")),
+            Value::Str("row 9") => (9, Value::Null),
+            _ => (7, Value::Null),
+        };
+        assert_eq!((row.get(7).as_i64().unwrap(), row.get(8)), expected);
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+}
+
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -101,9 +153,9 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Is there an image of a row as it was before a transaction: operation 128, the table's number, a length that an image may have?
-fn has_old_rows(dir: &Path) -> bool {
-    let is_head = |bytes: &[u8]| matches!(*bytes, [128, 0..32, 0, 0, 0, 1..=255, 0, 0, 0]);
+/// Is there an operation of that kind: the kind, the table's number, a length that it may have?
+fn has_operation(dir: &Path, kind: u8) -> bool {
+    let is_head = |bytes: &[u8]| matches!(*bytes, [of, 0..32, 0, 0, 0, 1..=255, 0..=3, 0, 0] if of == kind);
     fs::read_dir(dir.join("wal")).unwrap().any(|entry| {
         let bytes = fs::read(entry.unwrap().path()).unwrap();
         bytes.windows(9).any(is_head)
@@ -111,14 +163,17 @@ fn has_old_rows(dir: &Path) -> bool {
 }
 
 /// The files are read, with their checkpoint and from the log alone.
-fn check_files(name: &str, is_followed: bool) {
+fn check_files(name: &str, besides: Besides, kinds: &[u8]) {
     if let Some(directory) = std::env::var_os("AEROSTORE_WRITE_FIXTURES") {
         let place = Place::new("formats-written");
-        fill(&place, is_followed);
+        fill(&place, besides);
         copy(&place.dir, &Path::new(&directory).join(name));
     }
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
-    assert_eq!(has_old_rows(&kept), is_followed);
+    for kind in [128, 129] {
+        assert_eq!(has_operation(&kept, kind), kinds.contains(&kind), "{kind}");
+    }
+    assert!(kinds.iter().all(|kind| has_operation(&kept, *kind)));
     for without_checkpoint in [false, true] {
         let place = Place::new("formats");
         copy(&kept, &place.dir);
@@ -128,7 +183,7 @@ fn check_files(name: &str, is_followed: bool) {
         let db = place.open();
         assert_eq!((db.boot().mode, db.boot().checkpoint.is_some()), (OpenMode::Cold, !without_checkpoint));
         assert_eq!(db.boot().torn, None);
-        check(&db);
+        check(&db, besides);
         put(&db, &db.table("Fixture").unwrap().unwrap(), 20, 20);
         db.close().unwrap();
     }
@@ -136,10 +191,15 @@ fn check_files(name: &str, is_followed: bool) {
 
 #[test]
 fn files_of_log_1_and_checkpoint_1_are_read() {
-    check_files("log-1-checkpoint-1", false);
+    check_files("log-1-checkpoint-1", Besides::Nothing, &[]);
 }
 
 #[test]
 fn files_of_a_table_that_was_followed_are_read() {
-    check_files("log-1-followed", true);
+    check_files("log-1-followed", Besides::Followed, &[128]);
+}
+
+#[test]
+fn files_of_a_table_that_got_columns_are_read() {
+    check_files("log-1-altered", Besides::Altered, &[8, 129]);
 }
