@@ -2,12 +2,13 @@
 //! nothing, and every block is accounted for.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use crate::db::{Database, Table};
+use crate::db::{Database, OpenMode, Table};
 use crate::row::{Column, ColumnType, Schema, Value};
 use crate::shm::OwnerId;
-use crate::sync::survives;
-use crate::txn::{Session, Transaction, TxnError, TxnOptions};
+use crate::sync::{point_stride, survives};
+use crate::txn::{Session, Transaction, TxnError, TxnOptions, Vacuum, create_table, drop_table};
 use std::collections::BTreeMap;
+use std::mem::ManuallyDrop;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -303,7 +304,7 @@ fn a_table_whose_maker_died_is_made_by_the_next() {
         let session = scene.session();
         let owner = session.participant().owner();
         let mut left = None;
-        let survived = survives(point, || left = crate::txn::create_table(session, &schema, false).0);
+        let survived = survives(point, || left = create_table(session, &schema, false).0);
         std::mem::forget(left);
         scene.reap(owner, point % 23 + 1);
         let is_listed = scene.db().table(schema.name()).unwrap().is_some();
@@ -327,6 +328,74 @@ fn a_table_whose_maker_died_is_made_by_the_next() {
         if survived {
             let report = scene.db().verify().unwrap();
             assert!(report.is_clean(), "{report:#?}");
+            println!("{point} points");
+            return;
+        }
+    }
+}
+
+/// Drops a table, clears it, and makes another of its slabs, with two rows.
+fn drop_and_make(session: Box<Session>, table: &Table) -> Box<Session> {
+    let (session, dropped) = drop_table(session, &table.0, false);
+    dropped.unwrap();
+    let mut session = session.unwrap();
+    for _ in 0..6 {
+        session.store().garbage().want();
+        if let Some(mut walk) = Vacuum::begin(&session).unwrap() {
+            while !walk.go_on(&mut session, 100).unwrap() {}
+        }
+    }
+    let (session, made) = create_table(session, &cells("Cell"), false);
+    let made = made.unwrap();
+    // Not dropped by who dies: nothing is rolled back.
+    let mut txn = ManuallyDrop::new(Transaction::begin(session.unwrap(), TxnOptions::default()));
+    for name in ["X", "Y"] {
+        txn.set(&made, Value::Str(name), &[(1, Value::I64(9))]).unwrap();
+    }
+    txn.commit(false).unwrap();
+    ManuallyDrop::into_inner(txn).into_session().unwrap()
+}
+
+/// Whatever is left then, with a checkpoint behind it or without one, a cold start has what the warm database has.
+#[test]
+fn a_death_in_a_drop_or_in_what_follows_it_is_the_same_after_a_cold_start() {
+    let full = rows(&[("A", 1), ("B", 2), ("C", 3)]);
+    let stride = point_stride(43);
+    let mut point = 0;
+    loop {
+        point += stride;
+        let mut scene = Scene::new(&format!("drop-{point}"));
+        scene.reset(&full);
+        let session = scene.session();
+        let owner = session.participant().owner();
+        let mut left = None;
+        let survived = survives(point, || left = Some(drop_and_make(session, scene.table())));
+        std::mem::forget(left);
+        scene.reap(owner, point % 23 + 1);
+        if point % 2 == 0 {
+            scene.db().checkpoint().unwrap();
+        }
+        // Who makes one of that name learns what has become of it.
+        scene.table = Some(scene.db().create_table(&cells("Cell")).unwrap());
+        let before = scene.rows();
+        let expected = [full.clone(), Rows::new(), rows(&[("X", 9), ("Y", 9)])];
+        assert!(expected.contains(&before), "point {point}: {before:?}");
+        assert!(!survived || before == expected[2], "point {point}: {before:?}");
+        let report = scene.db().verify().unwrap();
+        assert!(report.is_clean(), "point {point}: {report:#?}");
+        scene.table = None;
+        scene.db.take().unwrap().close().unwrap();
+        std::fs::remove_file(&scene.shm).unwrap();
+        let db = Database::builder(&scene.dir).shm_path(&scene.shm).max_bytes(128 << 20).open().unwrap();
+        assert_eq!(db.boot().mode, OpenMode::Cold);
+        scene.table = db.table("Cell").unwrap();
+        assert!(scene.table.is_some(), "point {point}: {before:?}");
+        scene.db = Some(db);
+        assert_eq!(scene.rows(), before, "point {point}");
+        let report = scene.db().verify().unwrap();
+        assert!(report.is_clean(), "point {point}: {report:#?}");
+        if survived {
+            assert!(point > 3 * stride);
             println!("{point} points");
             return;
         }
