@@ -39,21 +39,36 @@ fn note(value: i64) -> String {
     "note ".repeat(usize::try_from(value.unsigned_abs() % 37).unwrap())
 }
 
-/// Value by name.
-type Rows = BTreeMap<i64, i64>;
+/// Columns that are added, at most.
+const ADDED: usize = 3;
+/// What a row has in an added column that nobody has given a value.
+const UNWRITTEN: i64 = -5;
+
+/// A row's value, and what it has in added columns.
+type Row = [i64; 1 + ADDED];
+
+/// Rows by name.
+type Rows = BTreeMap<i64, Row>;
 
 /// What a transaction made of rows: a value, or nothing.
 type Changes = Vec<(i64, Option<i64>)>;
 
+/// What a transaction did, by a handle that knew of so many added columns.
+#[derive(Clone, Debug)]
+struct Commit {
+    changes: Changes,
+    added: usize,
+}
+
 /// What was committed, and which of it somebody was told of.
 #[derive(Debug, Default)]
 struct History {
-    commits: Mutex<BTreeMap<u64, Changes>>,
+    commits: Mutex<BTreeMap<u64, Commit>>,
     told: Mutex<u64>,
 }
 
 impl History {
-    fn commits(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Changes>> {
+    fn commits(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Commit>> {
         self.commits.lock().unwrap()
     }
 
@@ -70,14 +85,35 @@ impl History {
     /// The rows that the commits up to `last_ts` made.
     fn rows_at(&self, last_ts: u64) -> Rows {
         let mut rows = Rows::new();
-        for (name, value) in self.commits().range(..=last_ts).flat_map(|(_, changes)| changes) {
-            match value {
-                Some(value) => rows.insert(*name, *value),
-                None => rows.remove(name),
-            };
+        for Commit { changes, added } in self.commits().range(..=last_ts).map(|(_, commit)| commit) {
+            for (name, value) in changes {
+                let Some(value) = *value else {
+                    rows.remove(name);
+                    continue;
+                };
+                // An older handle leaves alone what it does not know of.
+                let row = rows.entry(*name).or_insert([UNWRITTEN; 1 + ADDED]);
+                (0..=*added).for_each(|place| row[place] = in_place(value, place));
+            }
         }
         rows
     }
+}
+
+/// What is written in the column of the value, or in an added one behind it, with that value.
+fn in_place(value: i64, place: usize) -> i64 {
+    value + i64::try_from(place).unwrap()
+}
+
+/// Adds a column to the table.
+fn alter(db: &Database) -> Result<(), Error> {
+    let table = db.table("Cell")?.unwrap();
+    let name = format!("more_{}", added_to(&table.0));
+    db.add_columns(&table, &[Column::new(&name, ColumnType::I64).default(UNWRITTEN)]).map(drop)
+}
+
+fn added_to(table: &txn::TableRef) -> usize {
+    table.columns() - schema().columns().len()
 }
 
 /// A data directory for the identity, and a mapping that can be lost; log and checkpoints are on a disk in memory.
@@ -158,7 +194,8 @@ fn commit(db: &Database, history: &History, changes: Changes, synchronous: bool)
             outcome => break outcome?,
         }
     };
-    assert!(history.commits().insert(commit_ts, changes).is_none(), "two commits at {commit_ts}");
+    let done = Commit { changes, added: added_to(&table.0) };
+    assert!(history.commits().insert(commit_ts, done).is_none(), "two commits at {commit_ts}");
     if synchronous {
         history.tell(commit_ts);
     }
@@ -169,7 +206,11 @@ fn apply(txn: &mut crate::db::Transaction, table: &Table, changes: &Changes) -> 
     for (name, value) in changes {
         match value {
             Some(value) => {
-                let columns = [(1, Value::I64(*value)), (2, Value::Str(&note(*value)))];
+                let note = note(*value);
+                let added =
+                    (1..=added_to(&table.0)).map(|place| (2 + place, Value::I64(in_place(*value, place))));
+                let columns: Vec<_> =
+                    [(1, Value::I64(*value)), (2, Value::Str(&note))].into_iter().chain(added).collect();
                 txn.set(table, Value::I64(*name), &columns)?;
             }
             None => drop(txn.delete(table, Value::I64(*name))?),
@@ -187,7 +228,12 @@ fn rows_of(session: Box<Session>) -> (Rows, Box<Session>) {
         for row in found {
             let (name, value) = (row.get(0).as_i64().unwrap(), row.get(1).as_i64().unwrap());
             assert_eq!(row.get(2), Value::Str(&note(value)), "row {name}");
-            assert!(rows.insert(name, value).is_none());
+            let mut found = [UNWRITTEN; 1 + ADDED];
+            found[0] = value;
+            for (place, value) in found.iter_mut().enumerate().skip(1).take(added_to(&table)) {
+                *value = row.get(2 + place).as_i64().unwrap();
+            }
+            assert!(rows.insert(name, found).is_none());
         }
         ControlFlow::Continue(())
     });
@@ -282,7 +328,7 @@ impl Random {
     /// Two or three changes of few rows.
     fn changes(&mut self) -> Changes {
         let mut value = || self.below(1_000_000).cast_signed();
-        let mut changes: Rows = (0..2).map(|_| (value() % 23, value())).collect();
+        let mut changes: BTreeMap<i64, i64> = (0..2).map(|_| (value() % 23, value())).collect();
         let gone = value() % 23;
         let kept: Changes = std::mem::take(&mut changes)
             .into_iter()

@@ -49,6 +49,12 @@ const OVERWRITTEN: i64 = 1 << 41;
 
 /// The column whose index is made and dropped; everything else changes one that has an index.
 const SPARE: usize = 2;
+/// The column that is added.
+const ADDED: usize = 3;
+
+fn added(name: &str) -> Column {
+    Column::new(name, ColumnType::I64).default(0_i64)
+}
 
 /// What the victim is doing when it dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +72,7 @@ enum Operation {
     Prune,
     PruneBetween,
     CreateTable,
+    AddColumns,
     MakeIndex,
     MakeUnique,
     DropIndex,
@@ -75,7 +82,7 @@ enum Operation {
 }
 
 impl Operation {
-    fn all() -> [Self; 19] {
+    fn all() -> [Self; 20] {
         use Operation::*;
         [
             Insert,
@@ -91,6 +98,7 @@ impl Operation {
             Prune,
             PruneBetween,
             CreateTable,
+            AddColumns,
             MakeIndex,
             MakeUnique,
             DropIndex,
@@ -278,6 +286,7 @@ killed_at_every_point! {
     killed_while_pruning: Prune,
     killed_while_pruning_between_snapshots: PruneBetween,
     killed_while_making_a_table: CreateTable,
+    killed_while_adding_columns: AddColumns,
     killed_while_making_an_index: MakeIndex,
     killed_while_making_a_unique_index: MakeUnique,
     killed_while_dropping_an_index: DropIndex,

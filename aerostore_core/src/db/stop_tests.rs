@@ -12,7 +12,7 @@ mod files;
 
 use crate::db::fault_tests::{Watchdog, stands_still};
 use crate::db::workers::holder_word;
-use crate::db::{Database, ErrorKind, OpenMode, Table, TxnOptions};
+use crate::db::{Database, Error, ErrorKind, OpenMode, Table, TxnOptions};
 use crate::row::{Column, ColumnType, Schema, Value};
 use crate::sync::{AtomicBool, Ordering};
 use crate::sys::monotonic_ns;
@@ -27,6 +27,8 @@ use std::time::Duration;
 const ROLE: &str = "AEROSTORE_STOP_VICTIM";
 /// Rows that a victim commits, each waiting for the disk: more than a segment.
 const ROWS: i64 = 70;
+/// After every so many of them it adds a column.
+const ROWS_PER_COLUMN: i64 = 25;
 
 /// What the victim is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +54,12 @@ fn schema() -> Schema {
         .unwrap()
 }
 
+/// Adds a column of that name.
+fn add_column(db: &Database, name: &str) -> Result<(), Error> {
+    let table = db.table("Cell")?.unwrap();
+    db.add_columns(&table, &[Column::new(name, ColumnType::I64).default(7_i64)]).map(drop)
+}
+
 /// Commits one row, and waits for the disk.
 fn commit(db: &Database, table: &Table, name: i64) {
     let options = TxnOptions { synchronous_commit: Some(true), ..TxnOptions::default() };
@@ -71,19 +79,36 @@ fn names(db: &Database) -> BTreeSet<i64> {
     names
 }
 
+fn added(db: &Database) -> BTreeSet<String> {
+    let table = db.table("Cell").unwrap().unwrap();
+    let columns = table.schema().columns().iter().skip(schema().columns().len());
+    columns.map(|column| column.name().to_owned()).collect()
+}
+
+/// The column that a victim adds after this row, if any.
+fn column_after(name: i64) -> Option<String> {
+    (name % ROWS_PER_COLUMN == 0).then(|| format!("after_{name}"))
+}
+
 /// A database's files, and the victim that is at work on them.
 struct Scene {
     dir: PathBuf,
     shm: PathBuf,
     /// All that were committed.
     names: BTreeSet<i64>,
+    /// Columns that were added.
+    added: BTreeSet<String>,
 }
 
 impl Scene {
     fn new(deed: Deed, serial: u64) -> Self {
         let unique = format!("/dev/shm/aerostore-test-stop-{deed:?}-{serial}-{}", std::process::id());
-        let scene =
-            Self { shm: PathBuf::from(format!("{unique}.mmap")), dir: unique.into(), names: BTreeSet::new() };
+        let scene = Self {
+            shm: PathBuf::from(format!("{unique}.mmap")),
+            dir: unique.into(),
+            names: BTreeSet::new(),
+            added: BTreeSet::new(),
+        };
         scene.remove();
         scene
     }
@@ -105,17 +130,31 @@ impl Scene {
         }
     }
 
+    fn add_column(&mut self, db: &Database, name: &str) {
+        add_column(db, name).unwrap();
+        self.added.insert(name.to_owned());
+    }
+
+    /// The victim has come to its end.
+    fn has_all_of_victim(&mut self) {
+        self.names.extend(0..ROWS);
+        self.added.extend((0..ROWS).filter_map(column_after));
+    }
+
     /// What is there before the victim is.
     fn prepare(&mut self, deed: Deed) {
         let db = self.open();
         db.create_table(&schema()).unwrap();
-        self.commit(&db, 1000..1010);
+        self.commit(&db, 1000..1005);
+        self.add_column(&db, "first");
+        self.commit(&db, 1005..1010);
         if deed != Deed::Roll {
             // Two checkpoints, and segments that they make superfluous.
             for round in 11..13 {
                 self.commit(&db, round * 100..round * 100 + 60);
                 db.checkpoint().unwrap();
             }
+            self.add_column(&db, "second");
         }
         db.close().unwrap();
         let mut files = std::fs::read_dir(self.dir.join("wal")).unwrap();
@@ -140,6 +179,7 @@ impl Scene {
     /// All of it is there, now and after a cold start.
     fn check(&self, db: Database, what: &str) {
         assert_eq!(names(&db), self.names, "{what}");
+        assert_eq!(added(&db), self.added, "{what}");
         assert!(db.verify().unwrap().is_clean(), "{what}");
         db.close().unwrap();
         std::fs::remove_file(&self.shm).unwrap();
@@ -147,6 +187,7 @@ impl Scene {
         assert_eq!(db.boot().mode, OpenMode::Cold);
         assert_eq!(db.boot().torn, None, "{what}");
         assert_eq!(names(&db), self.names, "{what}, cold");
+        assert_eq!(added(&db), self.added, "{what}, cold");
         db.close().unwrap();
     }
 }
@@ -207,11 +248,16 @@ fn stopped_before(deed: Deed, call: u64) -> bool {
         let db = scene.open();
         scene.commit(&db, 2000..2060);
         take_checkpoints(&db, deed == Deed::Checkpoint, &what);
+        match add_column(&db, "theirs") {
+            Ok(()) => drop(scene.added.insert("theirs".to_owned())),
+            // The victim is at it.
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Busy, "{what}: {error}"),
+        }
         scene.commit(&db, 2060..2100);
         signal(&victim, libc::SIGCONT);
         scene.commit(&db, 2100..2120);
         assert!(victim.wait().unwrap().success(), "{what}");
-        scene.names.extend(0..ROWS);
+        scene.has_all_of_victim();
         db.checkpoint().unwrap();
         scene.check(db, &what);
     } else if has_stopped {
@@ -240,7 +286,7 @@ fn stopped_in_cold_start(scene: &mut Scene, victim: &mut Child, call: u64, what:
     let ended_well = victim.wait().unwrap().success();
     assert_eq!(ended_well, !is_killed, "{what}");
     if ended_well {
-        scene.names.extend(0..ROWS);
+        scene.has_all_of_victim();
     }
     scene.commit(&db, 2000..2010);
     scene.check(db, what);
@@ -279,6 +325,9 @@ fn victim_process() {
     }
     for name in 0..ROWS {
         commit(&db, &table, name);
+        if let Some(column) = column_after(name) {
+            add_column(&db, &column).unwrap();
+        }
     }
     db.close().unwrap();
 }

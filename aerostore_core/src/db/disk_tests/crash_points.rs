@@ -1,6 +1,6 @@
 //! Power is lost at every step of the disk, in a workload of several sessions and processes.
 
-use super::{History, Log, Place, Random, check_goes_on, check_rows, commit, schema};
+use super::{ADDED, History, Log, Place, Random, alter, check_goes_on, check_rows, commit, schema};
 use crate::db::Database;
 use crate::sys::MemoryFileSystem;
 use crate::wal::{LogOptions, LogWriter};
@@ -34,13 +34,13 @@ fn depose(db: &Database, place: &Place, disk: &MemoryFileSystem) {
     drop(LogWriter::take_over(log, Arc::new(disk.clone()), &dir, db.0.dir.uuid(), 0, options));
 }
 
-/// Commits of three sessions in two processes, with and without waiting for the disk; checkpoints meanwhile; writers of the log that are
-/// deposed, and others that close the database.
+/// Commits of three sessions in two processes, with and without waiting for the disk; checkpoints meanwhile, and columns that are added; writers of the log
+/// that are deposed, and others that close the database.
 fn live(place: &Place, disk: &MemoryFileSystem, history: &History, seed: u64) -> [u8; 16] {
     let mut first = place.open(disk);
     first.create_table(&schema()).unwrap();
     let uuid = first.0.dir.uuid();
-    for round in 0..3 {
+    for round in 0..ADDED as u64 {
         let second = place.open(disk);
         std::thread::scope(|scope| {
             for (seat, db) in [&first, &first, &second].into_iter().enumerate() {
@@ -52,11 +52,13 @@ fn live(place: &Place, disk: &MemoryFileSystem, history: &History, seed: u64) ->
                     }
                 });
             }
+            let alteration = scope.spawn(|| alter(&first).unwrap());
             let checkpoint = scope.spawn(|| second.checkpoint().unwrap());
             if round % 2 == 0 {
                 depose(&first, place, disk);
             }
             checkpoint.join().unwrap();
+            alteration.join().unwrap();
         });
         first.close().unwrap();
         first = second;
@@ -113,7 +115,8 @@ fn lose_power_at_every_step(seed: u64, counts: &mut Counts) {
     }
     let commits = history.commits();
     assert!(commits.keys().all(|commit_ts| whole.contains_key(commit_ts)), "some were never logged");
-    assert_eq!(whole.len(), commits.len() + 1, "and the table");
+    assert_eq!(whole.len(), commits.len() + 1 + ADDED, "and the table, and its columns");
+    assert!(commits.values().any(|commit| commit.added == ADDED), "nobody knew of all columns");
     counts.checkpoints += 3;
 }
 

@@ -1,6 +1,8 @@
 //! Every call of the disk fails once, or from then on, in the life of a database.
 
-use super::{History, Log, Place, Random, check_goes_on, check_rows, commit, rows_of, schema};
+use super::{
+    Commit, History, Log, Place, Random, added_to, alter, check_goes_on, check_rows, commit, rows_of, schema,
+};
 use crate::db::{Database, Error, ErrorKind};
 use crate::sys::{Call, MemoryFileSystem};
 
@@ -16,8 +18,9 @@ fn try_commit(db: &Database, history: &History, value: i64, synchronous: bool) {
         assert!(is_of_disk(&error), "{error}");
         let (rows, session) = rows_of(db.0.session().unwrap());
         db.0.pool().put(session);
-        if rows.get(&100) == Some(&value) {
-            history.commits().insert(db.0.store.clock().now(), changes);
+        if rows.get(&100).is_some_and(|row| row[0] == value) {
+            let added = added_to(&db.table("Cell").unwrap().unwrap().0);
+            history.commits().insert(db.0.store.clock().now(), Commit { changes, added });
         }
     }
 }
@@ -31,6 +34,11 @@ fn live(place: &Place, disk: &MemoryFileSystem, history: &History) -> [u8; 16] {
     if db.table("Cell").unwrap().is_some() {
         for number in 0..12 {
             try_commit(&db, history, 1000 + number * 37, number % 3 > 0);
+            if (number == 5 || number == 8)
+                && let Err(error) = alter(&db)
+            {
+                assert!(is_of_disk(&error), "{error}");
+            }
             if number == 7
                 && let Err(error) = db.checkpoint()
             {

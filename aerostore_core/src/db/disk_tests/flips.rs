@@ -1,6 +1,6 @@
 //! Every bit of a small database's files is flipped: that is refused, or does no harm, or is passed over and said so.
 
-use super::{History, Place, Random, commit, recover, schema};
+use super::{History, Place, Random, alter, commit, recover, schema};
 use crate::checkpoint::{CheckpointError, Places, manifest_path, read_manifest, rows_path};
 use crate::recovery::is_intact;
 use crate::sys::MemoryFileSystem;
@@ -9,21 +9,27 @@ use std::path::Path;
 /// Of the bits of all files, every so many are flipped before a whole cold start; `AEROSTORE_FLIP_STRIDE` instead.
 const STRIDE: usize = 331;
 
-/// A log of two segments and a checkpoint between them, of a database that was closed.
+/// A log of two segments and a checkpoint between them, of a database that was closed. A column was added before the checkpoint, and one behind it.
 fn small(place: &Place) -> (MemoryFileSystem, History, [u8; 16]) {
     let (disk, history) = (MemoryFileSystem::default(), History::default());
     let db = place.open(&disk);
     db.create_table(&schema()).unwrap();
     let mut random = Random(3);
-    for _ in 0..8 {
+    for number in 0..8 {
         commit(&db, &history, random.changes(), true).unwrap();
+        if number == 3 {
+            alter(&db).unwrap();
+        }
     }
     db.checkpoint().unwrap();
     let uuid = db.0.dir.uuid();
     db.close().unwrap();
     let db = place.open(&disk);
-    for _ in 0..4 {
+    for number in 0..4 {
         commit(&db, &history, random.changes(), true).unwrap();
+        if number == 1 {
+            alter(&db).unwrap();
+        }
     }
     db.close().unwrap();
     (disk, history, uuid)

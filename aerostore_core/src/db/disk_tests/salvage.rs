@@ -1,6 +1,6 @@
 //! Salvage of damaged databases: a prefix is kept, all else stays as it was in the attic, and power may be lost at any step of it.
 
-use super::{History, Place, Random, check_goes_on, commit, recover, schema};
+use super::{History, Place, Random, alter, check_goes_on, commit, recover, schema};
 use crate::checkpoint::Places;
 use crate::db::{Database, ErrorKind, Salvaged};
 use crate::recovery;
@@ -23,6 +23,9 @@ impl Damaged {
         let mut random = Random(7);
         for number in 0..160 {
             commit(&db, &history, random.changes(), true).unwrap();
+            if number == 60 || number == 110 {
+                alter(&db).unwrap();
+            }
             if has_checkpoints && (number == 80 || number == 120) {
                 db.checkpoint().unwrap();
             }

@@ -1,8 +1,8 @@
 //! The process that is killed or stopped, and what it does.
 
 use super::{
-    BIG_ROWS, LOCK_ROUNDS, Operation, ROLE, ROWS_AFTER, ROWS_BEFORE_GROWTH, SPARE, count_under_lock, open,
-    put, put_all, schema, transfer, try_put_all, value,
+    ADDED, BIG_ROWS, LOCK_ROUNDS, Operation, ROLE, ROWS_AFTER, ROWS_BEFORE_GROWTH, SPARE, added,
+    count_under_lock, open, put, put_all, schema, transfer, try_put_all, value,
 };
 use crate::db::{self, Database, Error, ErrorKind, Table, TxnOptions};
 use crate::row::{IndexSpec, RowImage, Value};
@@ -115,6 +115,7 @@ fn act(operation: Operation, at: At, dir: &Path, shm: &Path) -> (u64, Result<(),
         Operation::MakeIndex => {
             victim.run(|| ended(victim.db.create_index(&victim.table, SPARE, victim.spec())))
         }
+        Operation::AddColumns => victim.add_columns(),
         Operation::MakeUnique => {
             victim.run(|| ended(victim.db.create_index(&victim.table, SPARE, IndexSpec::UNIQUE)))
         }
@@ -312,6 +313,18 @@ impl Victim {
             })?;
             assert!(runs > 1, "no conflict");
             Ok(())
+        })
+    }
+
+    fn add_columns(&self) -> (u64, Result<(), Error>) {
+        let table = self.db.create_table(&schema(&format!("A{}", self.n()))).unwrap();
+        put_all(&self.db, &table, &self.pair("R"));
+        self.run(|| {
+            let wide = self.db.add_columns(&table, &[added("more")])?;
+            self.db.transaction(TxnOptions::default(), |txn| {
+                let mut set = |name: &str| txn.set(&wide, Value::Str(name), &[(ADDED, Value::I64(self.n()))]);
+                self.pair("R").iter().try_for_each(|(name, _)| set(name).map(drop))
+            })
         })
     }
 

@@ -2,8 +2,8 @@
 
 use super::victim::{At, victim};
 use super::{
-    ACCOUNTS, BALANCE, BIG_ROWS, LOCK_ROUNDS, OVERWRITTEN, Operation, PAUSE, ROWS_AFTER, ROWS_BEFORE_GROWTH,
-    SPARE, count_under_lock, give_spare, open, put_all, schema, transfer,
+    ACCOUNTS, ADDED, BALANCE, BIG_ROWS, LOCK_ROUNDS, OVERWRITTEN, Operation, PAUSE, ROWS_AFTER,
+    ROWS_BEFORE_GROWTH, SPARE, added, count_under_lock, give_spare, open, put_all, schema, transfer,
 };
 use crate::db::{Database, Error, ErrorKind, Table, TxnOptions};
 use crate::row::{IndexSpec, Value};
@@ -234,6 +234,14 @@ impl World {
                 let table = db.create_table(&schema(&format!("T{n}"))).unwrap();
                 overwrite(&table, &named(&pair("T")));
             }
+            Operation::AddColumns => {
+                let table = db.table(&format!("A{n}")).unwrap().unwrap();
+                overwrite(&table, &named(&pair("R")));
+                db.checkpoint().unwrap();
+                if let Err(error) = db.add_columns(&table, &[added("theirs")]) {
+                    assert_eq!(error.kind(), ErrorKind::Busy, "{error}"); // the victim is at it
+                }
+            }
             Operation::IndexGrowth => {
                 let table = db.table(&format!("G{n}")).unwrap().unwrap();
                 let all = ROWS_BEFORE_GROWTH..ROWS_BEFORE_GROWTH + ROWS_AFTER;
@@ -407,6 +415,7 @@ impl World {
                     db.drop_index(&self.table, SPARE).unwrap();
                 }
             }
+            Operation::AddColumns => self.check_added(at, n, whole),
             Operation::MakeUnique | Operation::Reap => {}
         }
         drop(still);
@@ -414,6 +423,35 @@ impl World {
 }
 
 impl World {
+    /// The victim's column is there, with its values or without, or is not; and others can be added.
+    fn check_added(&self, at: &str, n: i64, whole: bool) {
+        let db = self.db.as_ref().unwrap();
+        let table = db.table(&format!("A{n}")).unwrap().unwrap();
+        let own = table.schema().columns().iter().position(|column| column.name() == "more");
+        assert!(own.is_some() || !whole, "{at}: it is not there");
+        let mut values = Vec::new();
+        if let Some(own) = own {
+            let mut txn = db.begin(TxnOptions { read_only: true, ..TxnOptions::default() }).unwrap();
+            txn.scan(&table, &mut |row| {
+                values.push(row.get(own).as_i64().unwrap());
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+            assert!(values == [n, n] || !whole && values == [0, 0], "{at}: {values:?}");
+        }
+        let wide = db.add_columns(&table, &[added("after")]).unwrap();
+        let names = |table: &Table| -> Vec<_> {
+            table.schema().columns().iter().skip(ADDED).map(|column| column.name().to_owned()).collect()
+        };
+        let mut expected = names(&table);
+        // What the dead one had begun is done for it first.
+        if own.is_none() && names(&wide).contains(&"more".to_owned()) {
+            expected.push("more".to_owned());
+        }
+        expected.push("after".to_owned());
+        assert_eq!(names(&wide), expected, "{at}");
+    }
+
     /// The victim's index is complete, and no two rows get one value; or nobody is refused for its sake. Before anybody has looked after
     /// the dead one.
     fn check_unique(&self, at: &str) {
