@@ -101,7 +101,7 @@ pub struct Outcome {
     pub nanos: u64,
     /// Nanoseconds of processor time it took, if the system tells.
     pub cpu_nanos: u64,
-    /// Every seventeenth of them timed alone, two looks at the clock included.
+    /// Those of them that were timed alone, two looks at the clock included.
     pub sampled: Histogram,
 }
 
@@ -109,6 +109,20 @@ impl Outcome {
     /// Nanoseconds of processor time per row.
     pub fn cpu_nanos_each(&self) -> f64 {
         self.cpu_nanos as f64 / self.operations.max(1) as f64
+    }
+
+    /// As one line.
+    pub fn to_line(&self) -> String {
+        let Self { operations, nanos, cpu_nanos, sampled } = self;
+        format!("{operations} {nanos} {cpu_nanos} {}", sampled.to_line())
+    }
+
+    /// What [`Outcome::to_line`] has written; `None` for anything else.
+    pub fn from_line(line: &str) -> Option<Self> {
+        let mut words = line.split_whitespace();
+        let mut number = || words.next()?.parse().ok();
+        let (operations, nanos, cpu_nanos) = (number()?, number()?, number()?);
+        Some(Self { operations, nanos, cpu_nanos, sampled: Histogram::from_line(words.next()?)? })
     }
 
     /// Rows per second.
@@ -128,45 +142,56 @@ pub fn run(
     random: &mut Random,
     turn: Duration,
 ) -> Result<Outcome, Box<dyn Error>> {
-    let mut outcome = Outcome::default();
     let mut needed = 0;
+    let outcome = run_for(turn, SAMPLE_EVERY, || -> Result<u32, Box<dyn Error>> {
+        match operation {
+            Operation::Read => needed += i64::from(contender.read(random.below(rows))?),
+            Operation::Update => contender.update(random.below(rows), random.word() >> 40)?,
+            Operation::Upsert => contender.upsert(random.below(rows), random.word() >> 40)?,
+            Operation::Savepoints => {
+                let numbers = [(); 3].map(|()| random.below(rows));
+                contender.savepoints(numbers, random.word() >> 40)?;
+            }
+            Operation::ReadMany => {
+                needed += contender.read_many(random, rows, 1000)?;
+                return Ok(1000);
+            }
+            Operation::UpdateMany => {
+                contender.update_many(random, rows, 100)?;
+                return Ok(100);
+            }
+        }
+        Ok(1)
+    })?;
+    std::hint::black_box(needed);
+    Ok(outcome)
+}
+
+/// Runs something over and over for a while; it says how many rows it has worked on. Every `sample_every`th time is timed alone.
+///
+/// # Errors
+/// What it says.
+pub fn run_for<E>(
+    turn: Duration,
+    sample_every: u32,
+    mut one: impl FnMut() -> Result<u32, E>,
+) -> Result<Outcome, E> {
+    let mut outcome = Outcome::default();
     let cpu_begin = cpu_nanos();
     let begin = Instant::now();
     let end = begin + turn;
     loop {
-        let mut one = |random: &mut Random| -> Result<u32, Box<dyn Error>> {
-            match operation {
-                Operation::Read => needed += i64::from(contender.read(random.below(rows))?),
-                Operation::Update => contender.update(random.below(rows), random.word() >> 40)?,
-                Operation::Upsert => contender.upsert(random.below(rows), random.word() >> 40)?,
-                Operation::Savepoints => {
-                    let numbers = [(); 3].map(|()| random.below(rows));
-                    contender.savepoints(numbers, random.word() >> 40)?;
-                }
-                Operation::ReadMany => {
-                    needed += contender.read_many(random, rows, 1000)?;
-                    return Ok(1000);
-                }
-                Operation::UpdateMany => {
-                    contender.update_many(random, rows, 100)?;
-                    return Ok(100);
-                }
-            }
-            Ok(1)
-        };
-        for _ in 1..SAMPLE_EVERY {
-            outcome.operations += u64::from(one(random)?);
+        for _ in 1..sample_every {
+            outcome.operations += u64::from(one()?);
         }
         let before = Instant::now();
-        let count = one(random)?;
+        let count = one()?;
         let after = Instant::now();
         outcome.operations += u64::from(count);
-        let nanos = u64::try_from((after - before).as_nanos()).unwrap_or(u64::MAX);
-        outcome.sampled.add(nanos / u64::from(count));
+        outcome.sampled.add((after - before).as_nanos() as u64 / u64::from(count.max(1)));
         if after >= end {
-            outcome.nanos = u64::try_from((after - begin).as_nanos()).unwrap_or(u64::MAX);
+            outcome.nanos = (after - begin).as_nanos() as u64;
             outcome.cpu_nanos = cpu_nanos() - cpu_begin;
-            std::hint::black_box(needed);
             return Ok(outcome);
         }
     }

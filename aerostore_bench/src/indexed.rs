@@ -3,17 +3,13 @@
 //! Each keeps its secondary indexes up to date, finds rows through them, and copies the rows it finds.
 
 use crate::place::Place;
-use crate::wide::{ALTITUDES, BY_ALTITUDE, Key, ROW_BYTES, Wide, WideFlight, altitude_key, key, text};
-use aerostore_core::db::{Database, Table, Transaction, TxnOptions};
+use crate::wide::{ALTITUDES, Key, REST_BYTES, ROW_BYTES, Wide, WideFlight, key, text};
+use aerostore_core::db::ingest::{IngestOptions, Input};
+use aerostore_core::db::{Change, Database, Table, Transaction, TxnOptions};
 use aerostore_core::query::{Plan, Query};
-use aerostore_core::row::{Row, RowImage, RowView, Value};
-use heed::types::{Bytes, Unit};
-use heed::{Env, EnvFlags, EnvOpenOptions};
-use std::collections::{BTreeSet, HashMap};
+use aerostore_core::row::{IndexKind, IndexSpec, Row, RowImage, RowView, Schema, Value};
 use std::error::Error;
-use std::ops::{Bound, ControlFlow};
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::ops::ControlFlow;
 
 /// What an engine says.
 pub type Failure = Box<dyn Error + Send + Sync>;
@@ -30,12 +26,18 @@ pub enum Move {
 }
 
 impl Move {
-    fn apply(self, flight: &mut Wide, seed: u64) {
+    /// Moves it; the same for the same seed.
+    pub fn apply(self, flight: &mut Wide, seed: u64) {
         match self {
             Self::Far => flight.move_far(seed),
             Self::Near => flight.move_near(seed),
-            Self::Unindexed => flight.track = (seed % 360) as i32,
+            Self::Unindexed => flight.track = Self::track(seed),
         }
+    }
+
+    /// The track that [`Move::Unindexed`] sets.
+    pub fn track(seed: u64) -> i32 {
+        (seed % 360) as i32
     }
 }
 
@@ -44,19 +46,32 @@ impl Move {
 pub struct Found {
     /// Rows.
     pub rows: u64,
-    /// Sum of their times and altitudes.
+    /// Sum of the column they were sought by: whichever of several with one value come last, it is the same.
     pub sum: i64,
 }
 
 impl Found {
-    fn add(&mut self, updated_at: i64, altitude: i32) {
+    /// Adds a row.
+    pub fn add(&mut self, value: i64) {
         self.rows += 1;
-        self.sum += updated_at + i64::from(altitude);
+        self.sum = self.sum.wrapping_add(value);
     }
 }
 
 /// One worker on one engine.
 pub trait Indexed {
+    /// Copies the row of flight `number`; its time and altitude, so that the copy is needed.
+    ///
+    /// # Errors
+    /// What the engine says.
+    fn read(&mut self, number: u32) -> Result<i64, Failure>;
+
+    /// The row of flight `number`, column by column.
+    ///
+    /// # Errors
+    /// What the engine says.
+    fn row(&mut self, number: u32) -> Result<Wide, Failure>;
+
     /// Moves flight `number`, in a transaction.
     ///
     /// # Errors
@@ -75,15 +90,25 @@ pub trait Indexed {
     /// What the engine says.
     fn newest_within(&mut self, altitude: i32, limit: usize) -> Result<Found, Failure>;
 
-    /// How many flights head east: from 45 to 135 degrees, by a column without an index.
+    /// Makes flight `number` as a whole what it is after a move far away, and adds one to its squawk: a lost report would be seen there.
+    ///
+    /// # Errors
+    /// What the engine says; that it is not compared in this.
+    fn report(&mut self, _number: u32, _seed: u64) -> Result<(), Failure> {
+        Err("this engine is not compared in reports".into())
+    }
+
+    /// How many flights head [`EAST`], by a column without an index.
     ///
     /// # Errors
     /// What the engine says.
     fn count_eastbound(&mut self) -> Result<Found, Failure>;
 }
 
-/// Columns of a band of altitudes.
-const BAND: i32 = 500;
+/// What the update of a flight that is not there says.
+pub const MISSING: &str = "a flight is missing";
+/// Feet of a band of altitudes.
+pub const BAND: i32 = 500;
 /// Tracks that lead east, as far as counts here go.
 pub const EAST: std::ops::Range<i32> = 90..180;
 
@@ -92,10 +117,11 @@ pub struct Aerostore {
     db: Database,
     table: Table,
     image: [u8; ROW_BYTES],
+    reported: RowImage,
 }
 
 impl Aerostore {
-    /// Fills a fresh database with `rows` flights.
+    /// Fills a fresh database with `rows` flights, its indexes kept from the first row on.
     ///
     /// # Errors
     /// What the database says.
@@ -111,7 +137,37 @@ impl Aerostore {
             }
             txn.commit()?;
         }
-        Ok(Self { db, table, image: [0; ROW_BYTES] })
+        Ok(Self { db, table, image: [0; ROW_BYTES], reported: image })
+    }
+
+    /// Fills a fresh database with the flights of a text, and makes the indexes then.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn ingest(db: &Database, tsv: &[u8]) -> Result<(), Failure> {
+        let indexed = WideFlight::schema();
+        let plain = indexed.columns().iter().cloned().map(|column| column.index(IndexKind::None));
+        let key = indexed.key_column().name();
+        let schema = Schema::builder(indexed.name()).columns(plain).key(key).build()?;
+        let table = db.create_table(&schema)?;
+        let mut go_on = |_: &_| ControlFlow::Continue(());
+        let options = TxnOptions::default();
+        db.ingest(&table, &IngestOptions::new(), Input::from_bytes(tsv), options, &mut go_on)?;
+        for (column, definition) in indexed.columns().iter().enumerate() {
+            if definition.index_kind() == IndexKind::Ordered {
+                db.create_index(&table, column, IndexSpec::default())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A session on the table of flights.
+    ///
+    /// # Errors
+    /// What the database says; also when the table is missing.
+    pub fn new(db: Database) -> Result<Self, Failure> {
+        let table = db.table(WideFlight::NAME)?.ok_or("the table of flights is missing")?;
+        Ok(Self { db, table, image: [0; ROW_BYTES], reported: RowImage::new(WideFlight::schema()) })
     }
 
     /// The database.
@@ -119,21 +175,17 @@ impl Aerostore {
         &self.db
     }
 
-    /// Runs a query and copies what it finds.
+    /// Runs a query and copies what it finds, and sums a column of numbers.
     ///
     /// # Errors
     /// What the database says.
-    pub fn search(&mut self, query: Query) -> Result<Found, Failure> {
+    pub fn search(&mut self, query: Query, summed: usize) -> Result<Found, Failure> {
         let plan = Plan::new(WideFlight::schema(), query)?;
         let mut txn = self.db.begin(TxnOptions { read_only: true, ..TxnOptions::default() })?;
         let mut found = Found::default();
         txn.search(&self.table, &plan, &mut |row| {
-            // A whole row, wherever it goes from here.
-            let length = row.bytes().len().min(ROW_BYTES);
-            self.image[..length].copy_from_slice(&row.bytes()[..length]);
-            std::hint::black_box(&self.image);
-            found
-                .add(time_of(row), row.get(WideFlight::ALTITUDE.index()).as_i64().unwrap_or_default() as i32);
+            copy(row, &mut self.image);
+            found.add(number(row, summed));
             ControlFlow::Continue(())
         })?;
         Ok(found)
@@ -150,17 +202,42 @@ impl Aerostore {
     }
 }
 
-fn time_of(row: RowView<'_>) -> i64 {
-    row.get(WideFlight::UPDATED_AT.index()).as_i64().unwrap_or_default()
+/// A whole row, wherever it goes from here.
+fn copy(row: RowView<'_>, image: &mut [u8; ROW_BYTES]) {
+    let length = row.bytes().len().min(ROW_BYTES);
+    image[..length].copy_from_slice(&row.bytes()[..length]);
+    std::hint::black_box(image);
+}
+
+fn number(row: RowView<'_>, column: usize) -> i64 {
+    row.get(column).as_i64().unwrap_or_default()
 }
 
 impl Indexed for Aerostore {
+    fn read(&mut self, number: u32) -> Result<i64, Failure> {
+        let key = key(number);
+        let mut txn = self.db.begin(TxnOptions { read_only: true, ..TxnOptions::default() })?;
+        let image = &mut self.image;
+        let sum = txn.get(&self.table, Value::Str(text(&key)), |row| {
+            copy(row, image);
+            self::number(row, WideFlight::UPDATED_AT.index())
+                + self::number(row, WideFlight::ALTITUDE.index())
+        })?;
+        Ok(sum.ok_or(MISSING)?)
+    }
+
+    fn row(&mut self, number: u32) -> Result<Wide, Failure> {
+        let key = key(number);
+        let mut txn = self.db.begin(TxnOptions { read_only: true, ..TxnOptions::default() })?;
+        Ok(txn.get(&self.table, Value::Str(text(&key)), |row| read(row, key))?.ok_or(MISSING)?)
+    }
+
     fn update(&mut self, number: u32, how: Move, seed: u64) -> Result<(), Failure> {
         let key = key(number);
         let table = &self.table;
         self.db.transaction(TxnOptions::default(), |txn: &mut Transaction| {
             if how == Move::Unindexed {
-                let track = [(WideFlight::TRACK.index(), Value::I32((seed % 360) as i32))];
+                let track = [(WideFlight::TRACK.index(), Value::I32(Move::track(seed)))];
                 return txn.set(table, Value::Str(text(&key)), &track);
             }
             let mut flight = Wide::new(number);
@@ -173,14 +250,39 @@ impl Indexed for Aerostore {
         Ok(())
     }
 
+    fn report(&mut self, number: u32, seed: u64) -> Result<(), Failure> {
+        let key = key(number);
+        let mut flight = Wide::new(number);
+        flight.move_far(seed);
+        flight.encode(&mut self.reported).map_err(|error| error.to_string())?;
+        let (table, reported, squawk) = (&self.table, &self.reported, WideFlight::SQUAWK.index());
+        self.db.transaction(TxnOptions::default(), |txn: &mut Transaction| {
+            txn.modify(table, Value::Str(text(&key)), |row, image| {
+                image.copy_from(reported.view(table.schema())?);
+                if let Some(row) = row {
+                    let count = self::number(row, squawk) as i32 + 1;
+                    image.set(table.schema(), squawk, Value::I32(count))?;
+                }
+                Ok(Change::Put)
+            })
+        })?;
+        Ok(())
+    }
+
     fn above(&mut self, altitude: i32, limit: usize) -> Result<Found, Failure> {
         let query = Query::filtered(WideFlight::ALTITUDE.gte(altitude));
-        self.search(query.sort_by(WideFlight::ALTITUDE.ascending()).limit(limit as u64))
+        self.search(
+            query.sort_by(WideFlight::ALTITUDE.ascending()).limit(limit as u64),
+            WideFlight::ALTITUDE.index(),
+        )
     }
 
     fn newest_within(&mut self, altitude: i32, limit: usize) -> Result<Found, Failure> {
         let query = Query::filtered(WideFlight::ALTITUDE.range(altitude, altitude + BAND));
-        self.search(query.sort_by(WideFlight::UPDATED_AT.descending()).limit(limit as u64))
+        self.search(
+            query.sort_by(WideFlight::UPDATED_AT.descending()).limit(limit as u64),
+            WideFlight::UPDATED_AT.index(),
+        )
     }
 
     fn count_eastbound(&mut self) -> Result<Found, Failure> {
@@ -193,266 +295,31 @@ fn read(row: RowView<'_>, key: Key) -> Wide {
         Value::F64(value) => value,
         _ => 0.0,
     };
-    let int = |column: usize| row.get(column).as_i64().unwrap_or_default();
-    Wide {
+    let int = |column: usize| number(row, column) as i32;
+    let text = |column: usize| match row.get(column) {
+        Value::Str(text) => text,
+        _ => "",
+    };
+    let mut flight = Wide {
         key,
         lat: float(WideFlight::LAT.index()),
         lon: float(WideFlight::LON.index()),
-        altitude: int(WideFlight::ALTITUDE.index()) as i32,
-        gs: int(WideFlight::GS.index()) as i32,
-        track: int(WideFlight::TRACK.index()) as i32,
-        dest: *b"KKKK",
-        updated_at: int(WideFlight::UPDATED_AT.index()),
-    }
-}
-
-/// LMDB without sync, in the same folder as the other's mapping: rows by key, and a sorted set of (column, key) per index.
-pub struct Lmdb {
-    env: Env,
-    rows: heed::Database<Bytes, Bytes>,
-    indexes: [heed::Database<Bytes, Unit>; 6],
-    path: PathBuf,
-}
-
-impl Lmdb {
-    /// Fills a fresh environment with `rows` flights.
-    ///
-    /// # Errors
-    /// What LMDB says.
-    pub fn load(place: &Place, rows: u32, batch: u32) -> Result<Self, Failure> {
-        let path = place.shm.with_extension("lmdb");
-        std::fs::create_dir_all(&path)?;
-        let mut options = EnvOpenOptions::new();
-        options.map_size(8 << 30).max_dbs(7);
-        let flags = EnvFlags::NO_SYNC | EnvFlags::WRITE_MAP | EnvFlags::NO_READ_AHEAD;
-        let env = open(&mut options, flags, &path)?;
-        let mut txn = env.write_txn()?;
-        let table = env.create_database(&mut txn, Some("rows"))?;
-        let mut indexes = Vec::new();
-        for number in 0..6 {
-            indexes.push(env.create_database(&mut txn, Some(&format!("index-{number}")))?);
-        }
-        txn.commit()?;
-        let indexes = indexes.try_into().map_err(|_| "there are six indexes")?;
-        let lmdb = Self { env, rows: table, indexes, path };
-        for first in (0..rows).step_by(batch as usize) {
-            let mut txn = lmdb.env.write_txn()?;
-            for number in first..rows.min(first + batch) {
-                let flight = Wide::new(number);
-                lmdb.rows.put(&mut txn, &flight.key, &flight.to_bytes())?;
-                for (index, column) in lmdb.indexes.iter().zip(flight.index_keys()) {
-                    index.put(&mut txn, &entry(column, &flight.key), &())?;
-                }
-            }
-            txn.commit()?;
-        }
-        Ok(lmdb)
-    }
-
-    /// Bytes of the file that are in use.
-    ///
-    /// # Errors
-    /// What the operating system says.
-    pub fn bytes(&self) -> Result<u64, Failure> {
-        use std::os::unix::fs::MetadataExt;
-        Ok(std::fs::metadata(self.path.join("data.mdb"))?.blocks() * 512)
-    }
-}
-
-#[allow(unsafe_code, reason = "LMDB's way to open")]
-fn open(options: &mut EnvOpenOptions, flags: EnvFlags, path: &PathBuf) -> Result<Env, Failure> {
-    // SAFETY: the folder is this program's own and new; nobody else opens it, or truncates its file.
-    Ok(unsafe { options.flags(flags).open(path)? })
-}
-
-impl Drop for Lmdb {
-    fn drop(&mut self) {
-        // Nothing there is as good as removed.
-        let _ = std::fs::remove_dir_all(&self.path);
-    }
-}
-
-fn entry(column: u64, key: &[u8]) -> [u8; 16] {
-    let mut entry = [0; 16];
-    entry[..8].copy_from_slice(&column.to_be_bytes());
-    entry[8..].copy_from_slice(key);
-    entry
-}
-
-fn row(bytes: Option<&[u8]>) -> Result<Wide, Failure> {
-    bytes.and_then(Wide::from_bytes).ok_or_else(|| "a flight is missing".into())
-}
-
-/// The newest of some rows.
-struct Newest {
-    limit: usize,
-    heap: std::collections::BinaryHeap<std::cmp::Reverse<(i64, Key)>>,
-}
-
-impl Newest {
-    fn offer(&mut self, flight: &Wide) {
-        self.heap.push(std::cmp::Reverse((flight.updated_at, flight.key)));
-        if self.heap.len() > self.limit {
-            self.heap.pop();
-        }
-    }
-}
-
-impl Indexed for Lmdb {
-    fn update(&mut self, number: u32, how: Move, seed: u64) -> Result<(), Failure> {
-        let mut txn = self.env.write_txn()?;
-        let key = key(number);
-        let before = row(self.rows.get(&txn, &key)?)?;
-        let mut after = before;
-        how.apply(&mut after, seed);
-        self.rows.put(&mut txn, &key, &after.to_bytes())?;
-        for (index, (old, new)) in
-            self.indexes.iter().zip(before.index_keys().into_iter().zip(after.index_keys()))
-        {
-            if old != new {
-                index.delete(&mut txn, &entry(old, &key))?;
-                index.put(&mut txn, &entry(new, &key), &())?;
-            }
-        }
-        Ok(txn.commit()?)
-    }
-
-    fn above(&mut self, altitude: i32, limit: usize) -> Result<Found, Failure> {
-        let txn = self.env.read_txn()?;
-        let from = entry(altitude_key(altitude), &[0; 8]);
-        let mut found = Found::default();
-        let mut image = [0; ROW_BYTES];
-        for item in self.indexes[BY_ALTITUDE]
-            .range(&txn, &(Bound::Included(&from[..]), Bound::Unbounded))?
-            .take(limit)
-        {
-            let bytes = self.rows.get(&txn, &item?.0[8..])?.ok_or("a flight is missing")?;
-            image.copy_from_slice(bytes);
-            let flight = row(Some(std::hint::black_box(&image)))?;
-            found.add(flight.updated_at, flight.altitude);
-        }
-        Ok(found)
-    }
-
-    fn newest_within(&mut self, altitude: i32, limit: usize) -> Result<Found, Failure> {
-        let txn = self.env.read_txn()?;
-        let [from, to] = [altitude, altitude + BAND].map(|at| entry(altitude_key(at), &[0; 8]));
-        let mut newest = Newest { limit, heap: std::collections::BinaryHeap::new() };
-        for item in
-            self.indexes[BY_ALTITUDE].range(&txn, &(Bound::Included(&from[..]), Bound::Excluded(&to[..])))?
-        {
-            newest.offer(&row(self.rows.get(&txn, &item?.0[8..])?)?);
-        }
-        let mut found = Found::default();
-        let mut image = [0; ROW_BYTES];
-        for std::cmp::Reverse((_, key)) in newest.heap.into_sorted_vec() {
-            image.copy_from_slice(self.rows.get(&txn, &key)?.ok_or("a flight is missing")?);
-            let flight = row(Some(std::hint::black_box(&image)))?;
-            found.add(flight.updated_at, flight.altitude);
-        }
-        Ok(found)
-    }
-
-    fn count_eastbound(&mut self) -> Result<Found, Failure> {
-        let txn = self.env.read_txn()?;
-        let mut found = Found::default();
-        for item in self.rows.iter(&txn)? {
-            found.rows += u64::from(EAST.contains(&row(Some(item?.1))?.track));
-        }
-        Ok(found)
-    }
-}
-
-/// Ordered sets and a hash map of the standard library under one lock: what is left without versions, transactions, a log and
-/// other processes.
-pub struct Trees(Mutex<Maps>);
-
-struct Maps {
-    numbers: HashMap<Key, u32, foldhash::fast::RandomState>,
-    rows: Vec<[u8; ROW_BYTES]>,
-    indexes: [BTreeSet<(u64, u32)>; 6],
-}
-
-impl Trees {
-    /// Fills fresh trees with `rows` flights.
-    pub fn load(rows: u32) -> Self {
-        let mut maps = Maps {
-            numbers: HashMap::default(),
-            rows: Vec::new(),
-            indexes: std::array::from_fn(|_| BTreeSet::new()),
-        };
-        for number in 0..rows {
-            let flight = Wide::new(number);
-            maps.numbers.insert(flight.key, number);
-            maps.rows.push(flight.to_bytes());
-            for (index, column) in maps.indexes.iter_mut().zip(flight.index_keys()) {
-                index.insert((column, number));
-            }
-        }
-        Self(Mutex::new(maps))
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Maps> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Indexed for Trees {
-    fn update(&mut self, number: u32, how: Move, seed: u64) -> Result<(), Failure> {
-        let mut maps = self.lock();
-        let Maps { numbers, rows, indexes } = &mut *maps;
-        let number = *numbers.get(&key(number)).ok_or("a flight is missing")?;
-        let place = &mut rows[number as usize];
-        let before = row(Some(place))?;
-        let mut after = before;
-        how.apply(&mut after, seed);
-        *place = after.to_bytes();
-        for (index, (old, new)) in
-            indexes.iter_mut().zip(before.index_keys().into_iter().zip(after.index_keys()))
-        {
-            if old != new {
-                index.remove(&(old, number));
-                index.insert((new, number));
-            }
-        }
-        Ok(())
-    }
-
-    fn above(&mut self, altitude: i32, limit: usize) -> Result<Found, Failure> {
-        let maps = self.lock();
-        let mut found = Found::default();
-        for (_, number) in maps.indexes[BY_ALTITUDE].range((altitude_key(altitude), 0)..).take(limit) {
-            let image = std::hint::black_box(maps.rows[*number as usize]);
-            let flight = row(Some(&image))?;
-            found.add(flight.updated_at, flight.altitude);
-        }
-        Ok(found)
-    }
-
-    fn newest_within(&mut self, altitude: i32, limit: usize) -> Result<Found, Failure> {
-        let maps = self.lock();
-        let mut newest = Newest { limit, heap: std::collections::BinaryHeap::new() };
-        let band = (altitude_key(altitude), 0)..(altitude_key(altitude + BAND), 0);
-        for (_, number) in maps.indexes[BY_ALTITUDE].range(band) {
-            newest.offer(&row(Some(&maps.rows[*number as usize]))?);
-        }
-        let mut found = Found::default();
-        for std::cmp::Reverse((_, key)) in newest.heap.into_sorted_vec() {
-            let number = *maps.numbers.get(&key).ok_or("a flight is missing")?;
-            let flight = row(Some(&std::hint::black_box(maps.rows[number as usize])))?;
-            found.add(flight.updated_at, flight.altitude);
-        }
-        Ok(found)
-    }
-
-    fn count_eastbound(&mut self) -> Result<Found, Failure> {
-        let maps = self.lock();
-        let count = maps
-            .rows
-            .iter()
-            .filter(|bytes| Wide::from_bytes(&bytes[..]).is_some_and(|row| EAST.contains(&row.track)));
-        Ok(Found { rows: count.count() as u64, sum: 0 })
-    }
+        altitude: int(WideFlight::ALTITUDE.index()),
+        gs: int(WideFlight::GS.index()),
+        track: int(WideFlight::TRACK.index()),
+        dest: text(WideFlight::DEST.index()).as_bytes().try_into().unwrap_or_default(),
+        updated_at: number(row, WideFlight::UPDATED_AT.index()),
+        rest: [0; REST_BYTES],
+    };
+    let texts = [
+        WideFlight::ORIGIN.index(),
+        WideFlight::AIRCRAFT.index(),
+        WideFlight::OPERATOR.index(),
+        WideFlight::ROUTE.index(),
+    ];
+    let (squawk, rate) = (WideFlight::SQUAWK.index(), WideFlight::VERTICAL_RATE.index());
+    flight.set_rest(int(squawk), int(rate), texts.map(text));
+    flight
 }
 
 /// A random altitude with a band above it.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 pub struct Place {
     /// The data directory.
     pub dir: PathBuf,
-    /// The mapping.
+    /// The mapping, or a directory for another engine's files that nobody syncs.
     pub shm: PathBuf,
     owned: bool,
 }
@@ -38,13 +38,22 @@ impl Place {
     /// # Errors
     /// What the database says.
     pub fn open(&self) -> Result<Database, Error> {
-        Database::builder(&self.dir).shm_path(&self.shm).max_bytes(4 << 30).synchronous_commit(false).open()
+        self.open_up_to(4 << 30)
+    }
+
+    /// The same with a mapping of at most so many bytes, if it is not there yet.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn open_up_to(&self, bytes: u64) -> Result<Database, Error> {
+        Database::builder(&self.dir).shm_path(&self.shm).max_bytes(bytes).synchronous_commit(false).open()
     }
 
     fn remove(&self) {
         // Nothing there is as good as removed.
         let _ = std::fs::remove_dir_all(&self.dir);
         let _ = std::fs::remove_file(&self.shm);
+        let _ = std::fs::remove_dir_all(&self.shm);
     }
 }
 

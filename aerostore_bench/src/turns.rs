@@ -1,6 +1,5 @@
 //! Contenders take turns: A B A B ..., so that what else the machine does meets both alike.
 
-use crate::contender::Operation;
 use crate::histogram::Histogram;
 use crate::worker::Worker;
 use std::error::Error;
@@ -13,6 +12,8 @@ pub struct Side {
     pub rates: Vec<f64>,
     /// Processor time per row of each turn, the workers' mean, in nanoseconds.
     pub cpu_nanos: Vec<f64>,
+    /// Rows, all turns and workers together.
+    pub operations: u64,
     /// Single operations, all turns and workers together.
     pub sampled: Histogram,
 }
@@ -48,9 +49,9 @@ pub fn median_ratio(a: &[f64], b: &[f64]) -> f64 {
 ///
 /// # Errors
 /// What a worker says.
-pub fn take_turns(
-    sides: &mut [Vec<&mut dyn Worker>],
-    operation: Operation,
+pub fn take_turns<O: Copy>(
+    sides: &mut [Vec<&mut dyn Worker<O>>],
+    operation: O,
     rounds: usize,
     turn: Duration,
 ) -> Result<Vec<Side>, Box<dyn Error>> {
@@ -67,6 +68,7 @@ pub fn take_turns(
                 let outcome = worker.finish()?;
                 rate += outcome.rate();
                 cpu_nanos += outcome.cpu_nanos_each() / worker_count;
+                result.operations += outcome.operations;
                 result.sampled.merge(&outcome.sampled);
             }
             result.rates.push(rate);

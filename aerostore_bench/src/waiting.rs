@@ -1,6 +1,6 @@
 //! Sessions that wait for the disk with each commit, by threads of one process, beside the disk alone.
 
-use crate::contender::Contender;
+use crate::contender::{Contender, Outcome, run_for};
 use crate::engine::Aerostore;
 use crate::flight::Random;
 use crate::histogram::Histogram;
@@ -10,7 +10,7 @@ use aerostore_core::sys::{FileSystem, OsFileSystem};
 use std::error::Error;
 use std::ops::Range;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Bytes of the files that only the disk is asked about.
 const WRITTEN_BYTES: u64 = 64 << 20;
@@ -22,27 +22,6 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 /// One session: what it does again and again.
 pub type Session<'a> = Box<dyn FnMut() -> Result<(), Failure> + Send + 'a>;
 
-/// What a session did in a turn.
-#[derive(Default)]
-struct Outcome {
-    count: u64,
-    times: Histogram,
-}
-
-fn run(mut operation: impl FnMut() -> Result<(), Failure>, turn: Duration) -> Result<Outcome, Failure> {
-    let mut outcome = Outcome::default();
-    let mut before = Instant::now();
-    let end = before + turn;
-    while before < end {
-        operation()?;
-        let now = Instant::now();
-        outcome.count += 1;
-        outcome.times.add(u64::try_from((now - before).as_nanos())?);
-        before = now;
-    }
-    Ok(outcome)
-}
-
 /// What a side did in all its turns.
 #[derive(Default)]
 struct Tally {
@@ -52,10 +31,10 @@ struct Tally {
 
 impl Tally {
     fn add(&mut self, outcomes: &[Outcome], turn: Duration) {
-        let count: u64 = outcomes.iter().map(|outcome| outcome.count).sum();
+        let count: u64 = outcomes.iter().map(|outcome| outcome.operations).sum();
         self.rates.push(count as f64 / turn.as_secs_f64());
         for outcome in outcomes {
-            self.times.merge(&outcome.times);
+            self.times.merge(&outcome.sampled);
         }
     }
 
@@ -63,6 +42,10 @@ impl Tally {
         let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|share| self.times.quantile(share) / 1000);
         println!("  {name:<28} {:>9.0} /s   p50 {p50} p99 {p99} p99.9 {p999} us", median(&self.rates));
     }
+}
+
+fn run(session: &mut Session<'_>, turn: Duration) -> Result<Outcome, Failure> {
+    run_for(turn, 1, || session().map(|()| 1))
 }
 
 /// Sessions of one side, by threads of this process.

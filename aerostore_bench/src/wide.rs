@@ -3,6 +3,8 @@
 use crate::flight::Random;
 use aerostore_core::row::{FixedString, Row, RowImage, Timestamp, Value, speedtable};
 use std::error::Error;
+use std::io::Write;
+use std::ops::Range;
 
 /// One flight, its own key and thirteen columns.
 #[speedtable]
@@ -34,6 +36,13 @@ pub struct WideFlight {
 pub const ALTITUDES: i32 = 45_000;
 /// Bytes of a row.
 pub const ROW_BYTES: usize = 108;
+/// Bytes of the columns that neither change nor are asked for.
+pub const REST_BYTES: usize = 60;
+/// Where each of those that are text lies among them.
+const ORIGIN: Range<usize> = 8..12;
+const AIRCRAFT: Range<usize> = 12..20;
+const OPERATOR: Range<usize> = 20..28;
+const ROUTE: Range<usize> = 28..60;
 
 /// The key of flight `number`, of ten millions.
 pub type Key = [u8; 8];
@@ -75,6 +84,37 @@ pub struct Wide {
     pub dest: [u8; 4],
     /// Unix seconds.
     pub updated_at: i64,
+    /// The other six: squawk and vertical rate in four bytes each, origin, aircraft, operator and route in text padded with spaces.
+    pub rest: [u8; REST_BYTES],
+}
+
+/// What a report a minute later adds to a flight.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// Degrees, up to 90 in all.
+    pub lat: f64,
+    /// Degrees, up to 180 in all.
+    pub lon: f64,
+    /// Feet, to stay below [`ALTITUDES`].
+    pub altitude: i32,
+    /// Knots, modulo 1024.
+    pub gs: i32,
+    /// Seconds.
+    pub updated_at: i64,
+}
+
+impl Step {
+    /// The step of a seed.
+    pub fn new(seed: u64) -> Self {
+        let word = Random::new(seed).word();
+        Self {
+            lat: (word & 0xFF) as f64 * 0.001,
+            lon: (word >> 8 & 0xFF) as f64 * 0.001,
+            altitude: (word >> 16 & 0x7F) as i32,
+            gs: (word >> 24 & 0x7) as i32,
+            updated_at: 60,
+        }
+    }
 }
 
 impl Wide {
@@ -90,11 +130,89 @@ impl Wide {
             track: random.below(360) as i32,
             dest: [b'K'; 4],
             updated_at: 0,
+            rest: [b' '; REST_BYTES],
         };
         let airport = random.below(4000);
         wide.dest[1..].copy_from_slice(&[17, 289, 1].map(|step| b'A' + (airport / step % 17) as u8));
         wide.move_far(random.word());
+        wide.rest[..4].copy_from_slice(&random.below(4096).to_le_bytes());
+        wide.rest[4..8].copy_from_slice(&(random.below(6000) as i32 - 3000).to_le_bytes());
+        let mut letters = |place: Range<usize>| {
+            let letter = |word: u64, at: usize| b'A' + (word >> (at * 5) & 0xF) as u8;
+            let word = random.word();
+            wide.rest[place].iter_mut().enumerate().for_each(|(at, byte)| *byte = letter(word, at % 12));
+        };
+        letters(ORIGIN);
+        letters(AIRCRAFT.start..AIRCRAFT.start + 4);
+        letters(OPERATOR.start..OPERATOR.start + 3);
+        for fix in 0..4 {
+            letters(ROUTE.start + fix * 6..ROUTE.start + fix * 6 + 5);
+        }
         wide
+    }
+
+    /// Transponder code.
+    pub fn squawk(&self) -> i32 {
+        take(&self.rest, 0).map_or(0, i32::from_le_bytes)
+    }
+
+    /// Sets it.
+    pub fn set_squawk(&mut self, squawk: i32) {
+        self.rest[..4].copy_from_slice(&squawk.to_le_bytes());
+    }
+
+    /// Feet a minute.
+    pub fn vertical_rate(&self) -> i32 {
+        take(&self.rest, 4).map_or(0, i32::from_le_bytes)
+    }
+
+    /// Origin, aircraft, operator and route.
+    pub fn texts(&self) -> [&str; 4] {
+        [ORIGIN, AIRCRAFT, OPERATOR, ROUTE].map(|place| text(&self.rest[place]).trim_end())
+    }
+
+    /// Sets the six other columns.
+    pub fn set_rest(&mut self, squawk: i32, vertical_rate: i32, texts: [&str; 4]) {
+        self.rest = [b' '; REST_BYTES];
+        self.rest[..4].copy_from_slice(&squawk.to_le_bytes());
+        self.rest[4..8].copy_from_slice(&vertical_rate.to_le_bytes());
+        for (place, text) in [ORIGIN, AIRCRAFT, OPERATOR, ROUTE].into_iter().zip(texts) {
+            let length = text.len().min(place.len());
+            self.rest[place][..length].copy_from_slice(&text.as_bytes()[..length]);
+        }
+    }
+
+    /// Adds a line of tab-separated text, the columns in the order of [`WideFlight`].
+    ///
+    /// # Errors
+    /// What `out` says.
+    pub fn write_tsv(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let Self { lat, lon, altitude, gs, track, updated_at, .. } = self;
+        let (key, dest, [origin, aircraft, operator, route]) =
+            (text(&self.key), text(&self.dest), self.texts());
+        write!(out, "{key}\t{lat}\t{lon}\t{altitude}\t{gs}\t{track}\t{dest}\t{updated_at}\t")?;
+        let (squawk, vertical_rate) = (self.squawk(), self.vertical_rate());
+        writeln!(out, "{squawk}\t{vertical_rate}\t{origin}\t{aircraft}\t{operator}\t{route}")
+    }
+
+    /// What [`Wide::write_tsv`] has written, without the line end; `None` of anything else.
+    pub fn from_tsv(line: &str) -> Option<Self> {
+        let mut fields = line.split('\t');
+        let mut next = || fields.next();
+        let mut wide = Self {
+            key: next()?.as_bytes().try_into().ok()?,
+            lat: next()?.parse().ok()?,
+            lon: next()?.parse().ok()?,
+            altitude: next()?.parse().ok()?,
+            gs: next()?.parse().ok()?,
+            track: next()?.parse().ok()?,
+            dest: next()?.as_bytes().try_into().ok()?,
+            updated_at: next()?.parse().ok()?,
+            rest: [b' '; REST_BYTES],
+        };
+        let (squawk, vertical_rate) = (next()?.parse().ok()?, next()?.parse().ok()?);
+        wide.set_rest(squawk, vertical_rate, [next()?, next()?, next()?, next()?]);
+        Some(wide)
     }
 
     /// Gives the five moving columns values that have nothing to do with those before.
@@ -109,17 +227,17 @@ impl Wide {
 
     /// Moves the five columns as a report a minute later does.
     pub fn move_near(&mut self, seed: u64) {
-        let word = Random::new(seed).word();
-        self.lat = (self.lat + (word & 0xFF) as f64 * 0.001).min(90.0);
-        self.lon = (self.lon + (word >> 8 & 0xFF) as f64 * 0.001).min(180.0);
-        self.altitude = (self.altitude + (word >> 16 & 0x7F) as i32).min(ALTITUDES - 1);
-        self.gs = (self.gs + (word >> 24 & 0x7) as i32) & 0x3FF;
-        self.updated_at += 60;
+        let step = Step::new(seed);
+        self.lat = (self.lat + step.lat).min(90.0);
+        self.lon = (self.lon + step.lon).min(180.0);
+        self.altitude = (self.altitude + step.altitude).min(ALTITUDES - 1);
+        self.gs = (self.gs + step.gs) & 0x3FF;
+        self.updated_at += step.updated_at;
     }
 
     /// The row as engines keep it that know no columns: 108 bytes.
     pub fn to_bytes(&self) -> [u8; ROW_BYTES] {
-        let mut bytes = [b' '; ROW_BYTES];
+        let mut bytes = [0; ROW_BYTES];
         bytes[..8].copy_from_slice(&self.key);
         bytes[8..16].copy_from_slice(&self.lat.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.lon.to_le_bytes());
@@ -128,6 +246,7 @@ impl Wide {
         bytes[32..36].copy_from_slice(&self.track.to_le_bytes());
         bytes[36..40].copy_from_slice(&self.dest);
         bytes[40..48].copy_from_slice(&self.updated_at.to_le_bytes());
+        bytes[48..].copy_from_slice(&self.rest);
         bytes
     }
 
@@ -143,6 +262,7 @@ impl Wide {
             track: i32::from_le_bytes(take(bytes, 32)?),
             dest: take(bytes, 36)?,
             updated_at: i64::from_le_bytes(take(bytes, 40)?),
+            rest: take(bytes, 48)?,
         })
     }
 
@@ -162,6 +282,7 @@ impl Wide {
     /// # Errors
     /// None: every value fits its column.
     pub fn encode(&self, image: &mut RowImage) -> Result<(), Box<dyn Error>> {
+        let [origin, aircraft, operator, route] = self.texts();
         let flight = WideFlight::new(
             FixedString::try_from(text(&self.key))?,
             self.lat,
@@ -171,12 +292,12 @@ impl Wide {
             self.track,
             FixedString::try_from(text(&self.dest))?,
             Timestamp(self.updated_at),
-            0o1200,
-            0,
-            FixedString::try_from("KIAH")?,
-            FixedString::try_from("B738")?,
-            FixedString::try_from("UNITED")?,
-            FixedString::try_from("BPT LLA ELD MEM")?,
+            self.squawk(),
+            self.vertical_rate(),
+            FixedString::try_from(origin)?,
+            FixedString::try_from(aircraft)?,
+            FixedString::try_from(operator)?,
+            FixedString::try_from(route)?,
         );
         Ok(flight.encode(image)?)
     }
@@ -217,9 +338,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_read_back_and_keys_keep_the_order() {
+    fn bytes_and_text_read_back_and_keys_keep_the_order() {
         let mut flights: Vec<Wide> = (0..1000).map(Wide::new).collect();
-        assert!(flights.iter().all(|flight| Wide::from_bytes(&flight.to_bytes()) == Some(*flight)));
+        for flight in &flights {
+            assert_eq!(Wide::from_bytes(&flight.to_bytes()), Some(*flight));
+            let mut line = Vec::new();
+            flight.write_tsv(&mut line).unwrap();
+            assert_eq!(Wide::from_tsv(text(&line).trim_end()), Some(*flight));
+        }
         flights.sort_by(|a, b| a.lat.total_cmp(&b.lat));
         assert!(flights.is_sorted_by_key(|flight| flight.index_keys()[0]));
         flights.sort_by_key(|flight| flight.altitude);

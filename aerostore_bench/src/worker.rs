@@ -3,10 +3,10 @@
 use crate::contender::{Contender, Operation, Outcome, run};
 use crate::engine::Aerostore;
 use crate::flight::Random;
-use crate::histogram::Histogram;
 use crate::peer::{FlightMap, Papaya};
 use crate::place::Place;
 use std::error::Error;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Write};
 use std::ops::Range;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -18,13 +18,13 @@ use std::time::Duration;
 /// First argument of a program that is to be a worker.
 pub const WORKER: &str = "--worker";
 
-/// A worker that takes turns.
-pub trait Worker {
+/// A worker that takes turns at operations of some kind.
+pub trait Worker<O = Operation> {
     /// Lets it begin a turn.
     ///
     /// # Errors
     /// When it is gone.
-    fn start(&mut self, operation: Operation, turn: Duration) -> Result<(), Box<dyn Error>>;
+    fn start(&mut self, operation: O, turn: Duration) -> Result<(), Box<dyn Error>>;
 
     /// Waits for the turn's end.
     ///
@@ -33,12 +33,73 @@ pub trait Worker {
     fn finish(&mut self) -> Result<Outcome, Box<dyn Error>>;
 }
 
-/// A process on an Aerostore database.
-pub struct ProcessWorker {
+/// This program once more, which takes orders line by line and answers each with a line. It ends when this is dropped.
+pub struct Servant {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
+
+impl Servant {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn spawn<A: AsRef<OsStr>>(arguments: &[A]) -> Result<Self, Box<dyn Error>> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let input = child.stdin.take().ok_or("no pipe to the worker")?;
+        let output = BufReader::new(child.stdout.take().ok_or("no pipe from the worker")?);
+        Ok(Self { child, input, output })
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Gives it an order.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn tell(&mut self, order: &str) -> Result<(), Box<dyn Error>> {
+        writeln!(self.input, "{order}")?;
+        Ok(self.input.flush()?)
+    }
+
+    /// Waits for its answer.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn hear(&mut self) -> Result<String, Box<dyn Error>> {
+        let mut line = String::new();
+        if self.output.read_line(&mut line)? == 0 { Err("the worker is gone".into()) } else { Ok(line) }
+    }
+
+    /// Kills it, and waits until it is gone.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn kill(&mut self) -> Result<(), Box<dyn Error>> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Servant {
+    fn drop(&mut self) {
+        // An empty line ends it; if it is gone already there is nothing to end.
+        let _ = writeln!(self.input);
+        let _ = self.child.wait();
+    }
+}
+
+/// A process on an Aerostore database.
+pub struct ProcessWorker(Servant);
 
 impl ProcessWorker {
     /// Starts this program again as a worker on the first `rows` rows.
@@ -54,47 +115,25 @@ impl ProcessWorker {
     /// # Errors
     /// What the operating system says.
     pub fn spawn_on(place: &Place, rows: Range<u32>, seed: u64) -> Result<Self, Box<dyn Error>> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg(WORKER)
-            .arg(&place.dir)
-            .arg(&place.shm)
-            .args([rows.start.to_string(), rows.len().to_string(), seed.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let input = child.stdin.take().ok_or("no pipe to the worker")?;
-        let output = BufReader::new(child.stdout.take().ok_or("no pipe from the worker")?);
-        Ok(Self { child, input, output })
+        let numbers = [rows.start.to_string(), rows.len().to_string(), seed.to_string()].map(OsString::from);
+        let mut arguments = vec![WORKER.into(), place.dir.clone().into(), place.shm.clone().into()];
+        arguments.extend(numbers);
+        Ok(Self(Servant::spawn(&arguments)?))
     }
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.0.pid()
     }
 }
 
 impl Worker for ProcessWorker {
     fn start(&mut self, operation: Operation, turn: Duration) -> Result<(), Box<dyn Error>> {
-        writeln!(self.input, "{} {}", operation.as_str(), turn.as_micros())?;
-        Ok(self.input.flush()?)
+        self.0.tell(&format!("{} {}", operation.as_str(), turn.as_micros()))
     }
 
     fn finish(&mut self) -> Result<Outcome, Box<dyn Error>> {
-        let mut line = String::new();
-        self.output.read_line(&mut line)?;
-        let mut words = line.split_whitespace();
-        let mut number = || words.next().and_then(|word| word.parse().ok()).ok_or("the worker is gone");
-        let (operations, nanos, cpu_nanos) = (number()?, number()?, number()?);
-        let sampled = words.next().and_then(Histogram::from_line).ok_or("the worker is gone")?;
-        Ok(Outcome { operations, nanos, cpu_nanos, sampled })
-    }
-}
-
-impl Drop for ProcessWorker {
-    fn drop(&mut self) {
-        // An empty line ends it; if it is gone already there is nothing to end.
-        let _ = writeln!(self.input);
-        let _ = self.child.wait();
+        Ok(Outcome::from_line(&self.0.hear()?).ok_or("the worker failed")?)
     }
 }
 
@@ -113,8 +152,7 @@ pub fn serve(arguments: &[String]) -> Result<(), Box<dyn Error>> {
         let Some((word, micros)) = line.split_once(' ') else { break };
         let operation = Operation::from_word(word).ok_or("no such operation")?;
         let outcome = run(&mut engine, operation, rows, &mut random, Duration::from_micros(micros.parse()?))?;
-        let Outcome { operations, nanos, cpu_nanos, sampled } = outcome;
-        println!("{operations} {nanos} {cpu_nanos} {}", sampled.to_line());
+        println!("{}", outcome.to_line());
     }
     Ok(())
 }

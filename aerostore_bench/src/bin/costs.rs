@@ -43,7 +43,7 @@ impl<'a> Timed<'a> {
     }
 
     fn search(name: &str, query: impl Fn() -> Query + 'a) -> Self {
-        Self::new(name, move |side| Ok(side.search(query())?.rows))
+        Self::new(name, move |side| Ok(side.search(query(), WideFlight::ALTITUDE.index())?.rows))
     }
 
     fn median(&self) -> f64 {

@@ -1,20 +1,15 @@
-//! What do searches and updates cost when six columns are indexed, beside LMDB and beside ordered sets of one process?
+//! What do searches cost by the engine's layout, and what do two ways to ask for the same cost beside each other?
 //!
 //! Rows          1 000 000 flights of fourteen columns, 108 bytes; ordered indexes on lat, lon, altitude, gs, dest, `updated_at`
-//! Sides         Aerostore; LMDB (`heed`), no sync, in the same tmpfs, a sorted set per index; `BTreeSet`s and a hash map under one lock
-//! Operations    load; update far (five of six indexed columns get other values), near (they move a little), unindexed (one column without
-//!               an index); above: the 100 lowest rows from an altitude on; newest: the newest 50 of a band of 500 feet, some 11 000 rows;
-//!               count: by a column without an index; whole rows are copied; layout: the same, beside an array of the same rows and
-//!               beside the same cache lines without an engine
-//! Durability    commit mode off (the log is written behind); LMDB never syncs; the sets keep nothing
-//! Unit          nanoseconds an operation, one worker; ratios of medians turn by turn, the sides taking turns
-//! Arguments     `--rows N --rounds N`; `--only far,above`; `--sides aerostore,lmdb,trees`
+//! Layout        the count by a column without an index, beside an array of the same rows and beside the same cache lines without an engine
+//! Shapes        pairs of queries
+//! Unit          nanoseconds a search, one worker; ratios of medians turn by turn, the sides taking turns
+//! Arguments     `--rows N --rounds N`; `--only layout` or `shapes`. Beside other engines: `scripts/bench workloads`
 
 #![forbid(unsafe_code)]
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
-use aerostore_bench::flight::Random;
-use aerostore_bench::indexed::{Aerostore, Failure, Found, Indexed, Lmdb, Move, Trees, some_altitude};
+use aerostore_bench::indexed::{Aerostore, Failure, Found, Indexed};
 use aerostore_bench::lines::{Array, Lines};
 use aerostore_bench::place::Place;
 use aerostore_bench::report::print_machine;
@@ -26,38 +21,6 @@ use std::time::Instant;
 /// Rows in a transaction while loading.
 const LOAD_BATCH: u32 = 1000;
 
-/// Name, operations in a turn, and what one does.
-struct Task {
-    name: &'static str,
-    turn: u32,
-    run: fn(&mut dyn Indexed, &mut Random, u32) -> Result<Found, Failure>,
-}
-
-const TASKS: [Task; 6] = [
-    Task { name: "far", turn: 2000, run: |side, random, rows| update(side, random, rows, Move::Far) },
-    Task { name: "near", turn: 2000, run: |side, random, rows| update(side, random, rows, Move::Near) },
-    Task {
-        name: "unindexed",
-        turn: 5000,
-        run: |side, random, rows| update(side, random, rows, Move::Unindexed),
-    },
-    Task { name: "above", turn: 500, run: |side, random, _| side.above(some_altitude(random), 100) },
-    Task { name: "newest", turn: 4, run: |side, random, _| side.newest_within(some_altitude(random), 50) },
-    Task { name: "count", turn: 1, run: |side, _, _| side.count_eastbound() },
-];
-
-fn update(side: &mut dyn Indexed, random: &mut Random, rows: u32, how: Move) -> Result<Found, Failure> {
-    side.update(random.below(rows), how, random.word())?;
-    Ok(Found::default())
-}
-
-/// Nanoseconds of each operation, and the median of each turn.
-#[derive(Default)]
-struct Times {
-    single: Vec<f64>,
-    turns: Vec<f64>,
-}
-
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let text = |name: &str| {
@@ -66,96 +29,16 @@ fn main() -> Result<(), Failure> {
     };
     let number = |name: &str, default: u32| text(name).map_or(Ok(default), |word| word.parse());
     let (rows, rounds) = (number("--rows", 1_000_000)?, number("--rounds", 15)?);
-    let listed = |list: &Option<String>, name: &str| {
-        list.as_ref().is_none_or(|list| list.split(',').any(|word| word == name))
-    };
-    let (only, wanted) = (text("--only"), text("--sides"));
+    let only = text("--only");
+    let wanted = |name: &str| only.as_ref().is_none_or(|list| list.split(',').any(|word| word == name));
     print_machine();
-
     let place = Place::fresh("search");
-    let mut loaded = Vec::new();
-    let begin = Instant::now();
     let mut aerostore = Aerostore::load(&place, rows, LOAD_BATCH).map_err(|error| error.to_string())?;
-    loaded.push(("aerostore", begin.elapsed(), Some(aerostore.database().status()?.used_bytes)));
-    let mut lmdb = None;
-    if listed(&wanted, "lmdb") {
-        let begin = Instant::now();
-        let side = Lmdb::load(&place, rows, LOAD_BATCH)?;
-        loaded.push(("lmdb", begin.elapsed(), Some(side.bytes()?)));
-        lmdb = Some(side);
-    }
-    let mut trees = None;
-    if listed(&wanted, "trees") {
-        let begin = Instant::now();
-        trees = Some(Trees::load(rows));
-        loaded.push(("trees", begin.elapsed(), None));
-    }
-    println!("load, {rows} rows, {LOAD_BATCH} in a transaction");
-    for (name, took, bytes) in &loaded {
-        let bytes = bytes.map_or_else(String::new, |bytes| {
-            format!("   {:.1} bytes a row", bytes as f64 / f64::from(rows))
-        });
-        println!("  {name:<10} {:>9.0} rows/s{bytes}", f64::from(rows) / took.as_secs_f64());
-    }
-
-    for task in TASKS.iter().filter(|task| listed(&only, task.name)) {
-        let mut sides: Vec<(&str, &mut dyn Indexed)> = vec![("aerostore", &mut aerostore)];
-        if let Some(lmdb) = &mut lmdb {
-            sides.push(("lmdb", lmdb));
-        }
-        if let Some(trees) = &mut trees {
-            sides.push(("trees", trees));
-        }
-        compare(task, &mut sides, rows, rounds)?;
-    }
-    if listed(&only, "layout") {
+    if wanted("layout") {
         layout(&mut aerostore, rows, rounds)?;
     }
-    if listed(&only, "shapes") {
+    if wanted("shapes") {
         shapes(&mut aerostore, rounds)?;
-    }
-    Ok(())
-}
-
-fn compare(
-    task: &Task,
-    sides: &mut [(&str, &mut dyn Indexed)],
-    rows: u32,
-    rounds: u32,
-) -> Result<(), Failure> {
-    let mut times: Vec<Times> = sides.iter().map(|_| Times::default()).collect();
-    // The first turn touches memory and fills caches.
-    for round in 0..=rounds {
-        let mut found: Vec<Found> = Vec::new();
-        for ((_, side), times) in sides.iter_mut().zip(&mut times) {
-            // The same operations for each.
-            let mut random = Random::new(u64::from(round) << 40);
-            let mut single = Vec::new();
-            let mut sum = Found::default();
-            for _ in 0..task.turn {
-                let begin = Instant::now();
-                let one = (task.run)(*side, &mut random, rows)?;
-                single.push(begin.elapsed().as_nanos() as f64);
-                sum.rows += one.rows;
-                sum.sum = sum.sum.wrapping_add(one.sum);
-            }
-            found.push(sum);
-            if round > 0 {
-                times.turns.push(median(&single));
-                times.single.extend(single);
-            }
-        }
-        if found.iter().any(|sum| *sum != found[0]) {
-            return Err(format!("{}: the sides find different rows: {found:?}", task.name).into());
-        }
-    }
-    println!("{}", task.name);
-    for ((name, _), side) in sides.iter().zip(&times) {
-        let [p50, p99] = [0.5, 0.99].map(|share| quantile(&side.single, share));
-        println!(
-            "  {name:<10} p50 {p50:>11.0} ns   p99 {p99:>11.0} ns   {name} to aerostore {:.2}",
-            median_ratio(&side.turns, &times[0].turns)
-        );
     }
     Ok(())
 }
@@ -204,10 +87,15 @@ fn shapes(side: &mut Aerostore, rounds: u32) -> Result<(), Failure> {
     let unsorted = |side: &mut Aerostore| side.count(Query::filtered(eastbound()));
     let by_two = |side: &mut Aerostore| side.count(Query::filtered(eastbound()).threads(2));
     let sorted = |side: &mut Aerostore| {
-        side.search(Query::filtered(eastbound()).sort_by(SortKey::ascending("squawk")).limit(10))
+        side.search(
+            Query::filtered(eastbound()).sort_by(SortKey::ascending("squawk")).limit(10),
+            WideFlight::SQUAWK.index(),
+        )
     };
-    let one_way = |side: &mut Aerostore| side.search(Query::filtered(high().and(fast())));
-    let other_way = |side: &mut Aerostore| side.search(Query::filtered(fast().and(high())));
+    let one_way =
+        |side: &mut Aerostore| side.search(Query::filtered(high().and(fast())), WideFlight::GS.index());
+    let other_way =
+        |side: &mut Aerostore| side.search(Query::filtered(fast().and(high())), WideFlight::GS.index());
     let (lowest, at_one) = (|| WideFlight::ALTITUDE.lt(50), || WideFlight::DEST.eq("KAAA"));
     let either = |side: &mut Aerostore| side.count(Query::filtered(lowest().or(at_one())));
     let both = |side: &mut Aerostore| {
@@ -226,7 +114,7 @@ fn shapes(side: &mut Aerostore, rounds: u32) -> Result<(), Failure> {
         ("one of two terms, each with an index, to one search for each", [&either, &both], 20),
     ];
     for (title, shapes, turn) in pairs {
-        let mut times = [Times::default(), Times::default()];
+        let mut times = [Vec::new(), Vec::new()];
         for round in 0..=rounds {
             for (shape, times) in shapes.iter().zip(&mut times) {
                 let begin = Instant::now();
@@ -234,16 +122,16 @@ fn shapes(side: &mut Aerostore, rounds: u32) -> Result<(), Failure> {
                     std::hint::black_box(shape(side)?);
                 }
                 if round > 0 {
-                    times.turns.push(begin.elapsed().as_nanos() as f64 / f64::from(turn));
+                    times.push(begin.elapsed().as_nanos() as f64 / f64::from(turn));
                 }
             }
         }
         let [first, second] = &times;
         println!(
             "{title}: {:.0} ns, {:.0} ns, ratio {:.2}",
-            median(&first.turns),
-            median(&second.turns),
-            median_ratio(&first.turns, &second.turns)
+            median(first),
+            median(second),
+            median_ratio(first, second)
         );
     }
     Ok(())
