@@ -47,6 +47,7 @@ have_package() {
     tcl8.6-tdbc-sqlite3) has_tcl_package tdbc::sqlite3 ;;
     libsqlite3-tcl) has_tcl_package sqlite3 ;;
     gcc) command -v cc >/dev/null ;;
+    postgresql) compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null ;;
     *) command -v "$1" >/dev/null ;;
     esac
 }
