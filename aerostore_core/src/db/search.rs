@@ -4,8 +4,8 @@
 
 use crate::db::{Error, Table, Transaction};
 use crate::query::{
-    Explain, Helper, IndexScan, IndexStatistics, KeyRange, Lead, Outcome, Plan, Predicate, Query, RowSource,
-    TableStatistics,
+    Explain, Helper, IndexScan, IndexStatistics, KeyRange, Lead, Literal, Outcome, Plan, Predicate, Query,
+    RowSource, Standing, TableStatistics,
 };
 use crate::row::{RowView, Value, VisitRows};
 use crate::txn::{KeySpan, RangeScan, RowPredicate};
@@ -42,6 +42,11 @@ impl RowSource for TableRows<'_> {
         let indexes = indexes.collect();
         let threads = self.txn.search_threads();
         Ok(TableStatistics { rows: self.txn.estimated_rows(self.table)?, indexes, threads })
+    }
+
+    fn standing(&mut self) -> Result<Standing, Error> {
+        let (rows, indexes) = self.txn.index_standing(self.table)?;
+        Ok(Standing { rows, indexes })
     }
 
     fn point(&mut self, key: Value<'_>, visit: &mut dyn FnMut(RowView<'_>)) -> Result<(), Error> {
@@ -147,6 +152,39 @@ impl Transaction {
     /// As [`Transaction::search`].
     pub fn search_count(&mut self, table: &Table, plan: &Plan) -> Result<Outcome, Error> {
         plan.count(&mut TableRows { txn: self, table })
+    }
+
+    /// As [`Transaction::search`], with other operands: see [`Plan::with_operands`]. A plan for one key is a look-up.
+    ///
+    /// # Errors
+    /// As [`Transaction::search`]; `Syntax` or `Type` when the operands do not go with the query.
+    pub fn search_with(
+        &mut self,
+        table: &Table,
+        plan: &Plan,
+        operands: Vec<Literal>,
+        visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
+    ) -> Result<u64, Error> {
+        if let Some(key) = plan.single_key(&operands) {
+            return Ok(self.get(table, key, visit)?.map_or(0, |_| 1));
+        }
+        Ok(self.search(table, &plan.with_operands(operands)?, visit)?.rows_returned)
+    }
+
+    /// As [`Transaction::search_count`], with other operands.
+    ///
+    /// # Errors
+    /// As [`Transaction::search_with`].
+    pub fn search_count_with(
+        &mut self,
+        table: &Table,
+        plan: &Plan,
+        operands: Vec<Literal>,
+    ) -> Result<u64, Error> {
+        if let Some(key) = plan.single_key(&operands) {
+            return Ok(u64::from(self.exists(table, key)?));
+        }
+        Ok(self.search_count(table, &plan.with_operands(operands)?)?.rows_returned)
     }
 
     /// Says how `plan` would be run, to count its rows or to give them in order, and how many rows are thought to come of it; no row is

@@ -332,6 +332,11 @@ impl Transaction {
         Ok(self.open()?.index_statistics(&table.0, |column| columns.contains(&column))?)
     }
 
+    /// See [`txn::Transaction::index_standing`].
+    pub(super) fn index_standing(&mut self, table: &Table) -> Result<(u64, u64), Error> {
+        Ok(self.open()?.index_standing(&table.0)?)
+    }
+
     /// Counts the different values in the index on a column, null not among them, by a walk over its entries; `None` when this
     /// transaction can use no such index. Values that no row has any more count until they have been cleaned up.
     ///

@@ -65,7 +65,7 @@ impl Binder<'_> {
         };
         Ok(match (filter, inverted) {
             (Expr::Not(term), _) => return self.expr(*term, !inverted),
-            (Expr::Compare(compare), _) => Node::Leaf(self.leaf(compare, inverted)?),
+            (Expr::Compare(compare), _) => Node::Leaf(Arc::new(self.leaf(compare, inverted)?)),
             (Expr::All(terms), false) | (Expr::Any(terms), true) => Node::All(bind(terms)?),
             (Expr::Any(terms), false) | (Expr::All(terms), true) => Node::Any(bind(terms)?),
         })
@@ -228,7 +228,7 @@ fn bad_operand(compare: &Compare, literal: &Literal, expected: String) -> QueryE
         Literal::Text(text) => text.clone(),
         other => other.to_string(),
     };
-    QueryError::Operand { term: braced(compare), column: compare.column.clone(), operand, expected }
+    QueryError::Operand { term: braced(compare), column: compare.column.to_string(), operand, expected }
 }
 
 #[cold]
@@ -236,7 +236,7 @@ fn bad_type(compare: &Compare, field: Field, expected: &'static str) -> QueryErr
     QueryError::OperatorType {
         term: braced(compare),
         operator: compare.operator,
-        column: compare.column.clone(),
+        column: compare.column.to_string(),
         column_type: field.column_type(),
         expected,
     }

@@ -33,6 +33,11 @@ pub enum QueryError {
         /// How many operands there are.
         found: usize,
     },
+    /// A plan was given another number of operands than its query has.
+    Operands {
+        /// How many it has.
+        wanted: usize,
+    },
     /// The table has no column of this name.
     UnknownColumn {
         /// The term, as written.
@@ -105,6 +110,7 @@ impl QueryError {
             | Self::Operand { term, .. } => term,
             Self::Text { text, .. } => text,
             Self::NoIndex { column, .. } | Self::HashIndex { column, .. } => column,
+            Self::Operands { .. } => "",
         }
     }
 
@@ -117,12 +123,13 @@ impl QueryError {
 impl fmt::Display for QueryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoIndex { .. } | Self::HashIndex { .. } => {}
+            Self::NoIndex { .. } | Self::HashIndex { .. } | Self::Operands { .. } => {}
             Self::Text { text, .. } => write!(f, "bad query \"{text}\": ")?,
             _ => write!(f, "bad term \"{}\": ", self.term())?,
         }
         match self {
             Self::Text { expected, .. } => write!(f, "expected {expected}"),
+            Self::Operands { wanted } => write!(f, "the query has {wanted} operands"),
             Self::NoIndex { column, table, indexed } => {
                 write!(f, "no index on column \"{column}\" of table \"{table}\"")?;
                 if indexed.is_empty() { Ok(()) } else { write!(f, ": must be {indexed}") }

@@ -13,13 +13,15 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::field::Field;
+use super::kept::{FEW_ROWS, Found};
 use super::places::Places;
 use super::plan::Plan;
+use super::planner::{self, Wanted};
 use super::predicate::Predicate;
 use super::route::{AccessPath, IndexPath, Route};
 use super::shared_scan;
 use super::sort::{Kept, SortOrder};
-use super::source::{IndexScan, RowSet, RowSource, TableStatistics};
+use super::source::{IndexScan, RowSet, RowSource, Standing, TableStatistics};
 use crate::row::{RowView, Schema};
 
 /// What a run did.
@@ -55,6 +57,14 @@ pub(super) struct Tally {
     pub(super) threads: u32,
 }
 
+/// A route for one run.
+pub(super) struct Chosen {
+    pub(super) route: Route,
+    wanted: Wanted,
+    /// Whether the way was kept from a run before.
+    pub(super) is_kept: bool,
+}
+
 impl Plan {
     /// Calls `visit` with each row of the result, in order, until it breaks.
     ///
@@ -67,8 +77,8 @@ impl Plan {
         source: &mut S,
         visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
     ) -> Result<Outcome, S::Error> {
-        let route = self.route(&self.statistics(source)?)?;
-        Ok(self.run_by(&route, source, Sink::Visit(visit))?.outcome)
+        let chosen = self.choose(source, Wanted::Rows)?;
+        Ok(self.run_chosen(&chosen, source, Sink::Visit(visit))?.outcome)
     }
 
     /// Counts the rows of the result, without copying or sorting any.
@@ -77,13 +87,61 @@ impl Plan {
     ///
     /// As for [`run`](Self::run).
     pub fn count<S: RowSource>(&self, source: &mut S) -> Result<Outcome, S::Error> {
-        let route = self.route_to_count(&self.statistics(source)?)?;
-        Ok(self.run_by(&route, source, Sink::Count)?.outcome)
+        let chosen = self.choose(source, Wanted::Count)?;
+        Ok(self.run_chosen(&chosen, source, Sink::Count)?.outcome)
     }
 
-    /// A single primary key needs none.
-    pub(super) fn statistics<S: RowSource>(&self, source: &mut S) -> Result<TableStatistics, S::Error> {
-        if self.is_point() { Ok(TableStatistics::default()) } else { source.statistics(&self.route_columns) }
+    /// A route for one run: by the way that was kept, or by the cheapest one, which is kept for the next.
+    pub(super) fn choose<S: RowSource>(&self, source: &mut S, wanted: Wanted) -> Result<Chosen, S::Error> {
+        if self.is_point() {
+            // There is nothing to choose.
+            let (route, _) = planner::route(self, &TableStatistics::default(), wanted)?;
+            return Ok(Chosen { route, wanted, is_kept: false });
+        }
+        let kept = &self.form.kept;
+        // Before the statistics: what changes in between is another standing at the next run.
+        let standing = if kept.is_first(wanted) { None } else { Some(source.standing()?) };
+        let found = standing.and_then(|standing| kept.take(wanted, standing));
+        if let Some(route) = found.and_then(|found| self.route_kept(&found, wanted)) {
+            return Ok(Chosen { route, wanted, is_kept: true });
+        }
+        self.choose_anew(source, wanted, standing)
+    }
+
+    /// By the cheapest way; it is kept for a table that stands so, if that is known.
+    pub(super) fn choose_anew<S: RowSource>(
+        &self,
+        source: &mut S,
+        wanted: Wanted,
+        standing: Option<Standing>,
+    ) -> Result<Chosen, S::Error> {
+        let statistics = source.statistics(&self.form.route_columns)?;
+        let (route, way) = planner::route(self, &statistics, wanted)?;
+        if let (Some(standing), Some(way)) = (standing, way)
+            && route.examined <= FEW_ROWS
+        {
+            self.form.kept.put(wanted, Found { way, statistics, standing });
+        }
+        Ok(Chosen { route, wanted, is_kept: false })
+    }
+
+    /// By a way that is kept, if these operands have it and few rows to look at by it (L3).
+    pub(super) fn route_kept(&self, found: &Found, wanted: Wanted) -> Option<Route> {
+        planner::route_kept(self, found, wanted).filter(|route| route.examined <= FEW_ROWS)
+    }
+
+    /// Runs the plan by what was chosen.
+    pub(super) fn run_chosen<S: RowSource>(
+        &self,
+        chosen: &Chosen,
+        source: &mut S,
+        sink: Sink<'_>,
+    ) -> Result<Tally, S::Error> {
+        let tally = self.run_by(&chosen.route, source, sink)?;
+        if chosen.route.examined <= FEW_ROWS && tally.outcome.rows_examined > FEW_ROWS {
+            self.form.kept.forget(chosen.wanted);
+        }
+        Ok(tally)
     }
 
     pub(super) fn run_by<S: RowSource>(
@@ -93,7 +151,8 @@ impl Plan {
         sink: Sink<'_>,
     ) -> Result<Tally, S::Error> {
         let mut tally = Tally::default();
-        let mut window = Window { skip: self.offset, left: self.limit.unwrap_or(u64::MAX), passed: 0 };
+        let mut window =
+            Window { skip: self.form.offset, left: self.form.limit.unwrap_or(u64::MAX), passed: 0 };
         if window.left == 0 {
             return Ok(tally);
         }
@@ -104,7 +163,7 @@ impl Plan {
         }
         let visit = match sink {
             Sink::Visit(visit) => visit,
-            Sink::Count if self.limit.is_none() && !matches!(route.path, AccessPath::Union(_)) => {
+            Sink::Count if self.form.limit.is_none() && !matches!(route.path, AccessPath::Union(_)) => {
                 let mut ask = |filter: &mut Filter<'_>, rows: &[RowView<'_>]| {
                     filter.count(rows);
                     ControlFlow::Continue(())
@@ -137,7 +196,7 @@ impl Plan {
     /// Rows to be sorted as `route` says, none yet.
     pub(super) fn kept<'p>(&'p self, route: &'p Route) -> Kept<'p> {
         let most = self.kept_rows().and_then(|rows| usize::try_from(rows).ok());
-        Kept::new(SortOrder::new(&route.sort, &self.schema), most)
+        Kept::new(SortOrder::new(&route.sort, &self.form.schema), most)
     }
 }
 
@@ -320,7 +379,7 @@ struct Groups<'p> {
 
 impl<'p> Groups<'p> {
     fn new(plan: &'p Plan, route: &'p Route, field: Field) -> Self {
-        Self { field, schema: &plan.schema, kept: plan.kept(route), sample: Vec::new() }
+        Self { field, schema: &plan.form.schema, kept: plan.kept(route), sample: Vec::new() }
     }
 
     fn take(

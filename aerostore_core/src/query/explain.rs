@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 
 use super::executor::{Outcome, Sink, Tally};
 use super::plan::{Plan, SortColumn};
+use super::planner::{self, Wanted};
 use super::predicate::Predicate;
 use super::ranges::RangeSet;
 use super::route::{AccessPath, Branch, Route};
@@ -21,6 +22,8 @@ pub struct Explain {
     pub steps: Vec<Step>,
     /// What the run did; `None` when there was none.
     pub outcome: Option<Outcome>,
+    /// Whether the way to the rows was kept from a run before, and the estimates are by the statistics of then.
+    pub is_kept: bool,
 }
 
 /// What is done with rows at one place.
@@ -102,15 +105,20 @@ impl Plan {
     ///
     /// As for [`run`](Self::run).
     pub fn explain_run<S: RowSource>(&self, source: &mut S, counting: bool) -> Result<Explain, S::Error> {
-        let statistics = source.statistics(&self.route_columns)?;
-        let route = if counting { self.route_to_count(&statistics)? } else { self.route(&statistics)? };
+        let wanted = wanted(counting);
+        // A run looks up no statistics for one key; who asks is told by them.
+        let chosen = if self.is_point() {
+            self.choose_anew(source, wanted, None)?
+        } else {
+            self.choose(source, wanted)?
+        };
         let visit = &mut |_: RowView<'_>| ControlFlow::Continue(());
         let sink = if counting { Sink::Count } else { Sink::Visit(visit) };
-        let tally = self.run_by(&route, source, sink)?;
-        Ok(self.explained(&route, Some(&tally)))
+        let tally = self.run_chosen(&chosen, source, sink)?;
+        Ok(Explain { is_kept: chosen.is_kept, ..self.explained(&chosen.route, Some(&tally)) })
     }
 
-    /// Explains what a run would do, by the statistics of now; no row is looked at.
+    /// Explains what a run would do, by the way that is kept or the statistics of now; no row is looked at.
     ///
     /// # Errors
     ///
@@ -120,8 +128,13 @@ impl Plan {
         source: &mut S,
         counting: bool,
     ) -> Result<Explain, S::Error> {
-        let statistics = source.statistics(&self.route_columns)?;
-        let route = if counting { self.route_to_count(&statistics)? } else { self.route(&statistics)? };
+        let wanted = wanted(counting);
+        let kept = self.form.kept.look(wanted, source.standing()?);
+        if let Some(route) = kept.and_then(|found| self.route_kept(&found, wanted)) {
+            return Ok(Explain { is_kept: true, ..self.explained(&route, None) });
+        }
+        let statistics = source.statistics(&self.form.route_columns)?;
+        let (route, _) = planner::route(self, &statistics, wanted)?;
         Ok(self.explained(&route, None))
     }
 
@@ -132,10 +145,16 @@ impl Plan {
         let matched = outcome.map(|outcome| outcome.rows_matched);
         let wanted = self.kept_rows().unwrap_or(u64::MAX);
         let passing = if route.stops_early { route.matched.min(wanted) } else { route.matched };
-        if self.limit.is_some() || self.offset > 0 {
-            let limit = self.limit.map_or_else(|| "all".to_owned(), |limit| limit.to_string());
-            let estimated = passing.saturating_sub(self.offset).min(self.limit.unwrap_or(u64::MAX));
-            steps.add(StepKind::Limit, format!("{limit} offset {}", self.offset), &[], estimated, returned);
+        if self.form.limit.is_some() || self.form.offset > 0 {
+            let limit = self.form.limit.map_or_else(|| "all".to_owned(), |limit| limit.to_string());
+            let estimated = passing.saturating_sub(self.form.offset).min(self.form.limit.unwrap_or(u64::MAX));
+            steps.add(
+                StepKind::Limit,
+                format!("{limit} offset {}", self.form.offset),
+                &[],
+                estimated,
+                returned,
+            );
         }
         if !route.sort.is_empty() {
             let (kind, many) = match (route.grouped, self.kept_rows()) {
@@ -154,20 +173,24 @@ impl Plan {
         let examined = outcome.map(|outcome| outcome.rows_examined);
         let entries = tally.map_or(&[][..], |tally| &tally.entries);
         if let AccessPath::Union(branches) = &route.path {
-            let detail = format!("of {}: {} ways", self.schema.name(), branches.len());
+            let detail = format!("of {}: {} ways", self.form.schema.name(), branches.len());
             steps.add(StepKind::Union, detail, &[], route.examined, examined);
             steps.branches(branches, tally);
         } else {
             steps.threads = tally.map_or(route.threads, |tally| tally.threads);
             steps.path(&route.path, route.examined, examined, entries);
         }
-        Explain { steps: steps.steps, outcome }
+        Explain { steps: steps.steps, outcome, is_kept: false }
     }
 
     fn sort_key(&self, key: SortColumn) -> String {
-        let name = self.schema.column(key.field.index()).name();
+        let name = self.form.schema.column(key.field.index()).name();
         if key.descending { format!("{name} descending") } else { name.to_owned() }
     }
+}
+
+fn wanted(counting: bool) -> Wanted {
+    if counting { Wanted::Count } else { Wanted::Rows }
 }
 
 struct Told<'p> {
@@ -187,14 +210,14 @@ impl Told<'_> {
         estimated: u64,
         actual: Option<u64>,
     ) {
-        let name = |column: &usize| self.plan.schema.column(*column).name().to_owned();
+        let name = |column: &usize| self.plan.form.schema.column(*column).name().to_owned();
         let columns = columns.iter().map(name).collect();
         self.steps.push(Step { kind, depth: self.depth, detail, columns, estimated, actual });
         self.depth += 1;
     }
 
     fn path(&mut self, path: &AccessPath, estimated: u64, actual: Option<u64>, entries: &[u64]) {
-        let schema = &self.plan.schema;
+        let schema = &self.plan.form.schema;
         let (table, key) = (schema.name(), schema.key_column().name());
         let key_column = [schema.key_index()];
         match path {
@@ -302,7 +325,7 @@ impl fmt::Display for Explain {
             let line_end = if index == 0 { "" } else { "\n" };
             write!(f, "{line_end}{:indent$}{step}", "", indent = 2 * step.depth)?;
         }
-        Ok(())
+        if self.is_kept { f.write_str("\nby a way kept from before") } else { Ok(()) }
     }
 }
 

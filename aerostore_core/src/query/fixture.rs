@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use super::executor::Sink;
 use super::{
     AccessPath, Helper, IndexScan, IndexStatistics, KeyRange, Lead, Outcome, Plan, Predicate, Query,
-    QueryError, Route, RowSource, TableStatistics, compare,
+    QueryError, Route, RowSource, Standing, TableStatistics, compare,
 };
 use crate::index::key::key_bytes;
 use crate::query;
@@ -134,9 +134,20 @@ impl Table {
         (keys, outcome)
     }
 
+    /// The keys of the rows that `plan` yields.
+    pub(super) fn keys(&mut self, plan: &Plan) -> Vec<String> {
+        let mut keys = Vec::new();
+        let visit = &mut |row: RowView<'_>| {
+            keys.push(row.key().to_string());
+            ControlFlow::Continue(())
+        };
+        plan.run(self, visit).expect("a sound plan");
+        keys
+    }
+
     /// The keys that a scan by three threads yields, for a count as well, where `plan` takes one at all.
     fn run_by_threads(&mut self, plan: &Plan) -> Vec<String> {
-        let statistics = self.statistics(&plan.route_columns).expect("statistics");
+        let statistics = self.statistics(&plan.form.route_columns).expect("statistics");
         let [mut route, mut counting] =
             [plan.route(&statistics), plan.route_to_count(&statistics)].map(|route| route.expect("a route"));
         let is_scan = |route: &Route| matches!(route.path, AccessPath::Scan);
@@ -160,7 +171,7 @@ impl Table {
     /// The route that `query` takes.
     pub(super) fn route(&mut self, query: Query) -> Route {
         let plan = self.plan(query);
-        let statistics = self.statistics(&plan.route_columns).expect("statistics");
+        let statistics = self.statistics(&plan.form.route_columns).expect("statistics");
         plan.route(&statistics).expect("a route")
     }
 
@@ -227,6 +238,15 @@ impl RowSource for Table {
         };
         let indexes = self.indexes.iter().map(statistics).collect();
         Ok(TableStatistics { rows: self.images.len() as u64 * self.exaggeration.0, indexes, threads: 1 })
+    }
+
+    fn standing(&mut self) -> Result<Standing, QueryError> {
+        let indexes =
+            self.indexes.iter().map(|(column, (kind, _))| (*column as u64 + 1) << (8 * *kind as u64));
+        Ok(Standing {
+            rows: self.images.len() as u64 * self.exaggeration.0,
+            indexes: indexes.fold(0, |sum, index| sum * 31 + index),
+        })
     }
 
     fn point(&mut self, key: Value<'_>, visit: &mut dyn FnMut(RowView<'_>)) -> Result<(), QueryError> {

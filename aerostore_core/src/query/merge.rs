@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
+
 use super::interval::Interval;
 use super::predicate::{Leaf, Node, Test};
 
@@ -64,7 +66,7 @@ fn merged(nodes: Vec<Node>) -> Vec<Node> {
         };
         let same = |node: &&mut Node| matches!(node, Node::Leaf(other) if joins(other, &leaf));
         match kept.iter_mut().find(same) {
-            Some(Node::Leaf(other)) => join(other, leaf),
+            Some(Node::Leaf(other)) => join(Arc::make_mut(other), Arc::unwrap_or_clone(leaf)),
             _ => kept.push(Node::Leaf(leaf)),
         }
     }

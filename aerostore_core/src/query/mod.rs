@@ -14,6 +14,7 @@ mod explain;
 mod field;
 mod glob;
 mod interval;
+mod kept;
 mod keys;
 mod merge;
 mod operand;
@@ -42,7 +43,7 @@ pub use plan::Plan;
 pub use predicate::Predicate;
 pub use route::{AccessPath, Among, Branch, IndexPath, Route};
 pub use source::{
-    Helper, IndexScan, IndexStatistics, KeyRange, Lead, RowSet, RowSource, Share, TableStatistics,
+    Helper, IndexScan, IndexStatistics, KeyRange, Lead, RowSet, RowSource, Share, Standing, TableStatistics,
 };
 pub use syntax::{Compare, Expr, Literal, Query, SortKey};
 

@@ -21,6 +21,7 @@ use super::costs::{
     SORT_STEP, THREAD,
 };
 use super::error::QueryError;
+use super::kept::{self, Found};
 use super::plan::{ColumnKeys, Plan, Scope, SortColumn};
 use super::predicate::{Node, Predicate};
 use super::ranges::RangeSet;
@@ -39,22 +40,45 @@ pub(super) enum Wanted {
     Rows,
 }
 
-/// The cheapest route of `plan`.
-pub(super) fn route(plan: &Plan, statistics: &TableStatistics, wanted: Wanted) -> Result<Route, QueryError> {
-    let scope = &plan.scope;
-    let never = |node: &Node| matches!(node, Node::Any(nodes) if nodes.is_empty());
-    if scope.columns.iter().any(|keys| keys.ranges.is_empty()) || scope.conjuncts.iter().any(never) {
-        return Ok(nothing());
+/// The cheapest route of `plan`, and which kind of way it is, if that can be kept.
+pub(super) fn route(
+    plan: &Plan,
+    statistics: &TableStatistics,
+    wanted: Wanted,
+) -> Result<(Route, Option<kept::Way>), QueryError> {
+    if is_never(plan) {
+        return Ok((nothing(), None));
     }
-    let sort = if wanted == Wanted::Count { Vec::new() } else { needed_sort(plan) };
-    let mut planner = Planner { plan, statistics, wanted, sort, matched: 0.0 };
-    planner.matched = planner.matched_in(scope);
-    let ways = match plan.forced {
+    let planner = Planner::new(plan, statistics, wanted);
+    let ways = match plan.form.forced {
         Some(column) => vec![planner.forced(column)?],
         None => planner.ways(),
     };
     let cheapest = ways.into_iter().min_by(|a, b| a.cost.total_cmp(&b.cost));
-    Ok(cheapest.map_or_else(nothing, |way| planner.build(way)))
+    let kind = cheapest.as_ref().and_then(|way| planner.kind(way));
+    Ok((cheapest.map_or_else(nothing, |way| planner.build(way)), kind))
+}
+
+/// The route of `plan` by a way of a kind that was cheapest for other operands; `None` where these have no such way.
+pub(super) fn route_kept(plan: &Plan, found: &Found, wanted: Wanted) -> Option<Route> {
+    if is_never(plan) {
+        return Some(nothing());
+    }
+    let planner = Planner::new(plan, &found.statistics, wanted);
+    let index = |column| found.statistics.indexes.iter().find(|index| index.column == column);
+    let way = match found.way {
+        kept::Way::Points => planner.points(&plan.scope),
+        kept::Way::Narrow(column) => planner.narrowing(&plan.scope, index(column)?),
+        kept::Way::Whole(column) => planner.ordering(index(column)?),
+        kept::Way::Scan => Some(planner.scan()),
+    };
+    way.map(|way| planner.build(way))
+}
+
+/// Whether no row can match (P1).
+fn is_never(plan: &Plan) -> bool {
+    let never = |node: &Node| matches!(node, Node::Any(nodes) if nodes.is_empty());
+    plan.scope.columns.iter().any(|keys| keys.ranges.is_empty()) || plan.scope.conjuncts.iter().any(never)
 }
 
 fn nothing() -> Route {
@@ -72,8 +96,8 @@ fn nothing() -> Route {
 
 /// The sort columns that decide anything (P4).
 fn needed_sort(plan: &Plan) -> Vec<SortColumn> {
-    let mut needed: Vec<SortColumn> = Vec::with_capacity(plan.sort.len());
-    for column in &plan.sort {
+    let mut needed: Vec<SortColumn> = Vec::with_capacity(plan.form.sort.len());
+    for column in &plan.form.sort {
         let index = column.field.index();
         let is_constant = plan
             .scope
@@ -83,7 +107,7 @@ fn needed_sort(plan: &Plan) -> Vec<SortColumn> {
             continue;
         }
         needed.push(*column);
-        if index == plan.schema.key_index() {
+        if index == plan.form.schema.key_index() {
             break;
         }
     }
@@ -128,6 +152,27 @@ struct Planner<'p> {
 }
 
 impl<'p> Planner<'p> {
+    fn new(plan: &'p Plan, statistics: &'p TableStatistics, wanted: Wanted) -> Self {
+        let sort = if wanted == Wanted::Count { Vec::new() } else { needed_sort(plan) };
+        let mut planner = Planner { plan, statistics, wanted, sort, matched: 0.0 };
+        planner.matched = planner.matched_in(&plan.scope);
+        planner
+    }
+
+    /// Which kind of way it is, if another plan with other operands could take it, too.
+    fn kind(&self, way: &Way<'p>) -> Option<kept::Way> {
+        match &way.kind {
+            WayKind::Points(_) => Some(kept::Way::Points),
+            WayKind::Scan => (way.threads == 1).then_some(kept::Way::Scan),
+            WayKind::Index { among, .. } if !among.is_empty() => None,
+            WayKind::Index { index, .. } => {
+                let narrows = self.plan.scope.keys(index.column).is_some_and(|keys| usable(index, keys));
+                Some(if narrows { kept::Way::Narrow(index.column) } else { kept::Way::Whole(index.column) })
+            }
+            WayKind::Union { .. } => None,
+        }
+    }
+
     /// Every way that could be the cheapest; those that win a tie first.
     fn ways(&self) -> Vec<Way<'p>> {
         let scope = &self.plan.scope;
@@ -153,7 +198,7 @@ impl<'p> Planner<'p> {
     }
 
     fn forced(&self, column: usize) -> Result<Way<'p>, QueryError> {
-        let (scope, schema) = (&self.plan.scope, &self.plan.schema);
+        let (scope, schema) = (&self.plan.scope, &self.plan.form.schema);
         let by_key = if column == schema.key_index() { self.points(scope) } else { None };
         let name = || schema.column(column).name().to_owned();
         let index = self.statistics.indexes.iter().find(|index| index.column == column);
@@ -177,9 +222,9 @@ impl<'p> Planner<'p> {
 
     /// By the primary keys that the condition names.
     fn points(&self, scope: &Scope) -> Option<Way<'p>> {
-        let column = self.plan.schema.key_index();
+        let column = self.plan.form.schema.key_index();
         let keys = scope.keys(column).filter(|keys| keys.ranges.is_points())?;
-        let values = key_values(&self.plan.schema, &keys.ranges);
+        let values = key_values(&self.plan.form.schema, &keys.ranges);
         let entries = count(values.len() as u64);
         let order = if self.sort.is_empty() { Order::Sorted } else { Order::Any };
         Some(self.priced(WayKind::Points(values), order, entries, POINT, 0.0))
@@ -192,7 +237,7 @@ impl<'p> Planner<'p> {
 
     /// A scan by as many threads as pay (P7).
     fn shared(&self, mut way: Way<'p>) -> Way<'p> {
-        let most = self.plan.threads.unwrap_or(self.statistics.threads).max(1);
+        let most = self.plan.form.threads.unwrap_or(self.statistics.threads).max(1);
         let alone = way.examined * SCAN_ROW;
         // The last of them saves what `alone` is more among one less than among all.
         let pays = |threads: u32| alone / (f64::from(threads) * f64::from(threads - 1)) > THREAD;
@@ -236,7 +281,7 @@ impl<'p> Planner<'p> {
             Some((first, rest))
                 if first.field.index() == index.column && index.kind == IndexKind::Ordered =>
             {
-                let is_key = index.column == self.plan.schema.key_index();
+                let is_key = index.column == self.plan.form.schema.key_index();
                 if rest.is_empty() || is_key { Order::Sorted } else { Order::Groups }
             }
             Some(_) => Order::Any,
@@ -318,7 +363,7 @@ impl<'p> Planner<'p> {
     }
 
     fn rows_in(&self, index: &IndexStatistics, ranges: &RangeSet) -> f64 {
-        rows_in(index, self.plan.schema.column(index.column).column_type(), ranges)
+        rows_in(index, self.plan.form.schema.column(index.column).column_type(), ranges)
     }
 
     /// The price of a way that could look at `entries` rows.
@@ -351,7 +396,7 @@ impl<'p> Planner<'p> {
                 // A hash knows no ends, so it says nothing of a range.
                 Some(index) if index.kind == IndexKind::Hash && !keys.ranges.is_points() => continue,
                 Some(index) => self.rows_in(index, &keys.ranges) / count(index.rows.max(1)),
-                None if keys.column == self.plan.schema.key_index() && keys.ranges.is_points() => {
+                None if keys.column == self.plan.form.schema.key_index() && keys.ranges.is_points() => {
                     count(keys.ranges.ranges().len() as u64) / rows.max(1.0)
                 }
                 None => continue,
@@ -369,7 +414,7 @@ impl<'p> Planner<'p> {
         let Way { kind, order, examined, threads, .. } = way;
         let scope = &self.plan.scope;
         let descending = order != Order::Any && self.sort.first().is_some_and(|first| first.descending);
-        let column = kind.column(&self.plan.schema);
+        let column = kind.column(&self.plan.form.schema);
         let (path, residual) = match kind {
             WayKind::Union { conjunct, parts } => {
                 let others = scope.conjuncts.iter().enumerate();
@@ -387,7 +432,7 @@ impl<'p> Planner<'p> {
             Order::Groups => (self.sort[1..].to_vec(), self.sort.first().copied()),
             Order::Any => (self.sort.clone(), None),
         };
-        let stops_early = self.plan.limit.is_some() && order != Order::Any;
+        let stops_early = self.plan.form.limit.is_some() && order != Order::Any;
         let (examined, matched) = (rounded(examined), rounded(self.matched));
         Route { path, residual, sort, grouped, stops_early, threads, examined, matched }
     }
@@ -396,7 +441,7 @@ impl<'p> Planner<'p> {
         let mut given = Vec::with_capacity(parts.len());
         let mut branches = Vec::with_capacity(parts.len());
         for (scope, way) in parts {
-            let column = way.kind.column(&self.plan.schema);
+            let column = way.kind.column(&self.plan.form.schema);
             branches.push(Branch {
                 residual: residual(&scope, column, others),
                 given: (!given.is_empty()).then(|| Predicate::compile(Node::Any(given.clone()))),

@@ -40,7 +40,8 @@ impl PartialEq for Predicate {
 pub(super) enum Node {
     All(Vec<Node>),
     Any(Vec<Node>),
-    Leaf(Leaf),
+    /// Shared by the parts that a condition is taken apart into.
+    Leaf(Arc<Leaf>),
 }
 
 /// One column's test.

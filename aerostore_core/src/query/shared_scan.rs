@@ -205,7 +205,7 @@ fn stream<'p, S: RowSource>(
                 let flow = match share.claim(part) {
                     None => ControlFlow::Break(()),
                     Some(0) => share.show(part, &mut |rows| lead.filter.pass(rows, &mut pass))?,
-                    Some(helper) => take_over(&channels[helper - 1], &plan.schema, &mut pass),
+                    Some(helper) => take_over(&channels[helper - 1], &plan.form.schema, &mut pass),
                 };
                 if flow.is_break() {
                     return Ok(flow);

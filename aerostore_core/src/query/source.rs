@@ -33,6 +33,13 @@ pub trait RowSource {
     /// When the table cannot be read.
     fn statistics(&mut self, columns: &[usize]) -> Result<TableStatistics, Self::Error>;
 
+    /// What the way that a plan [keeps](super::Plan) depends on, told without a look at keys.
+    ///
+    /// # Errors
+    ///
+    /// When the table cannot be read.
+    fn standing(&mut self) -> Result<Standing, Self::Error>;
+
     /// Calls `visit` with the row of this key, if there is one.
     ///
     /// # Errors
@@ -209,6 +216,16 @@ pub struct TableStatistics {
     pub indexes: Vec<IndexStatistics>,
     /// How many threads a scan may take where the query does not say; none is as good as one.
     pub threads: u32,
+}
+
+/// What can be known of a table at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Rows, as in [`TableStatistics`].
+    pub rows: u64,
+    /// A number that is another one when the table is, or the indexes that can be read are not the same, of the same kinds and counted
+    /// as often.
+    pub indexes: u64,
 }
 
 /// What is known of one index.

@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::operator::Operator;
 use crate::row::{ColumnType, Schema, Value};
@@ -43,7 +44,7 @@ pub enum Expr {
 /// One column, an operator, and as many operands as the operator takes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Compare {
-    pub(super) column: String,
+    pub(super) column: Arc<str>,
     pub(super) operator: Operator,
     pub(super) operands: Vec<Literal>,
 }
@@ -157,19 +158,46 @@ impl Query {
     /// The key of a query for one key and nothing else, of rows of `schema`, where its order and way are no matter. It finds the row of that
     /// key, or none, with no plan made. Other queries for a key have plans.
     pub(crate) fn single_key<'q>(&'q self, schema: &Schema) -> Option<Value<'q>> {
-        let Expr::All(terms) = &self.filter else { return None };
-        let ([Expr::Compare(compare)], None, 0) = (&terms[..], &self.index, self.offset) else { return None };
-        let is_plain = self.sort.is_empty() && self.columns.is_none() && self.limit != Some(0);
-        let is_key =
-            compare.operator == Operator::Equal && schema.find(&compare.column) == Some(schema.key_index());
-        if !is_plain || !is_key {
-            return None;
+        match (self.only_term(), self.is_for_key(schema)) {
+            (Some(Compare { operands, .. }), true) => operands.first().and_then(|key| key.as_key(schema)),
+            _ => None,
         }
-        match (&compare.operands[..], schema.key_column().column_type()) {
+    }
+
+    /// Whether it is for one key and nothing else, if its operand is one.
+    pub(super) fn is_for_key(&self, schema: &Schema) -> bool {
+        let is_plain = self.sort.is_empty()
+            && self.columns.is_none()
+            && self.limit != Some(0)
+            && self.index.is_none()
+            && self.offset == 0;
+        is_plain
+            && self.only_term().is_some_and(|compare| {
+                compare.operator == Operator::Equal
+                    && compare.operands.len() == 1
+                    && schema.find(&compare.column) == Some(schema.key_index())
+            })
+    }
+
+    fn only_term(&self) -> Option<&Compare> {
+        match &self.filter {
+            Expr::All(terms) => match &terms[..] {
+                [Expr::Compare(compare)] => Some(compare),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+impl Literal {
+    /// The key that it is in a table of this schema, if nothing has to be done with it.
+    pub(super) fn as_key(&self, schema: &Schema) -> Option<Value<'_>> {
+        match (self, schema.key_column().column_type()) {
             // What means null, or is no key.
-            ([Literal::Text(text)], _) if text.is_empty() || text == "\\N" => None,
-            ([Literal::Text(text)], kind) if kind.is_string() => Some(Value::Str(text)),
-            ([Literal::Int(number)], ColumnType::I64) => Some(Value::I64(*number)),
+            (Self::Text(text), _) if text.is_empty() || text == "\\N" => None,
+            (Self::Text(text), kind) if kind.is_string() => Some(Value::Str(text)),
+            (Self::Int(number), ColumnType::I64) => Some(Value::I64(*number)),
             _ => None,
         }
     }
@@ -218,6 +246,60 @@ impl Expr {
         }
     }
 
+    /// The same with other operands, term by term; `None` when they run out.
+    pub(super) fn with_operands(&self, operands: &mut impl Iterator<Item = Literal>) -> Option<Self> {
+        let mut each = |terms: &[Self]| {
+            terms.iter().map(|term| term.with_operands(operands)).collect::<Option<Vec<_>>>()
+        };
+        Some(match self {
+            Self::All(terms) => Self::All(each(terms)?),
+            Self::Any(terms) => Self::Any(each(terms)?),
+            Self::Not(term) => Self::Not(Box::new(term.with_operands(operands)?)),
+            Self::Compare(compare) => {
+                let count = compare.operands.len();
+                let operands: Vec<Literal> = operands.by_ref().take(count).collect();
+                let is_full = operands.len() == count;
+                let Compare { column, operator, .. } = compare;
+                Self::Compare(is_full.then(|| Compare::new(Arc::clone(column), *operator, operands))?)
+            }
+        })
+    }
+
+    /// The operands of its terms, in their order.
+    pub(super) fn operands(&self) -> Vec<Literal> {
+        match self {
+            Self::All(terms) | Self::Any(terms) => terms.iter().flat_map(Self::operands).collect(),
+            Self::Not(term) => term.operands(),
+            Self::Compare(compare) => compare.operands.clone(),
+        }
+    }
+
+    /// Whether the two differ in operands only; `other` names columns of `schema`.
+    pub(super) fn has_form_of(&self, other: &Self, schema: &Schema) -> bool {
+        match (self, other) {
+            (Self::All(terms), Self::All(others)) | (Self::Any(terms), Self::Any(others)) => {
+                terms.len() == others.len()
+                    && terms.iter().zip(others).all(|(term, other)| term.has_form_of(other, schema))
+            }
+            (Self::Not(term), Self::Not(other)) => term.has_form_of(other, schema),
+            (Self::Compare(compare), Self::Compare(other)) => {
+                compare.operator == other.operator
+                    && compare.operands.len() == other.operands.len()
+                    && schema.find(&compare.column) == schema.find(&other.column)
+            }
+            _ => false,
+        }
+    }
+
+    /// How many operands its terms have.
+    pub(super) fn operand_count(&self) -> usize {
+        match self {
+            Self::All(terms) | Self::Any(terms) => terms.iter().map(Self::operand_count).sum(),
+            Self::Not(term) => term.operand_count(),
+            Self::Compare(compare) => compare.operands.len(),
+        }
+    }
+
     /// It does not hold.
     #[must_use]
     pub fn negate(self) -> Self {
@@ -227,7 +309,7 @@ impl Expr {
 
 impl Compare {
     /// A comparison of `column`; the number of operands is checked when the query is planned.
-    pub fn new(column: impl Into<String>, operator: Operator, operands: Vec<Literal>) -> Self {
+    pub fn new(column: impl Into<Arc<str>>, operator: Operator, operands: Vec<Literal>) -> Self {
         Self { column: column.into(), operator, operands }
     }
 

@@ -8,7 +8,7 @@
 use crate::epoch::Guard;
 use crate::index::{Direction, key};
 use crate::mvcc::{IndexRef, IndexRoot, IndexRoots, TableRoot};
-use crate::row::IndexSpec;
+use crate::row::{ColumnPlace, IndexSpec};
 use crate::sync::Ordering;
 use crate::txn::index_scan::readable_index;
 use crate::txn::secondary::tree;
@@ -79,15 +79,44 @@ impl Transaction {
         let mut found = Vec::new();
         for index in IndexRoots::of(&guard, root) {
             let index = index?;
-            if index.root.word().is_complete()
-                && index.root.valid_from.load(Ordering::Acquire) <= snapshot
-                && let Some(place) = index.root.place().filter(|place| place.column() < table.columns())
-            {
+            if let Some(place) = usable_at(index, table, snapshot) {
                 found.push(stats(&guard, root, index, place.column(), &has_ends)?);
             }
         }
         Ok(found)
     }
+
+    /// How many rows a table has, and a number for its indexes that this transaction can use: another one with other indexes, in another
+    /// table, or once one of them was counted again.
+    ///
+    /// # Errors
+    /// `Ended`.
+    pub fn index_standing(&mut self, table: &TableRef) -> Result<(u64, u64), TxnError> {
+        // Odd, and without a pattern: the golden ratio.
+        const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
+        self.check_running()?;
+        let snapshot = self.read_ts()?;
+        let guard = running(&mut self.session)?.participant.pin();
+        let root = table.in_use(&guard)?;
+        let mix = |sum: u64, word: u64| (sum.rotate_left(23) ^ word).wrapping_mul(FACTOR);
+        let mut indexes = mix(0, table.root_offset());
+        for index in IndexRoots::of(&guard, root) {
+            let index = index?;
+            if let Some(place) = usable_at(index, table, snapshot) {
+                let column = place.column() as u64;
+                let counted = index.root.counted_rows.load(Ordering::Relaxed);
+                let spec = u64::from(index.root.spec().word());
+                indexes = [index.offset, column, spec, counted].into_iter().fold(indexes, mix);
+            }
+        }
+        Ok((rows_of(root), indexes))
+    }
+}
+
+/// The column of an index that readers at `snapshot` can use who know of it.
+fn usable_at(index: IndexRef<'_>, table: &TableRef, snapshot: u64) -> Option<ColumnPlace> {
+    let usable = index.root.word().is_complete() && index.root.valid_from.load(Ordering::Acquire) <= snapshot;
+    index.root.place().filter(|place| usable && place.column() < table.columns())
 }
 
 impl Session {

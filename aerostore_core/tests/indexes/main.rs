@@ -7,6 +7,7 @@ mod hash;
 mod kept;
 mod online;
 mod phantoms;
+mod plans;
 mod revoked;
 mod unique;
 
