@@ -11,6 +11,7 @@ use aerostore_core::query::{Compare, Expr, Literal, Operator, Query};
 use aerostore_core::row::{RowView, Schema, Value};
 
 use super::row::{self, RowMethod};
+use super::search::KeptSearches;
 use crate::convert::{self, Input};
 use crate::current::Current;
 use crate::engine::{self, Open};
@@ -80,6 +81,7 @@ pub(super) struct Bound {
     pub(super) names: Vec<Obj>,
     /// Stands for this binding in values that remember a column.
     serial: usize,
+    pub(super) searches: KeptSearches,
 }
 
 /// A bound table, its database and the interpreter's transaction, for the length of one call.
@@ -176,7 +178,14 @@ impl Bound {
             name.cache_column(serial, index);
             name
         });
-        Self { open: Arc::downgrade(open), table, names: names.collect(), schema, serial }
+        Self {
+            open: Arc::downgrade(open),
+            table,
+            names: names.collect(),
+            schema,
+            serial,
+            searches: KeptSearches::default(),
+        }
     }
 
     /// The index of the column that `name` names.

@@ -176,6 +176,12 @@ impl Obj {
         unsafe { std::slice::from_raw_parts(bytes.cast(), usize::try_from(count).unwrap_or(0)) }
     }
 
+    /// Whether it has the same text as `other`.
+    #[inline]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        ptr::eq(self.raw(), other.raw()) || self.bytes() == other.bytes()
+    }
+
     /// The text in standard UTF-8, without NUL.
     #[inline]
     pub(crate) fn text(&self) -> Result<Cow<'_, str>, TextError> {

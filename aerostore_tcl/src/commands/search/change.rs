@@ -6,9 +6,9 @@
 
 use std::ops::ControlFlow;
 
-use aerostore_core::query::{Plan, Query};
 use aerostore_core::row::{OwnedValue, RowView, Value};
 
+use super::kept::Asked;
 use super::run::Rows;
 use crate::commands::table::Opened;
 use crate::error::Error;
@@ -45,9 +45,9 @@ impl Change {
     }
 
     /// Finds the rows and changes them; the rows as they were.
-    pub(super) fn run(&self, table: &Opened, query: Query) -> Result<Rows, Error> {
+    pub(super) fn run(&self, table: &Opened, asked: Asked) -> Result<Rows, Error> {
         let bound = &*table.bound;
-        let plan = Plan::new(&bound.schema, query)?;
+        let plan = asked.plan(table)?;
         let values: Vec<(usize, Value<'_>)> = match self {
             Self::Delete => Vec::new(),
             Self::Update(values) => values.iter().map(|(index, value)| (*index, value.as_value())).collect(),

@@ -10,7 +10,6 @@ use std::rc::Rc;
 
 use aerostore_core::row::RowView;
 
-use super::options::Search;
 use super::run::Rows;
 use crate::commands::table::{Bound, Opened};
 use crate::error::{Error, Outcome, finish, reply};
@@ -30,7 +29,7 @@ word_enum! {
 /// The rows of a cursor and where it stands.
 struct Cursor {
     bound: Rc<Bound>,
-    columns: Vec<usize>,
+    columns: Rc<[usize]>,
     rows: Rows,
     /// How many rows it has been moved over, the current one included.
     passed: Cell<usize>,
@@ -38,7 +37,7 @@ struct Cursor {
 
 /// `cursor ?-option value ...?`
 pub(in crate::commands) fn cursor(table: &Opened, interp: &Interp, words: &[Obj]) -> Outcome {
-    let search = Search::read(table, interp, words)?;
+    let search = table.bound.searches.find(table, interp, words)?;
     if !search.only_selects() {
         return Err(Error::syntax(
             "a cursor takes the options that say which rows, in which order and with which columns",
@@ -49,7 +48,7 @@ pub(in crate::commands) fn cursor(table: &Opened, interp: &Interp, words: &[Obj]
     let cursor = Cursor {
         bound: Rc::clone(&table.bound),
         columns: search.columns,
-        rows: Rows::of(table, search.query)?,
+        rows: Rows::of(table, search.asked)?,
         passed: Cell::new(0),
     };
     Command::new(move |interp, words| finish(interp, cursor.run(interp, words))).create(interp, &name);
@@ -108,7 +107,7 @@ impl Cursor {
     }
 
     /// The columns that the words name, or else those of the search.
-    fn columns(&self, names: &[Obj]) -> Result<Vec<usize>, Error> {
-        if names.is_empty() { Ok(self.columns.clone()) } else { self.bound.columns(names) }
+    fn columns(&self, names: &[Obj]) -> Result<Rc<[usize]>, Error> {
+        if names.is_empty() { Ok(Rc::clone(&self.columns)) } else { Ok(self.bound.columns(names)?.into()) }
     }
 }

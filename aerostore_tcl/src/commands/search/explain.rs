@@ -1,8 +1,9 @@
 //! `explain`: what a search does, step by step.
 #![forbid(unsafe_code)]
 
-use aerostore_core::query::{Explain, Plan, Step};
+use aerostore_core::query::{Explain, Step};
 
+use super::kept::Asked;
 use super::options::Search;
 use crate::commands::statistics::named;
 use crate::commands::table::Opened;
@@ -11,11 +12,14 @@ use crate::ffi::{Interp, Obj};
 
 /// `explain ?-dict bool? ?-run bool? ?-option value ...?`
 pub(in crate::commands) fn explain(table: &Opened, interp: &Interp, words: &[Obj]) -> Outcome {
-    let search = Search::read(table, interp, words)?;
+    let search = Search::read(table, interp, &words[2..])?;
     // A search that gives its rows to nobody would only count them; asked how it would be done, it is one that gives them.
     let counting = search.count_only;
     let as_dict = search.dict == Some(true);
-    let plan = Plan::new(&table.bound.schema, search.query)?;
+    let plan = match search.asked {
+        Asked::Query(query) => table.bound.searches.plan(table, query)?,
+        asked @ Asked::Again(..) => asked.plan(table)?,
+    };
     let explain = table.read(|txn| match search.run {
         Some(false) => txn.estimate(&table.bound.table, &plan, counting),
         _ => txn.explain(&table.bound.table, &plan, counting),
@@ -33,6 +37,7 @@ fn dict(explain: &Explain) -> Obj {
         ("rows_examined", known(outcome.map(|outcome| outcome.rows_examined))),
         ("rows_matched", known(outcome.map(|outcome| outcome.rows_matched))),
         ("rows_returned", known(outcome.map(|outcome| outcome.rows_returned))),
+        ("kept", Obj::boolean(explain.is_kept)),
     ])
 }
 

@@ -5,12 +5,14 @@ mod change;
 mod cursor;
 mod deliver;
 mod explain;
+mod kept;
 mod options;
 mod run;
 mod terms;
 
 pub(super) use cursor::cursor;
 pub(super) use explain::explain;
+pub(super) use kept::KeptSearches;
 pub(super) use options::{count, flag};
 pub(super) use run::{foreach, run, visit};
 pub(super) use terms::all as compare_list;

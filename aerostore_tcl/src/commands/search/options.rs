@@ -1,16 +1,34 @@
 //! The words after `search`.
 #![forbid(unsafe_code)]
 
+use std::rc::Rc;
+
 use aerostore_core::query::{Query, SortKey};
 
 use super::change::Change;
 use super::deliver::{Listing, Poll, Targets};
+use super::kept::Asked;
 use super::terms;
 use crate::commands::table::Opened;
 use crate::commands::tabsep::{SheetOption, SheetOptions};
 use crate::error::Error;
 use crate::ffi::{Integer, Interp, Obj};
 use crate::words::word_enum;
+
+/// What the value of an option is for a search that is [kept](super::kept).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// It says what the search is.
+    Fixed,
+    /// It has the terms.
+    Terms,
+    /// It is a pattern for keys.
+    Pattern,
+    /// It is a matter of each call.
+    Given,
+    /// The search is not kept.
+    Other,
+}
 
 word_enum! {
     /// An option of `search`.
@@ -50,14 +68,52 @@ word_enum! {
     }
 }
 
+impl SearchOption {
+    pub(super) fn role(self) -> Role {
+        match self {
+            Self::Compare | Self::Any => Role::Terms,
+            Self::Glob => Role::Pattern,
+            Self::Array
+            | Self::ArrayGet
+            | Self::ArrayGetWithNulls
+            | Self::ArrayWithNulls
+            | Self::Code
+            | Self::Delete
+            | Self::Get
+            | Self::Key
+            | Self::PollCode
+            | Self::Update => Role::Given,
+            Self::Buffer
+            | Self::Columns
+            | Self::CountOnly
+            | Self::Dicts
+            | Self::Fields
+            | Self::Index
+            | Self::Limit
+            | Self::Lists
+            | Self::Offset
+            | Self::PollInterval
+            | Self::Sort => Role::Fixed,
+            Self::Dict
+            | Self::Header
+            | Self::NoKeys
+            | Self::Null
+            | Self::Quote
+            | Self::Run
+            | Self::Tab
+            | Self::WriteTabsep => Role::Other,
+        }
+    }
+}
+
 /// What a search is to do.
 pub(super) struct Search {
     /// What the trace of an error calls it.
     pub(super) method: &'static str,
     /// Which rows, in which order.
-    pub(super) query: Query,
+    pub(super) asked: Asked,
     /// Columns that rows are given with.
-    pub(super) columns: Vec<usize>,
+    pub(super) columns: Rc<[usize]>,
     /// Count, and look at no row.
     pub(super) count_only: bool,
     /// Give the rows back.
@@ -85,8 +141,8 @@ impl Search {
     pub(super) fn all(table: &Opened, method: &'static str) -> Self {
         Self {
             method,
-            query: Query::all(),
-            columns: table.bound.all_columns(),
+            asked: Asked::Query(Query::all()),
+            columns: table.bound.all_columns().into(),
             count_only: false,
             listing: None,
             targets: Targets::default(),
@@ -100,10 +156,29 @@ impl Search {
         }
     }
 
+    /// Another one with the options that say what the search is, and all rows.
+    pub(super) fn with_same_options(&self) -> Self {
+        Self {
+            method: self.method,
+            asked: Asked::Query(Query::all()),
+            columns: Rc::clone(&self.columns),
+            count_only: self.count_only,
+            listing: self.listing,
+            targets: Targets::default(),
+            change: None,
+            poll: Poll { code: None, interval: self.poll.interval },
+            channel: None,
+            sheet: SheetOptions::default(),
+            sheet_option: None,
+            dict: None,
+            run: None,
+        }
+    }
+
     /// Reads the words after `search`.
     pub(super) fn read(table: &Opened, interp: &Interp, words: &[Obj]) -> Result<Self, Error> {
         let mut search = Self::all(table, "search");
-        let mut rest = &words[2..];
+        let mut rest = words;
         while let [name, after @ ..] = rest {
             let option = SearchOption::find(interp, name)?;
             let [value, after @ ..] = after else {
@@ -145,7 +220,7 @@ impl Search {
         self.targets.are_any() || self.channel.is_some()
     }
 
-    fn set(
+    pub(super) fn set(
         &mut self,
         table: &Opened,
         interp: &Interp,
@@ -158,17 +233,23 @@ impl Search {
             SearchOption::Compare => self.filter(terms::all(table, interp, value)?),
             SearchOption::Any => self.filter(terms::any(table, interp, value)?),
             SearchOption::Glob => self.filter(table.key_glob(value)?),
-            SearchOption::Limit => self.query = take(&mut self.query).limit(count("limit", value)?),
-            SearchOption::Offset => self.query = take(&mut self.query).offset(count("offset", value)?),
+            SearchOption::Limit => {
+                let rows = count("limit", value)?;
+                self.ask(|query| query.limit(rows));
+            }
+            SearchOption::Offset => {
+                let rows = count("offset", value)?;
+                self.ask(|query| query.offset(rows));
+            }
             SearchOption::Columns | SearchOption::Fields => {
                 let names = value.items(interp).map_err(Error::syntax)?;
-                self.columns = table.bound.columns(&names)?;
+                self.columns = table.bound.columns(&names)?.into();
                 self.sheet.set(interp, SheetOption::Columns, value)?;
             }
             SearchOption::Index => {
                 let column = table.bound.column(value)?;
                 let name = table.bound.schema.column(column).name();
-                self.query = take(&mut self.query).by_index(name);
+                self.ask(|query| query.by_index(name));
             }
             SearchOption::Buffer => drop(flag("-buffer", value)?),
             SearchOption::Delete if flag("-delete", value)? => self.change(Change::Delete)?,
@@ -219,8 +300,15 @@ impl Search {
         Ok(())
     }
 
+    /// Asks for other rows. A search that is kept says by itself for which.
+    fn ask(&mut self, other: impl FnOnce(Query) -> Query) {
+        if let Asked::Query(query) = &mut self.asked {
+            *query = other(std::mem::take(query));
+        }
+    }
+
     fn filter(&mut self, filter: aerostore_core::query::Expr) {
-        self.query = take(&mut self.query).and(filter);
+        self.ask(|query| query.and(filter));
     }
 
     fn list(&mut self, name: &str, value: &Obj, listing: Listing) -> Result<(), Error> {
@@ -250,7 +338,7 @@ impl Search {
             let column = table.bound.schema.column(column).name();
             let descending = direction.map_or(descending, |turned| turned != descending);
             let key = if descending { SortKey::descending(column) } else { SortKey::ascending(column) };
-            self.query = take(&mut self.query).sort_by(key);
+            self.ask(|query| query.sort_by(key));
         }
         Ok(())
     }
@@ -266,10 +354,6 @@ fn direction(words: &mut &[Obj]) -> Option<bool> {
     };
     *words = rest;
     Some(descending)
-}
-
-fn take(query: &mut Query) -> Query {
-    std::mem::take(query)
 }
 
 /// A count given with an option: of rows, of bytes.

@@ -7,6 +7,7 @@ use aerostore_core::query::Query;
 use aerostore_core::row::RowView;
 
 use super::deliver::{Flow, Listing, deliver};
+use super::kept::Asked;
 use super::options::Search;
 use crate::commands::table::{Bound, Opened};
 use crate::commands::tabsep::Sheet;
@@ -15,7 +16,7 @@ use crate::ffi::{Interp, Obj};
 
 /// `search ?-option value ...?`
 pub(in crate::commands) fn run(table: &Opened, interp: &Interp, words: &[Obj]) -> Outcome {
-    let search = Search::read(table, interp, words)?;
+    let search = table.bound.searches.find(table, interp, words)?;
     if search.dict.is_some() {
         return Err(Error::syntax("-dict goes with explain: must be -dicts or -lists for rows"));
     }
@@ -26,7 +27,11 @@ pub(in crate::commands) fn run(table: &Opened, interp: &Interp, words: &[Obj]) -
         return list(table, interp, search, listing);
     }
     if search.only_counts() && search.change.is_none() {
-        let count = table.read(|txn| txn.find_count(&table.bound.table, search.query))?;
+        let from = &table.bound.table;
+        let count = table.read(|txn| match search.asked {
+            Asked::Query(query) => txn.find_count(from, query),
+            Asked::Again(kept, operands) => txn.search_count_with(from, &kept.plan, operands),
+        })?;
         return reply(interp, &Obj::count(count));
     }
     each(table, interp, search)
@@ -38,7 +43,7 @@ pub(in crate::commands) fn foreach(table: &Opened, interp: &Interp, words: &[Obj
     let (variable, script) = match words {
         [_, _, variable, script] => (variable, script),
         [_, _, variable, pattern, script] => {
-            search.query = Query::filtered(table.key_glob(pattern)?);
+            search.asked = Asked::Query(Query::filtered(table.key_glob(pattern)?));
             (variable, script)
         }
         _ => return Err(Error::usage(interp, words, 2, c"variable ?pattern? script")),
@@ -48,13 +53,17 @@ pub(in crate::commands) fn foreach(table: &Opened, interp: &Interp, words: &[Obj
     each(table, interp, search)
 }
 
-/// Calls `visit` with each row of the query's result.
+/// Calls `visit` with each row that is asked for.
 pub(in crate::commands) fn visit(
     table: &Opened,
-    query: Query,
+    asked: impl Into<Asked>,
     visit: &mut dyn FnMut(RowView<'_>) -> ControlFlow<()>,
 ) -> Result<u64, Error> {
-    Ok(table.read(|txn| txn.find(&table.bound.table, query, visit))?)
+    let from = &table.bound.table;
+    Ok(table.read(|txn| match asked.into() {
+        Asked::Query(query) => txn.find(from, query, visit),
+        Asked::Again(kept, operands) => txn.search_with(from, &kept.plan, operands, visit),
+    })?)
 }
 
 fn list(table: &Opened, interp: &Interp, search: Search, listing: Listing) -> Outcome {
@@ -67,12 +76,12 @@ fn list(table: &Opened, interp: &Interp, search: Search, listing: Listing) -> Ou
         });
     };
     if let Some(change) = &search.change {
-        let rows = change.run(table, search.query)?;
+        let rows = change.run(table, search.asked)?;
         for place in 0..rows.count() {
             add(RowView::new(&bound.schema, rows.image(place))?);
         }
     } else {
-        visit(table, search.query, &mut |row| {
+        visit(table, search.asked, &mut |row| {
             add(row);
             ControlFlow::Continue(())
         })?;
@@ -88,10 +97,10 @@ fn each(table: &Opened, interp: &Interp, mut search: Search) -> Outcome {
         Some(channel) => Some(Sheet::open(interp, bound, channel, &search.sheet)?),
         None => None,
     };
-    let query = std::mem::take(&mut search.query);
+    let asked = std::mem::replace(&mut search.asked, Asked::Query(Query::all()));
     let rows = match &search.change {
-        Some(change) => change.run(table, query)?,
-        None => Rows::of(table, query)?,
+        Some(change) => change.run(table, asked)?,
+        None => Rows::of(table, asked)?,
     };
     if search.only_counts() {
         return reply(interp, &Obj::count(rows.count() as u64));
@@ -134,10 +143,10 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// The rows of the query's result.
-    pub(super) fn of(table: &Opened, query: Query) -> Result<Self, Error> {
+    /// The rows that are asked for.
+    pub(super) fn of(table: &Opened, asked: Asked) -> Result<Self, Error> {
         let mut rows = Self::default();
-        visit(table, query, &mut |row| {
+        visit(table, asked, &mut |row| {
             rows.push(row);
             ControlFlow::Continue(())
         })?;

@@ -52,7 +52,12 @@ fn term(table: &Opened, interp: &Interp, term: &Obj) -> Result<Expr, Error> {
 
 /// An operand. One that is a number goes with a column of numbers as it is; what is null in a row is null here; all else
 /// is text, which the engine reads as the column's type demands.
-fn literal(column: &Column, operator: Operator, operand: &Obj, term: &Obj) -> Result<Literal, Error> {
+pub(super) fn literal(
+    column: &Column,
+    operator: Operator,
+    operand: &Obj,
+    term: &Obj,
+) -> Result<Literal, Error> {
     use ColumnType as T;
     let number = match column.column_type() {
         T::I16 | T::I32 | T::I64 | T::F32 | T::F64 | T::Timestamp | T::TimestampMicros => {
