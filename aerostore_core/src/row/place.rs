@@ -3,11 +3,12 @@
 
 use super::bytes::u32_at;
 use super::error::RowError;
+use super::fixed::is_trimmed_to;
 use super::kind::{ColumnType, MAX_COLUMNS, MAX_IMAGE_BYTES};
 use super::mask::NullMask;
 use super::schema::{Schema, Slot};
 use super::value::Value;
-use super::view::slot_value;
+use super::view::{slot_value, text_bytes, truncated};
 
 /// A column's place in the images of its table.
 ///
@@ -44,6 +45,7 @@ impl ColumnPlace {
     ///
     /// # Panics
     /// When there is no such column.
+    #[inline]
     pub fn of(schema: &Schema, index: usize) -> Self {
         Self { column: index, slot: schema.slot(index) }
     }
@@ -90,21 +92,41 @@ impl ColumnPlace {
     /// [`RowError::Truncated`] when the image does not reach so far.
     #[inline]
     pub fn value<'a>(&self, image: &'a [u8]) -> Result<Value<'a>, RowError> {
+        Ok(if self.is_there(image)? { slot_value(image, self.slot) } else { Value::Null })
+    }
+
+    /// Whether the column's value in `image` is `text`; not if it is no string column.
+    ///
+    /// # Errors
+    /// As for [`ColumnPlace::value`].
+    #[inline]
+    pub fn has_text(&self, image: &[u8], text: &[u8]) -> Result<bool, RowError> {
+        if !self.is_there(image)? {
+            return Ok(false);
+        }
+        Ok(match self.slot.kind {
+            ColumnType::FixedString(_) => {
+                is_trimmed_to(&image[self.slot.offset as usize..self.slot.end as usize], text)
+            }
+            ColumnType::String(_) => text_bytes(image, self.slot) == text,
+            _ => false,
+        })
+    }
+
+    /// Whether `image`, which reaches as far as the column's value, has one.
+    #[inline]
+    fn is_there(&self, image: &[u8]) -> Result<bool, RowError> {
         let Slot { kind, offset, end } = self.slot;
-        let reaches = |end: u64| {
-            let available = image.len() as u64;
-            let truncated = RowError::Truncated { what: "row", needed: end, available };
-            if end <= available { Ok(()) } else { Err(truncated) }
-        };
+        let reaches = |end: u64| if end <= image.len() as u64 { Ok(()) } else { Err(truncated(end, image)) };
         reaches(u64::from(end.max(8)))?;
         if NullMask(super::bytes::u64_at(image, 0)).contains(self.column) {
-            return Ok(Value::Null);
+            return Ok(false);
         }
         if matches!(kind, ColumnType::String(_)) {
             let at = offset as usize;
             reaches(u64::from(u32_at(image, at)) + u64::from(u32_at(image, at + 4)))?;
         }
-        Ok(slot_value(image, self.slot))
+        Ok(true)
     }
 }
 
@@ -147,6 +169,10 @@ mod tests {
                 let place = ColumnPlace::from_word(ColumnPlace::of(&schema, index).word()).unwrap();
                 assert_eq!(place.column(), index);
                 assert_eq!(place.value(view.bytes()), Ok(view.get(index)), "column {index}");
+                for text in ["seven", "a text in the tail", "a text in the tai", "a text in the tail!", ""] {
+                    let is_it = Ok(view.get(index) == Value::Str(text));
+                    assert_eq!(place.has_text(view.bytes(), text.as_bytes()), is_it, "column {index}");
+                }
             }
         };
         set(&mut image, &[(3, Value::I64(7))]);
@@ -161,6 +187,7 @@ mod tests {
         fn no_word_and_no_image_makes_it_panic(word: u64, image in prop::collection::vec(any::<u8>(), 0..80)) {
             if let Some(place) = ColumnPlace::from_word(word) {
                 let _ = place.value(&image);
+                let _ = place.has_text(&image, b"text");
             }
         }
     }

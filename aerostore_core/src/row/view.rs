@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 
 use super::bytes::{array_at, u32_at, u64_at};
 use super::error::RowError;
-use super::fixed::{is_text, is_trimmed_to, trim, valid_text};
+use super::fixed::{is_text, trim, valid_text};
 use super::kind::{ColumnType, INET_BYTES, MAX_IMAGE_BYTES};
 use super::mask::NullMask;
 use super::schema::{Schema, Slot};
@@ -105,20 +105,6 @@ impl<'a> RowView<'a> {
     pub fn string_bytes(&self, index: usize) -> Option<&'a [u8]> {
         let slot = self.schema.slot(index);
         (slot.kind.is_string() && !self.is_null(index)).then(|| self.text_bytes(slot))
-    }
-
-    /// Whether the value of a string column is `text`.
-    ///
-    /// # Panics
-    /// When there is no such column.
-    #[inline]
-    pub(crate) fn has_text(&self, index: usize, text: &[u8]) -> bool {
-        let slot = self.schema.slot(index);
-        if let ColumnType::FixedString(_) = slot.kind {
-            return !self.is_null(index)
-                && is_trimmed_to(&self.bytes[slot.offset as usize..slot.end as usize], text);
-        }
-        self.string_bytes(index) == Some(text)
     }
 
     /// The key.
@@ -250,7 +236,7 @@ pub(super) fn slot_value(image: &[u8], slot: Slot) -> Value<'_> {
 
 /// The text of a string column that is not null.
 #[inline]
-fn text_bytes(image: &[u8], slot: Slot) -> &[u8] {
+pub(super) fn text_bytes(image: &[u8], slot: Slot) -> &[u8] {
     let at = slot.offset as usize;
     if let ColumnType::FixedString(width) = slot.kind {
         return trim(&image[at..at + usize::from(width)]);
@@ -260,7 +246,7 @@ fn text_bytes(image: &[u8], slot: Slot) -> &[u8] {
 }
 
 #[cold]
-fn truncated(needed: u64, bytes: &[u8]) -> RowError {
+pub(super) fn truncated(needed: u64, bytes: &[u8]) -> RowError {
     RowError::Truncated { what: "row", needed, available: bytes.len() as u64 }
 }
 
