@@ -1,9 +1,9 @@
-//! How many instructions do eight core operations take? Not how long: a count is the same on a busy machine as on an idle one, so
+//! How many instructions do nine core operations take? Not how long: a count is the same on a busy machine as on an idle one, so
 //! it can be compared with the one kept in the repository. `scripts/bench --quick` runs this under callgrind, which starts to count
 //! where a function named `measured_` begins and writes a file where it ends.
 //!
 //! Rows          20 000 flights of six columns, image 64 bytes, keys of 8 characters; the same again with an ordered index on altitude
-//! Operations    each in a transaction of its own, commit mode off: get by key; update of the five columns behind the key, without and
+//! Operations    each in a transaction of its own, commit mode off, with a key made before: get by key, without a transaction of the caller's and in one; update of the five columns behind the key, without and
 //!               with the index; insert; delete; the 100 lowest rows from an altitude on; count by a column without an index (a row);
 //!               ingest of new rows from tab-separated text (a row)
 //! Prints        a line for each, in the order of callgrind's files: its name, how often it is done
@@ -36,15 +36,21 @@ struct Bench {
     plain: Table,
     indexed: Table,
     random: Random,
+    /// By number.
+    keys: Vec<String>,
 }
 
 impl Bench {
+    fn key(&self, number: u32) -> Value<'_> {
+        Value::Str(&self.keys[number as usize])
+    }
+
     fn update(&mut self, indexed: bool) -> Outcome {
         let number = self.random.below(ROWS);
         let values = flights::position(number, self.random.word() >> 40);
         let table = if indexed { &self.indexed } else { &self.plain };
         let mut txn = self.db.begin(TxnOptions::default())?;
-        txn.set(table, Value::Str(&flights::key(number)), &values)?;
+        txn.set(table, self.key(number), &values)?;
         txn.commit()?;
         Ok(())
     }
@@ -52,9 +58,18 @@ impl Bench {
     #[inline(never)]
     fn measured_get(&mut self, count: u32) -> Outcome {
         for _ in 0..count {
-            let key = flights::key(self.random.below(ROWS));
+            let number = self.random.below(ROWS);
+            black_box(self.db.get(&self.plain, self.key(number), FlightState::decode)?);
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn measured_transaction(&mut self, count: u32) -> Outcome {
+        for _ in 0..count {
+            let number = self.random.below(ROWS);
             let mut txn = self.db.begin(READ)?;
-            black_box(txn.get(&self.plain, Value::Str(&key), FlightState::decode)?);
+            black_box(txn.get(&self.plain, self.key(number), FlightState::decode)?);
         }
         Ok(())
     }
@@ -74,7 +89,7 @@ impl Bench {
         let schema = FlightState::schema();
         let mut image = RowImage::new(schema);
         for number in ROWS..ROWS + count {
-            flights::set_image(&mut image, schema, number)?;
+            flights::set_image_of(&mut image, schema, &self.keys[number as usize], number)?;
             let mut txn = self.db.begin(TxnOptions::default())?;
             txn.upsert(&self.plain, &image)?;
             txn.commit()?;
@@ -86,7 +101,7 @@ impl Bench {
     fn measured_delete(&mut self, count: u32) -> Outcome {
         for number in ROWS..ROWS + count {
             let mut txn = self.db.begin(TxnOptions::default())?;
-            txn.delete(&self.plain, Value::Str(&flights::key(number)))?;
+            txn.delete(&self.plain, self.key(number))?;
             txn.commit()?;
         }
         Ok(())
@@ -148,7 +163,8 @@ fn main() -> Outcome {
     let indexed = flights::fill(&db, db.create_table(&other.key("flight_id").build()?)?, ROWS)?;
     db.create_index(&indexed, FlightState::ALTITUDE.index(), IndexSpec::default())?;
     let text = lines(ROWS)?;
-    let mut bench = Bench { db, plain, indexed, random: Random(1) };
+    let keys = (0..ROWS + OPERATIONS).map(flights::key).collect();
+    let mut bench = Bench { db, plain, indexed, random: Random(1), keys };
     // What is done once, the first time, is done.
     for _ in 0..OPERATIONS {
         bench.update(false)?;
@@ -158,6 +174,8 @@ fn main() -> Outcome {
     let say = |name: &str, count: u32| println!("{name}\t{count}");
     bench.measured_get(OPERATIONS)?;
     say("get", OPERATIONS);
+    bench.measured_transaction(OPERATIONS)?;
+    say("transaction", OPERATIONS);
     bench.measured_update(OPERATIONS)?;
     say("update", OPERATIONS);
     bench.measured_update_indexed(OPERATIONS)?;

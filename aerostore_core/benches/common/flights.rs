@@ -62,8 +62,13 @@ pub fn fill(db: &Database, table: Table, rows: u32) -> Result<Table, Error> {
 
 /// Makes an image that of a flight as it is loaded.
 pub fn set_image(image: &mut RowImage, schema: &Schema, number: u32) -> Result<(), Error> {
+    set_image_of(image, schema, &key(number), number)
+}
+
+/// The same, with its key, which is made from the number.
+pub fn set_image_of(image: &mut RowImage, schema: &Schema, key: &str, number: u32) -> Result<(), Error> {
     image.reset(schema);
-    image.set(schema, 0, Value::Str(&key(number)))?;
+    image.set(schema, 0, Value::Str(key))?;
     for (column, value) in position(number, 0) {
         image.set(schema, column, value)?;
     }

@@ -133,6 +133,7 @@ impl Inner {
         }
     }
 
+    #[inline]
     pub(super) fn is_forked(&self) -> bool {
         self.opened_by.has_forked()
     }
@@ -142,6 +143,7 @@ impl Inner {
         self.opened_by.is_another()
     }
 
+    #[inline]
     pub(super) fn check_open(&self) -> Result<(), Error> {
         if self.is_forked() {
             return Err(Error::Forked);
@@ -149,6 +151,7 @@ impl Inner {
         if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
     }
 
+    #[inline]
     pub(super) fn pool(&self) -> &SessionPool {
         &self.pool
     }
@@ -180,6 +183,7 @@ impl Inner {
         self.config.synchronous_commit()
     }
 
+    #[inline]
     pub(super) fn session(&self) -> Result<Box<Session>, Error> {
         self.check_open()?;
         match self.pool.take() {

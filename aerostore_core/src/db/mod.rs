@@ -20,6 +20,7 @@ mod error;
 #[cfg(all(test, not(loom)))]
 mod fault_tests;
 mod feed;
+mod get;
 mod growth;
 mod helpers;
 mod identity;
@@ -55,6 +56,8 @@ mod garbage_tests;
 mod hash_tests;
 #[cfg(test)]
 mod index_tests;
+#[cfg(all(test, not(loom)))]
+mod newest_tests;
 #[cfg(test)]
 mod prune_tests;
 #[cfg(all(test, not(loom)))]

@@ -44,6 +44,7 @@ struct Place {
 }
 
 /// This thread's place.
+#[inline]
 fn place() -> usize {
     use std::cell::Cell;
     static NEXT: AtomicCell<usize> = AtomicCell::new(0);

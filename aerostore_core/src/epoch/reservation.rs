@@ -112,6 +112,7 @@ impl Reservation {
         false
     }
 
+    #[inline]
     fn publish(&self, epoch: u64) {
         self.low.set(epoch);
         self.high.set(epoch);
@@ -119,6 +120,7 @@ impl Reservation {
         self.slot().publish_interval(epoch, epoch);
     }
 
+    #[inline]
     fn withdraw(&self) {
         self.published.set(false);
         self.slot().clear_interval();

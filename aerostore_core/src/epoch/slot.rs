@@ -119,6 +119,7 @@ impl Slot {
     }
 
     /// Publishes the intervals of a running operation; `Reservation` is the only caller.
+    #[inline]
     pub(super) fn publish_interval(&self, low: u64, high: u64) {
         // Release: when it replaces a lower one, every read of the operations before comes first, as in `clear_interval`.
         self.interval_low.store(low, Ordering::Release);
@@ -139,6 +140,7 @@ impl Slot {
     }
 
     /// The operation is over.
+    #[inline]
     pub(super) fn clear_interval(&self) {
         // Release: every read of the operation comes before the reservation is gone.
         self.interval_low.store(u64::MAX, Ordering::Release);
@@ -170,6 +172,7 @@ impl Slot {
     }
 
     /// Gives the snapshot back.
+    #[inline]
     pub fn clear_snapshot(&self) {
         self.snapshot.store(NO_SNAPSHOT, Ordering::Release);
     }

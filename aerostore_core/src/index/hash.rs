@@ -95,6 +95,7 @@ pub struct HashIndex<'a> {
 
 impl<'a> HashIndex<'a> {
     /// The index whose current table stands at `root`, itself at `root_offset`.
+    #[inline]
     pub fn new(root: &'a AtomicU64, root_offset: u64) -> Self {
         Self { root, root_offset }
     }

@@ -242,6 +242,13 @@ impl<'g> VersionRef<'g> {
         BeginWord::from_word(guard.protect(&self.header.begin))
     }
 
+    /// Has a transaction committed it, as its stamp alone tells? If not, its record knows.
+    #[inline]
+    pub fn is_stamped(&self) -> bool {
+        // Acquire: as in `Guard::protect`. Nothing is followed, so no guard is asked.
+        matches!(BeginWord::from_word(self.header.begin.load(Ordering::Acquire)), BeginWord::Stamped(timestamp) if timestamp != NEVER)
+    }
+
     /// Asks the processor to fetch all of a version at `offset` with a payload of so many bytes: for who will copy it.
     #[inline]
     pub fn prefetch_payload(guard: &Guard<'_>, offset: u64, payload_bytes: u64) {

@@ -215,6 +215,7 @@ impl Schema {
     }
 
     /// The columns, in the order of their indexes.
+    #[inline]
     pub fn columns(&self) -> &[Column] {
         &self.columns
     }

@@ -19,6 +19,7 @@ mod link;
 mod load;
 mod lock;
 mod log;
+mod newest;
 mod numbered;
 mod prune;
 mod read_set;
@@ -66,6 +67,7 @@ pub use index_stats::IndexStats;
 pub(crate) use intents::blocks_of as intent_blocks;
 pub use log::flush;
 pub(crate) use log::ring_at;
+pub use newest::Newest;
 #[cfg(test)]
 pub(crate) use prune::prune_between;
 pub use read_set::RowPredicate;

@@ -186,6 +186,7 @@ impl Session {
     }
 
     /// The session's place in the registry.
+    #[inline]
     pub fn participant(&self) -> &Participant {
         &self.participant
     }

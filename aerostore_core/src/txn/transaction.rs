@@ -345,6 +345,12 @@ pub(crate) fn hash_key(key: Value<'_>, scratch: &mut Vec<u8>) -> u64 {
     if let Value::Str(text) = key {
         return key::hash(text.as_bytes());
     }
+    hash_key_bytes(key, scratch)
+}
+
+/// Apart, so that what looks for texts stays small.
+#[inline(never)]
+fn hash_key_bytes(key: Value<'_>, scratch: &mut Vec<u8>) -> u64 {
     scratch.clear();
     key::key_bytes(key, scratch);
     key::hash(scratch)
@@ -369,25 +375,44 @@ pub(super) fn row_has_key(
     key: Value<'_>,
     hash: u64,
 ) -> Result<bool, TxnError> {
+    Ok(head_with_key(guard, table, offset, key, hash)?.is_some())
+}
+
+/// The head of the row at `offset`, if that has the key and was not removed.
+#[inline]
+pub(super) fn head_with_key<'g>(
+    guard: &Guard<'g>,
+    table: &TableRef,
+    offset: u64,
+    key: Value<'_>,
+    hash: u64,
+) -> Result<Option<VersionRef<'g>>, TxnError> {
     let row: &RowHeader = guard.resolve(offset)?;
     if row.hash.load(Ordering::Relaxed) != hash {
-        return Ok(false);
+        return Ok(None);
     }
     let head = guard.protect(&row.head);
     if head == 0 {
-        return Ok(false); // D2: removed
+        return Ok(None); // D2: removed
     }
     // W3: any version knows the key.
     let version = VersionRef::resolve(guard, head)?;
-    table.has_key(version.image(), key)
+    Ok(table.has_key(version.image(), key)?.then_some(version))
 }
 
 /// `key` as the key column takes it; text needs no more than to be compared.
 #[inline]
 pub(super) fn lookup_key<'v>(table: &TableRef, key: Value<'v>) -> Result<Value<'v>, TxnError> {
     let schema = table.schema();
-    if matches!(key, Value::Str(_)) && schema.key_column().column_type().is_string() {
+    if matches!(key, Value::Str(_)) && schema.slot(schema.key_index()).kind.is_string() {
         return Ok(key);
     }
+    coerced_key(table, key)
+}
+
+/// Apart, as for [`hash_key`].
+#[inline(never)]
+fn coerced_key<'v>(table: &TableRef, key: Value<'v>) -> Result<Value<'v>, TxnError> {
+    let schema = table.schema();
     Ok(schema.coerce(schema.key_index(), key)?)
 }

@@ -9,6 +9,7 @@
 //! - R4 the log record lies in the ring before the commit point;
 //! - a reader waits for a PREPARED writer of its past, validation at C does the same, and the log writer keeps its
 //!   watermark below what is undecided;
+//! - Z1 who reads without a snapshot reads a head that is stamped, as of what the clock showed when it was loaded, or of the stamp;
 //! - R5, G5 a record is used again only when its log entry bears the decision, and a log writer that has asked a record
 //!   looks at the entry again.
 //!
@@ -41,7 +42,7 @@ mod unique_tests;
 
 use explore::{Outcome, explore};
 use protocol::{Actor, Label, MUTATIONS, Model};
-use state::Operation::{self, Lock, Read, Write};
+use state::Operation::{self, Lock, Look, Read, Write};
 use std::thread;
 use std::time::Instant;
 
@@ -53,10 +54,14 @@ struct Scenario {
     programs: [&'static [Operation]; 3],
 }
 
-const SCENARIOS: [Scenario; 7] = [
+const SCENARIOS: [Scenario; 8] = [
     Scenario {
         name: "two-row writer with readers",
         programs: [&[Read(X), Write(X), Write(Y)], &[Read(X), Read(Y)], &[Read(Y), Read(X)]],
+    },
+    Scenario {
+        name: "a look without a snapshot",
+        programs: [&[Read(X), Write(X), Write(Y)], &[Read(Y), Write(X)], &[Look(X)]],
     },
     Scenario {
         name: "blind writers with a reader",

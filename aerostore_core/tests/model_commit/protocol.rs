@@ -40,10 +40,12 @@ pub(crate) enum Mutation {
     ReuseBeforeNote,
     /// The log writer believes what a record says without looking at the entry again.
     LogLooksOnce,
+    /// Who reads without a snapshot passes over versions that are not committed.
+    LooksBelowIntents,
 }
 
 /// Every mistake there is.
-pub(crate) const MUTATIONS: [Mutation; 15] = [
+pub(crate) const MUTATIONS: [Mutation; 16] = [
     Mutation::NoPending,
     Mutation::TimestampBeforePending,
     Mutation::PendingSkipped,
@@ -59,6 +61,7 @@ pub(crate) const MUTATIONS: [Mutation; 15] = [
     Mutation::LogClockLate,
     Mutation::ReuseBeforeNote,
     Mutation::LogLooksOnce,
+    Mutation::LooksBelowIntents,
 ];
 
 /// Who does something, and what: for traces.
@@ -102,7 +105,8 @@ impl Model {
 
     /// Does it write or lock nothing?
     pub(crate) fn is_read_only(&self, t: usize) -> bool {
-        self.programs[t].iter().all(|operation| matches!(operation, Operation::Read(_)))
+        let reads = |operation: &_| matches!(operation, Operation::Read(_) | Operation::Look(_));
+        self.programs[t].iter().all(reads)
     }
 
     /// Every state one step away.
@@ -139,6 +143,9 @@ impl Model {
         match s.transactions[t].step {
             Step::Walk(walk) if walk.version == NONE => false,
             Step::Walk(walk) if walk.version == 0 || walk.version == version_of(t) => true,
+            Step::Walk(Walk { purpose: Purpose::Look { .. }, row, version }) => {
+                s.stamps[usize::from(version - 1)][usize::from(row)] != 0
+            }
             Step::Walk(walk) => match s.records[usize::from(walk.version - 1)] {
                 Record::Committed(_) | Record::Aborted => true,
                 Record::Prepared(timestamp) => timestamp > Self::bound(s, t, walk),
@@ -159,7 +166,7 @@ impl Model {
     /// The exclusive bound of timestamps that a walk sees.
     fn bound(s: &State, t: usize, walk: Walk) -> u8 {
         match walk.purpose {
-            Purpose::Read { .. } => s.transactions[t].snapshot,
+            Purpose::Read { .. } | Purpose::Look { .. } => s.transactions[t].snapshot,
             Purpose::Extend { bound, .. } => bound,
             Purpose::Validate => s.transactions[t].timestamp,
         }
@@ -247,7 +254,9 @@ impl Model {
 
     fn row(&self, t: usize, index: u8) -> usize {
         match self.programs[t][usize::from(index)] {
-            Operation::Read(row) | Operation::Write(row) | Operation::Lock(row) => usize::from(row),
+            Operation::Read(row) | Operation::Write(row) | Operation::Lock(row) | Operation::Look(row) => {
+                usize::from(row)
+            }
         }
     }
 
@@ -271,6 +280,9 @@ impl Model {
             // Loading the head is the walk's first step; fall through to it at once.
             let walk = Walk { purpose: Purpose::Read { index }, row, version: NONE };
             return self.walk(s, t, walk);
+        }
+        if let Operation::Look(row) = self.programs[t][usize::from(index)] {
+            return self.walk(s, t, Walk { purpose: Purpose::Look { index }, row, version: NONE });
         }
         let owner = s.owners[row];
         let held = owner != 0 && owner != version_of(t) && !s.records[usize::from(owner - 1)].is_decided();
@@ -326,7 +338,14 @@ impl Model {
         let row = usize::from(walk.row);
         if walk.version == NONE {
             s.transactions[t].step = Step::Walk(Walk { version: s.heads[row], ..walk });
+            if matches!(walk.purpose, Purpose::Look { .. }) {
+                // Nobody looks at the clock here: its place, if it is not the stamp's.
+                s.transactions[t].snapshot = s.clock;
+            }
             return Some("loads a head");
+        }
+        if let Purpose::Look { index } = walk.purpose {
+            return Some(self.look(s, t, walk, index));
         }
         match self.sight(s, t, walk, Self::bound(s, t, walk)) {
             Sight::Wait => None,
@@ -341,6 +360,30 @@ impl Model {
             }
             Sight::Visible => Some(self.arrived(s, t, walk)),
         }
+    }
+
+    /// Z1: shows a head that is stamped, or takes a snapshot to look again.
+    fn look(&self, s: &mut State, t: usize, walk: Walk, index: u8) -> &'static str {
+        let row = usize::from(walk.row);
+        let stamp = match walk.version {
+            0 => Some(0),
+            writer => Some(s.stamps[usize::from(writer - 1)][row]).filter(|stamp| *stamp != 0),
+        };
+        if let Some(stamp) = stamp {
+            s.transactions[t].reads[row] = walk.version;
+            s.transactions[t].snapshot = s.transactions[t].snapshot.max(stamp + 1);
+            self.go_on(s, t, index);
+            return "reads a head that is stamped";
+        }
+        if self.is(Mutation::LooksBelowIntents) {
+            let version = s.older[usize::from(walk.version - 1)][row];
+            s.transactions[t].step = Step::Walk(Walk { version, ..walk });
+            return "passes over a head";
+        }
+        s.transactions[t].snapshot = s.clock;
+        let purpose = Purpose::Read { index };
+        s.transactions[t].step = Step::Walk(Walk { purpose, version: NONE, ..walk });
+        "takes a snapshot after all"
     }
 
     fn sight(&self, s: &State, t: usize, walk: Walk, bound: u8) -> Sight {

@@ -36,6 +36,8 @@ pub(crate) enum Operation {
     Write(u8),
     /// Own a row without writing it.
     Lock(u8),
+    /// Read a row without a snapshot (Z1); the program's only operation.
+    Look(u8),
 }
 
 /// Why a chain is walked; says which bound applies and what follows.
@@ -43,6 +45,8 @@ pub(crate) enum Operation {
 pub(crate) enum Purpose {
     /// Operation `index` of the program reads.
     Read { index: u8 },
+    /// Operation `index` looks at the head alone.
+    Look { index: u8 },
     /// Operation `index` found a version younger than the snapshot: may the snapshot move up to `bound`?
     Extend { index: u8, bound: u8 },
     /// The transaction is prepared and checks what it read.

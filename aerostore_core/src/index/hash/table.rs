@@ -33,6 +33,7 @@ const LARGE_SEGMENT_SLOTS: u64 = (1 << 15) - 1;
 const SMALL_LOG2_MAX: u32 = 22;
 
 /// Slots of a full segment of a table of `1 << log2` slots.
+#[inline]
 fn segment_slots(log2: u32) -> u64 {
     if log2 > SMALL_LOG2_MAX { LARGE_SEGMENT_SLOTS } else { SEGMENT_SLOTS }
 }
@@ -98,15 +99,18 @@ impl HashTable {
         self.log2.store(log2, Ordering::Release);
     }
 
+    #[inline]
     pub(in crate::index) fn log2(&self) -> u32 {
         // Relaxed: written before the table was linked, and never again.
         self.log2.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(in crate::index) fn slots(&self) -> u64 {
         1 << self.log2()
     }
 
+    #[inline]
     pub(in crate::index) fn next(&self) -> &AtomicU64 {
         &self.next
     }
@@ -160,6 +164,7 @@ impl HashTable {
     }
 
     /// The directory word of a segment of the table at `table`, and its offset.
+    #[inline]
     fn segment_word<'g>(
         guard: &Guard<'g>,
         table: u64,
