@@ -67,7 +67,7 @@ fn read_text<'o>(column: &Column, obj: &'o Obj) -> Result<Input<'o>, Error> {
     let text = match obj.bytes() {
         b"\\N" => return Ok(Input::Value(Value::Null)),
         b"" if column.is_nullable() => return Ok(Input::Value(Value::Null)),
-        _ => obj.text().map_err(|reason| bad_text(column, reason))?,
+        bytes => Obj::text_of(bytes).map_err(|reason| bad_text(column, reason))?,
     };
     match text {
         Cow::Borrowed(text) if column.column_type().is_string() => Ok(Input::Value(Value::Str(text))),

@@ -14,6 +14,7 @@ mod convert;
 mod current;
 mod engine;
 mod error;
+mod few;
 mod ffi;
 mod package;
 mod terminal;

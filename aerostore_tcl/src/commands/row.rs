@@ -4,6 +4,7 @@
 //!         transaction, and again in another when it met a conflict.
 #![forbid(unsafe_code)]
 
+use std::convert::Infallible;
 use std::ffi::CStr;
 
 use aerostore_core::db::{self, Table, Transaction};
@@ -14,6 +15,7 @@ use super::table::{Bound, Opened};
 use crate::convert::{self, Input};
 use crate::current::none_open;
 use crate::error::{Error, Outcome, reply};
+use crate::few::Few;
 use crate::ffi::{Interp, Obj};
 use crate::words::word_enum;
 
@@ -50,7 +52,7 @@ struct Step<'w> {
 }
 
 enum Action<'w> {
-    Get(Vec<usize>, Shape),
+    Get(Few<usize>, Shape),
     Exists,
     Delete,
     Set(Vec<(usize, Input<'w>)>),
@@ -124,7 +126,13 @@ pub(super) fn run(table: &Opened, interp: &Interp, words: &[Obj], method: RowMet
         return Err(none_open());
     }
     let run = |txn: &mut Transaction| step.run(&table.bound, txn);
-    let result = if method.reads_only() { table.read(run) } else { table.write(run) };
+    let result = if !method.reads_only() {
+        table.write(run)
+    } else if table.current.is_open() {
+        table.read(run)
+    } else {
+        step.read_alone(table)
+    };
     reply(interp, &result?)
 }
 
@@ -229,20 +237,48 @@ impl<'w> Step<'w> {
         Some(read())
     }
 
+    /// Does one that reads only, in no transaction of the interpreter's.
+    #[inline]
+    fn read_alone(&self, table: &Opened) -> Result<Obj, db::Error> {
+        let bound = &*table.bound;
+        let key = self.key.as_ref().map_or(Value::Null, Input::value);
+        Ok(self.shown(table.open.database.get(&bound.table, key, |row| self.show(bound, row))?))
+    }
+
+    /// What one that reads only makes of its row.
+    #[inline]
+    fn show(&self, bound: &Bound, row: RowView<'_>) -> Obj {
+        match &self.action {
+            Action::Get(columns, Shape::List) => Bound::list(row, columns),
+            Action::Get(columns, Shape::Pairs) => bound.pairs(row, columns, false),
+            Action::Get(columns, Shape::PairsWithNulls) => bound.pairs(row, columns, true),
+            Action::IsNull(columns) => {
+                let flags = columns.iter().map(|&index| Obj::boolean(row.is_null(index)));
+                Obj::list(&flags.collect::<Vec<_>>())
+            }
+            _ => Obj::boolean(true),
+        }
+    }
+
+    /// The result with what was made of the row, or none when there is no row.
+    #[inline]
+    fn shown(&self, made: Option<Obj>) -> Obj {
+        match (made, &self.action) {
+            (Some(made), _) => made,
+            (None, Action::Exists) => Obj::boolean(false),
+            (None, _) => Obj::empty(),
+        }
+    }
+
     /// Does it, as often as it takes.
     #[inline]
     fn run(&self, bound: &Bound, txn: &mut Transaction) -> Result<Obj, db::Error> {
         let table = &bound.table;
         let key = self.key.as_ref().map_or(Value::Null, Input::value);
         Ok(match &self.action {
-            Action::Get(columns, shape) => txn
-                .get(table, key, |row| match shape {
-                    Shape::List => Bound::list(row, columns),
-                    Shape::Pairs => bound.pairs(row, columns, false),
-                    Shape::PairsWithNulls => bound.pairs(row, columns, true),
-                })?
-                .unwrap_or_else(Obj::empty),
-            Action::Exists => Obj::boolean(txn.exists(table, key)?),
+            Action::Get(..) | Action::Exists | Action::IsNull(_) => {
+                self.shown(txn.get(table, key, |row| self.show(bound, row))?)
+            }
             Action::Delete => Obj::boolean(delete(txn, table, key)?),
             Action::Set(inputs) => {
                 txn.set(table, key, &values(inputs))?;
@@ -255,21 +291,18 @@ impl<'w> Step<'w> {
             }
             Action::Incr(amounts) => incr(txn, bound, key, amounts)?,
             Action::Null(columns) => Obj::boolean(set_null(txn, bound, key, columns)?),
-            Action::IsNull(columns) => {
-                let flags = |row: RowView<'_>| {
-                    let flags = columns.iter().map(|&index| Obj::boolean(row.is_null(index)));
-                    Obj::list(&flags.collect::<Vec<_>>())
-                };
-                txn.get(table, key, flags)?.unwrap_or_else(Obj::empty)
-            }
             Action::Lock => Obj::boolean(txn.lock_for_update(table, key)?.is_some()),
         })
     }
 }
 
 #[inline]
-fn values<'i>(inputs: &'i [(usize, Input<'_>)]) -> Vec<(usize, Value<'i>)> {
-    inputs.iter().map(|(index, input)| (*index, input.value())).collect()
+fn values<'i>(inputs: &'i [(usize, Input<'_>)]) -> Few<(usize, Value<'i>)> {
+    let values = inputs.iter().map(|(index, input)| Ok::<_, Infallible>((*index, input.value())));
+    match Few::collect((0, Value::Null), values) {
+        Ok(values) => values,
+        Err(never) => match never {},
+    }
 }
 
 fn delete(txn: &mut Transaction, table: &Table, key: Value<'_>) -> Result<bool, db::Error> {

@@ -12,8 +12,7 @@ use crate::ffi::{Interp, Obj};
 pub(super) fn run(table: &Opened, interp: &Interp, words: &[Obj]) -> Outcome {
     let [_, _] = words else { return Err(Error::usage(interp, words, 2, c"")) };
     let schema = &table.bound.schema;
-    let columns: Vec<_> =
-        table.bound.all_columns().into_iter().map(|index| described(schema, index)).collect();
+    let columns: Vec<_> = table.bound.all_columns().iter().map(|&index| described(schema, index)).collect();
     reply(interp, &Obj::list(&columns))
 }
 

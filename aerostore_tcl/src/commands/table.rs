@@ -16,6 +16,7 @@ use crate::convert::{self, Input};
 use crate::current::Current;
 use crate::engine::{self, Open};
 use crate::error::{Error, Outcome, reply};
+use crate::few::Few;
 use crate::ffi::{Interp, Obj};
 use crate::words::word_enum;
 
@@ -79,6 +80,8 @@ pub(super) struct Bound {
     pub(super) schema: Arc<Schema>,
     /// Column names as values, which know their index.
     pub(super) names: Vec<Obj>,
+    /// Every column's index, but for a key that the table numbers, which is there for who names it.
+    shown: Vec<usize>,
     /// Stands for this binding in values that remember a column.
     serial: usize,
     pub(super) searches: KeptSearches,
@@ -178,10 +181,13 @@ impl Bound {
             name.cache_column(serial, index);
             name
         });
+        let hidden = schema.has_numbered_key().then(|| schema.key_index());
+        let shown = (0..schema.columns().len()).filter(|index| Some(*index) != hidden).collect();
         Self {
             open: Arc::downgrade(open),
             table,
             names: names.collect(),
+            shown,
             schema,
             serial,
             searches: KeptSearches::default(),
@@ -208,12 +214,15 @@ impl Bound {
     /// The error that no column has this name, with those that there are.
     pub(super) fn unknown_column(&self, name: &str) -> Error {
         let names: Vec<_> =
-            self.all_columns().into_iter().map(|index| self.schema.column(index).name()).collect();
+            self.all_columns().iter().map(|&index| self.schema.column(index).name()).collect();
         Error::syntax(format!("bad column \"{name}\": must be {}", choices(&names))).with("COLUMN").with(name)
     }
 
     /// The row's columns as a list in the order asked; nulls are empty.
     pub(super) fn list(row: RowView<'_>, columns: &[usize]) -> Obj {
+        if let [column] = columns {
+            return Obj::list(&[convert::write(row.get(*column))]);
+        }
         list_of(|words| words.extend(columns.iter().map(|&index| convert::write(row.get(index)))))
     }
 
@@ -230,14 +239,18 @@ impl Bound {
     }
 
     /// Every column's index, but for a key that the table numbers, which is there for who names it.
-    pub(super) fn all_columns(&self) -> Vec<usize> {
-        let hidden = self.schema.has_numbered_key().then(|| self.schema.key_index());
-        (0..self.names.len()).filter(|index| Some(*index) != hidden).collect()
+    pub(super) fn all_columns(&self) -> &[usize] {
+        &self.shown
     }
 
     /// The columns that the words name; all of them when there are none.
-    pub(super) fn wanted(&self, names: &[Obj]) -> Result<Vec<usize>, Error> {
-        if names.is_empty() { Ok(self.all_columns()) } else { self.columns(names) }
+    #[inline]
+    pub(super) fn wanted(&self, names: &[Obj]) -> Result<Few<usize>, Error> {
+        if names.is_empty() {
+            Few::collect(0, self.shown.iter().map(|index| Ok(*index)))
+        } else {
+            Few::collect(0, names.iter().map(|name| self.column(name)))
+        }
     }
 
     /// Reads pairs of column and value.
@@ -354,7 +367,7 @@ impl Opened {
         if method == Method::Key {
             return reply(interp, &self.bound.names[self.bound.schema.key_index()]);
         }
-        let shown = self.bound.all_columns().into_iter().map(|index| self.bound.names[index].clone());
+        let shown = self.bound.all_columns().iter().map(|&index| self.bound.names[index].clone());
         reply(interp, &Obj::list(&shown.collect::<Vec<_>>()))
     }
 

@@ -162,7 +162,7 @@ pub(super) fn watch(table: &Opened, interp: &Interp, words: &[Obj]) -> Outcome {
     };
     let bound = &table.bound;
     let mut builder = table.open.database.watch(&bound.table);
-    let mut columns = bound.all_columns();
+    let mut columns = bound.all_columns().to_vec();
     while let [name, rest @ ..] = options {
         let option = WatchOption::find(interp, name)?;
         let [value, rest @ ..] = rest else {

@@ -188,6 +188,12 @@ impl Obj {
         text::from_tcl(self.bytes())
     }
 
+    /// As [`text`](Self::text), of what [`bytes`](Self::bytes) has given.
+    #[inline]
+    pub(crate) fn text_of(bytes: &[u8]) -> Result<Cow<'_, str>, TextError> {
+        text::from_tcl(bytes)
+    }
+
     /// The text as data: standard UTF-8, but NULs and malformed bytes stay for its reader to report.
     pub(crate) fn data(&self) -> Cow<'_, [u8]> {
         text::data_from_tcl(self.bytes())

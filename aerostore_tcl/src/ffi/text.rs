@@ -72,6 +72,7 @@ pub(super) fn to_tcl(text: &str) -> Cow<'_, [u8]> {
     Cow::Owned(bytes)
 }
 
+#[cold]
 fn decode(bytes: &[u8]) -> Result<String, TextError> {
     let mut text = String::with_capacity(bytes.len());
     let mut rest = bytes;

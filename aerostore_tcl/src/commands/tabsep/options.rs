@@ -105,7 +105,9 @@ impl SheetOptions {
         let key = bound.schema.key_index();
         let mut columns = match &self.columns {
             Some(names) => bound.columns(names)?,
-            None => bound.all_columns().into_iter().filter(|index| !self.no_keys || *index != key).collect(),
+            None => {
+                bound.all_columns().iter().copied().filter(|index| !self.no_keys || *index != key).collect()
+            }
         };
         if !self.no_keys && !columns.contains(&key) {
             columns.insert(0, key);
