@@ -20,6 +20,11 @@ use std::time::Duration;
 /// Seconds of a turn.
 const TURN: Duration = Duration::from_secs(5);
 
+/// Turns of each side.
+pub fn rounds(seconds: u64) -> usize {
+    (seconds / TURN.as_secs()).max(1) as usize
+}
+
 /// What to run.
 pub struct Options {
     pub rows: u32,
@@ -45,25 +50,20 @@ pub fn run(options: &Options) -> Result<Question, Failure> {
     }
     tell(&format!("{workers} processes, {seconds} s for each of {} sides", sides.len()));
     let turn = TURN.min(Duration::from_secs(seconds));
-    let rounds = (seconds / turn.as_secs().max(1)) as usize;
     let mut workers_of = Vec::new();
     for (_, side) in &mut sides {
         workers_of.push(side.workers(workers)?);
     }
-    let turns =
-        take_turns(&mut workers_of, Work { task: Task::Crucible, workers }, rounds, turn).map_err(plain)?;
+    let turns = take_turns(&mut workers_of, Work { task: Task::Crucible, workers }, rounds(seconds), turn)
+        .map_err(plain)?;
     drop(workers_of);
     for (name, side) in &mut sides {
         tell(&format!("checking {name}"));
         check(side, rows).map_err(|error| format!("{name}: {error}"))?;
     }
     told();
-    let figures = sides.iter().zip(&turns).map(|((name, _), turns_of)| Figure {
-        name: name.clone(),
-        value: turns_of.rate(),
-        latency: Some([0.5, 0.99, 0.999].map(|share| turns_of.sampled.quantile(share))),
-        ratio: Some(median_ratio(&turns[0].rates, &turns_of.rates)),
-        is_bound: false,
+    let figures = sides.iter().zip(&turns).map(|((name, _), turns_of)| {
+        Figure::of_turns(name, turns_of, Some(median_ratio(&turns[0].rates, &turns_of.rates)), false)
     });
     let title =
         format!("{workers} processes, 80 % reports (5 % of them of 256 hot rows), 20 % searches of 64 rows");

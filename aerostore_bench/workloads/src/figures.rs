@@ -1,9 +1,12 @@
 //! What was measured, and how it is shown: as tables on the terminal and in Markdown, and as JSON.
 
 use crate::engines::Kind;
-use aerostore_bench::turns::{Side as Turns, median_ratio};
+use aerostore_bench::turns::{Side as Turns, median, median_ratio};
 use serde_json::{Value, json};
 use std::fmt::Write;
+
+/// Columns of a table.
+const COLUMNS: usize = 7;
 
 /// One engine's answer to a question.
 #[derive(Clone, Debug)]
@@ -14,6 +17,8 @@ pub struct Figure {
     pub value: f64,
     /// p50, p99 and p99.9 of single operations, in nanoseconds.
     pub latency: Option<[u64; 3]>,
+    /// Processor time of the worker for each of them, in nanoseconds; not that of a server.
+    pub cpu_nanos: Option<f64>,
     /// How many times as good Aerostore is.
     pub ratio: Option<f64>,
     /// Whether it is a bound rather than an engine.
@@ -35,16 +40,27 @@ pub struct Question {
     pub figures: Vec<Figure>,
 }
 
+impl Figure {
+    /// Operations per second in turns.
+    pub fn of_turns(name: &str, turns: &Turns, ratio: Option<f64>, is_bound: bool) -> Self {
+        Self {
+            name: name.to_owned(),
+            value: turns.rate(),
+            latency: Some([0.5, 0.99, 0.999].map(|share| turns.sampled.quantile(share))),
+            cpu_nanos: Some(median(&turns.cpu_nanos)),
+            ratio,
+            is_bound,
+        }
+    }
+}
+
 impl Question {
     /// Operations per second of engines that took turns, the first of them Aerostore.
     pub fn of_turns(id: &'static str, title: &str, kinds: &[Kind], turns: &[Turns]) -> Self {
         let ours = turns.first().map(|turns| &turns.rates);
-        let figure = |(kind, turns): (&Kind, &Turns)| Figure {
-            name: kind.name().to_owned(),
-            value: turns.rate(),
-            latency: Some([0.5, 0.99, 0.999].map(|share| turns.sampled.quantile(share))),
-            ratio: ours.map(|ours| median_ratio(ours, &turns.rates)),
-            is_bound: kind.is_bound(),
+        let figure = |(kind, turns): (&Kind, &Turns)| {
+            let ratio = ours.map(|ours| median_ratio(ours, &turns.rates));
+            Figure::of_turns(kind.name(), turns, ratio, kind.is_bound())
         };
         let figures = kinds.iter().zip(turns).map(figure).collect();
         Self { id, title: title.to_owned(), unit: "operations/s", more_is_better: true, figures }
@@ -53,13 +69,8 @@ impl Question {
     /// Adds what else had turns beside them.
     pub fn add_bound(&mut self, name: &str, turns: &Turns) {
         let ours = self.figures.first().map(|figure| figure.value);
-        self.figures.push(Figure {
-            name: name.to_owned(),
-            value: turns.rate(),
-            latency: Some([0.5, 0.99, 0.999].map(|share| turns.sampled.quantile(share))),
-            ratio: ours.map(|ours| ours / turns.rate()),
-            is_bound: true,
-        });
+        let ratio = ours.map(|ours| ours / turns.rate());
+        self.figures.push(Figure::of_turns(name, turns, ratio, true));
     }
 
     /// Single values, of which Aerostore's is the first.
@@ -77,6 +88,7 @@ impl Question {
                 name: name.clone(),
                 value: *value,
                 latency: None,
+                cpu_nanos: None,
                 ratio: ratio.is_finite().then_some(ratio),
                 is_bound: *is_bound,
             }
@@ -90,30 +102,40 @@ impl Question {
         }
     }
 
-    fn heading(&self) -> [String; 6] {
-        let head = ["", self.unit, "p50", "p99", "p99.9", "aerostore to it"];
+    fn heading(&self) -> [String; COLUMNS] {
+        let head = ["", self.unit, "p50", "p99", "p99.9", "cpu each", "aerostore to it"];
         head.map(str::to_owned)
     }
 
-    fn lines(&self) -> Vec<[String; 6]> {
+    fn lines(&self) -> Vec<[String; COLUMNS]> {
         let line = |figure: &Figure| {
             let latency = |at: usize| figure.latency.map_or_else(String::new, |all| in_time(all[at]));
             let ratio = figure.ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
             let name = if figure.is_bound { format!("({})", figure.name) } else { figure.name.clone() };
-            [name, in_digits(figure.value), latency(0), latency(1), latency(2), ratio]
+            let cpu = figure.cpu_nanos.map_or_else(String::new, |nanos| in_time(nanos as u64));
+            [name, in_digits(figure.value), latency(0), latency(1), latency(2), cpu, ratio]
         };
         self.figures.iter().map(line).collect()
     }
 
+    /// Heading and lines, without the columns that nobody has something for.
+    fn cells(&self) -> Vec<Vec<String>> {
+        let lines = self.lines();
+        let is_used = |column: usize| column == 0 || lines.iter().any(|line| !line[column].is_empty());
+        let used: Vec<usize> = (0..COLUMNS).filter(|column| is_used(*column)).collect();
+        let all = [self.heading()].into_iter().chain(lines);
+        all.map(|line| used.iter().map(|column| line[*column].clone()).collect()).collect()
+    }
+
     /// For a terminal.
     pub fn to_table(&self) -> String {
-        let lines: Vec<_> = [self.heading()].into_iter().chain(self.lines()).collect();
+        let lines = self.cells();
         let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..6).map(width).collect();
+        let widths: Vec<usize> = (0..lines[0].len()).map(width).collect();
         let mut text = format!("{} {}\n", self.id, self.title);
         for line in &lines {
             let mut row = format!("  {:<width$}", line[0], width = widths[0]);
-            for (cell, width) in line.iter().zip(&widths).skip(1).filter(|(_, width)| **width > 0) {
+            for (cell, width) in line.iter().zip(&widths).skip(1) {
                 let _ = write!(row, "   {cell:>width$}");
             }
             let _ = writeln!(text, "{}", row.trim_end());
@@ -123,9 +145,11 @@ impl Question {
 
     fn to_markdown(&self) -> String {
         let mut text = format!("## {} {}\n\n", self.id, self.title);
-        let _ = writeln!(text, "| {} |\n|---|---:|---:|---:|---:|---:|", self.heading().join(" | "));
-        for line in self.lines() {
+        for (at, line) in self.cells().iter().enumerate() {
             let _ = writeln!(text, "| {} |", line.join(" | "));
+            if at == 0 {
+                let _ = writeln!(text, "|---|{}", "---:|".repeat(line.len() - 1));
+            }
         }
         text.push('\n');
         text
@@ -139,6 +163,7 @@ impl Question {
                 "p50_ns": figure.latency.map(|all| all[0]),
                 "p99_ns": figure.latency.map(|all| all[1]),
                 "p999_ns": figure.latency.map(|all| all[2]),
+                "worker_cpu_ns": figure.cpu_nanos,
                 "aerostore_to_it": figure.ratio,
                 "is_bound": figure.is_bound,
             })

@@ -26,6 +26,7 @@
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
     reason = "figures for people, and numbers that engines take in types of their own"
 )]
 
@@ -104,6 +105,9 @@ fn run() -> Result<(), Failure> {
             }
             _ => return Err(format!("no option '{word}'; see --help").into()),
         }
+    }
+    if let Some(seconds) = seconds {
+        options.rounds = crucible::rounds(seconds);
     }
     if options.rows == 0 {
         options.rows = if seconds.is_some() { 50_000 } else { 1_000_000 };

@@ -54,7 +54,7 @@ impl Server {
             if begin.elapsed() > PATIENCE {
                 return Err(self.failure("does not answer"));
             }
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(5));
         }
         Ok(())
     }
