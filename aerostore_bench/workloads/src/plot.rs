@@ -28,16 +28,16 @@ fn text(into: &mut String, x: f64, y: f64, anchor: &str, content: &str) {
 
 /// A panel of bars for each question, two side by side.
 pub fn bars(questions: &[Question]) -> String {
-    const WIDTH: f64 = 460.0;
+    const WIDTH: f64 = 560.0;
     const BAR: f64 = 16.0;
-    const LABEL: f64 = 90.0;
+    const LABEL: f64 = 150.0;
     const LONGEST: f64 = WIDTH - LABEL - 90.0;
     let mut body = String::new();
     let mut heights = [0.0_f64; 2];
     for question in questions {
         let column = usize::from(heights[1] < heights[0]);
         let (x, mut y) = (f64::from(u8::from(column == 1)) * WIDTH, heights[column] + 20.0);
-        let title = format!("{} {} ({}, logarithmic)", question.id, question.title, question.unit);
+        let title = format!("{} {}, {}", question.id, question.title, question.unit);
         text(&mut body, x + 8.0, y, "start", &title);
         let values = || question.figures.iter().map(|figure| figure.value.max(1e-9));
         let least = values().fold(f64::INFINITY, f64::min).log10() - 0.5;

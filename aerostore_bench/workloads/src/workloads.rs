@@ -357,7 +357,7 @@ impl Run {
         std::fs::create_dir_all(&place.dir)?;
         let device = Device::of(&place.dir)?;
         for workers in [1, 16] {
-            let title = format!("update, far away, on disk when it returns, {workers} session(s)");
+            let title = format!("update, far away, on disk when it returns, sessions: {workers}");
             self.tell(&format!("W4 {title}"));
             let mut alone = Disk::new(&place.dir.join(workers.to_string()))?;
             let work = Work { task: Task::Far, workers };
