@@ -80,20 +80,28 @@ impl SessionPool {
         self.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes those out that were idle all the time since the last call, to be closed: what many threads left that worked at the
-    /// same time once. Each holds a slot, which whoever looks for the oldest snapshot has to look at. One for each thread's place
-    /// stays, and those whose end would have to wait for others.
+    /// Takes those out that were idle all the time since the last call, and that nothing is left of but a slot, to be closed: what
+    /// many threads left that worked at the same time once. Whoever looks for the oldest snapshot looks at each slot. One for each
+    /// thread's place stays. What others still hold back of a session is given up now, so that a later call can take it.
     #[expect(clippy::vec_box, reason = "as for `Others`")]
     pub(super) fn surplus(&self) -> Vec<Box<Session>> {
         let _tended = self.tended.lock().unwrap_or_else(PoisonError::into_inner);
+        let unused: Vec<_> = {
+            let mut others = self.others();
+            let fewest = std::mem::take(&mut others.fewest);
+            // Users take from the back.
+            others.idle.drain(..fewest).collect()
+        };
+        // Damage is reported to whoever works with the damaged part.
+        let (surplus, kept): (Vec<_>, Vec<_>) = unused
+            .into_iter()
+            .map(|mut session| (session.wind_down().unwrap_or(false), session))
+            .partition(|(ended, _)| *ended);
         let mut others = self.others();
-        let fewest = others.fewest;
-        // Users take from the back.
-        let (surplus, kept): (Vec<_>, Vec<_>) =
-            others.idle.drain(..fewest).partition(|session| session.is_tidy());
-        others.idle.splice(..0, kept);
+        others.idle.splice(..0, kept.into_iter().map(|(_, session)| session));
         others.fewest = others.idle.len();
-        surplus
+        drop(others);
+        surplus.into_iter().map(|(_, session)| session).collect()
     }
 
     /// Calls `tend` with the sessions that were idle since the last call. What it does with them should not take long: their
@@ -136,7 +144,8 @@ impl SessionPool {
 
 #[cfg(test)]
 mod tests {
-    use crate::db::{Database, TxnOptions};
+    use crate::db::{Database, Table, TxnOptions};
+    use crate::row::{Column, ColumnType, Schema, Value};
     use std::path::PathBuf;
 
     /// Removes what a test leaves.
@@ -149,33 +158,87 @@ mod tests {
         }
     }
 
+    fn scene(name: &str) -> (Place, Database, Table) {
+        let unique = format!("/dev/shm/aerostore-test-pool-{name}-{}", std::process::id());
+        let place = Place(PathBuf::from(&unique), PathBuf::from(format!("{unique}.mmap")));
+        let db = Database::builder(&place.0)
+            .shm_path(&place.1)
+            .max_bytes(512 << 20)
+            .synchronous_commit(false)
+            .open()
+            .unwrap();
+        let schema = Schema::builder("Cell")
+            .column(Column::new("id", ColumnType::I64))
+            .column(Column::new("level", ColumnType::I64).nullable());
+        let table = db.create_table(&schema.key("id").build().unwrap()).unwrap();
+        (place, db, table)
+    }
+
+    /// So many at the same time, each of which writes a row of its own.
+    fn burst(db: &Database, table: &Table, count: i64) {
+        let mut open: Vec<_> = (0..count).map(|_| db.begin(TxnOptions::default()).unwrap()).collect();
+        for (id, txn) in open.iter_mut().enumerate() {
+            txn.set(table, Value::I64(id.cast_signed() as i64), &[(1, Value::I64(1))]).unwrap();
+        }
+        for txn in open {
+            txn.commit().unwrap();
+        }
+    }
+
     fn slots(db: &Database) -> usize {
         db.status().unwrap().slots.len()
     }
 
-    #[test]
-    fn sessions_that_nobody_asks_for_are_closed() {
-        let unique = format!("/dev/shm/aerostore-test-pool-{}", std::process::id());
-        let place = Place(PathBuf::from(&unique), PathBuf::from(format!("{unique}.mmap")));
-        let db = Database::builder(&place.0).shm_path(&place.1).max_bytes(64 << 20).open().unwrap();
-        let begin = || db.begin(TxnOptions::default()).unwrap();
-        let before = slots(&db);
-        let pool = db.0.pool();
-        drop((0..40).map(|_| begin()).collect::<Vec<_>>());
-        // Some were asked for since the last call, and some might be again.
-        pool.tend(|session| session.tidy_idle().unwrap());
-        drop(pool.surplus());
-        assert!(slots(&db) > before + 30, "{} slots, {before} before", slots(&db));
-        // Ten at a time are needed.
-        drop((0..10).map(|_| begin()).collect::<Vec<_>>());
-        pool.tend(|session| session.tidy_idle().unwrap());
-        for session in pool.surplus() {
+    /// As the database's own thread does, which is kept from it meanwhile.
+    fn close_surplus(db: &Database) {
+        db.flush().unwrap();
+        db.0.pool().tend(|session| session.tidy_idle().unwrap());
+        for session in db.0.pool().surplus() {
             session.close().unwrap();
         }
+    }
+
+    #[test]
+    fn sessions_that_nobody_asks_for_are_closed() {
+        let (_place, db, table) = scene("closed");
+        let quiet = db.0.gate.write().unwrap();
+        let before = slots(&db);
+        burst(&db, &table, 40);
+        // They were asked for since the last time.
+        close_surplus(&db);
+        assert!(slots(&db) >= before + 38, "{} slots, {before} before", slots(&db));
+        // Ten at a time are needed.
+        burst(&db, &table, 10);
+        close_surplus(&db);
         let left = slots(&db);
-        assert!((before + 9..before + 15).contains(&left), "{left} slots, {before} before");
-        drop((0..10).map(|_| begin()).collect::<Vec<_>>());
+        assert!((before + 8..before + 15).contains(&left), "{left} slots, {before} before");
+        burst(&db, &table, 10);
         assert!(slots(&db) <= left, "{} slots, {left} before", slots(&db));
+        drop(quiet);
+        db.close().unwrap();
+    }
+
+    #[test]
+    fn sessions_that_a_reader_holds_back_serve_again_or_are_closed_after_it() {
+        let (_place, db, table) = scene("held");
+        let quiet = db.0.gate.write().unwrap();
+        let before = slots(&db);
+        burst(&db, &table, 40);
+        let mut reader = db.begin(TxnOptions { read_only: true, ..TxnOptions::default() }).unwrap();
+        assert!(reader.get(&table, Value::I64(1), |_| ()).unwrap().is_some());
+        for _ in 0..3 {
+            close_surplus(&db);
+        }
+        let held = slots(&db);
+        assert!(held >= before + 38, "{held} slots, {before} before");
+        burst(&db, &table, 38);
+        assert!(slots(&db) <= held + 1, "{} slots, {held} before", slots(&db));
+        drop(reader);
+        for _ in 0..3 {
+            close_surplus(&db);
+        }
+        assert!(slots(&db) < before + 5, "{} slots, {before} before", slots(&db));
+        drop(quiet);
         db.close().unwrap();
     }
 }

@@ -247,13 +247,13 @@ impl Tend {
             let begun = Instant::now();
             // Damage is reported to whoever works with the damaged part.
             self.pool.tend(|session| drop(session.tidy_idle()));
+            pause = TEND_INTERVAL.max(begun.elapsed() * TEND_REST);
             if begun - shrunk > SURPLUS_INTERVAL {
                 shrunk = begun;
                 for session in self.pool.surplus() {
                     drop(session.close());
                 }
             }
-            pause = TEND_INTERVAL.max(begun.elapsed() * TEND_REST);
         }
     }
 }

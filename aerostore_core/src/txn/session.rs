@@ -271,9 +271,26 @@ impl Session {
         (self.participant.fences(), self.heap.remote_events())
     }
 
-    /// Whether nothing is left since it was tidied, so that its end waits for nobody.
-    pub(crate) fn is_tidy(&self) -> bool {
-        self.tidied_at == self.events() && self.out_of_line.is_empty()
+    /// Gives up what a session's end gives up, but for its slot: true when nothing is left that others hold back, so that
+    /// [`Session::close`] waits for nobody. One that is asked for after that has to take its records anew.
+    pub(crate) fn wind_down(&mut self) -> Result<bool, TxnError> {
+        self.retire()?;
+        self.out_of_line.release(self.store.log().durable_ts(), &mut self.heap);
+        self.limbo.collect_now(&self.participant, &mut self.heap)?;
+        // Acquire is not needed: this session alone writes it.
+        let slot = self.participant.slot();
+        let owes_nothing = slot.removed_row.load(Ordering::Relaxed) == 0 && slot.adding().is_none();
+        Ok(owes_nothing
+            && self.superseding.is_empty()
+            && self.out_of_line.is_empty()
+            && self.limbo.is_empty())
+    }
+
+    /// Retires what only this session uses.
+    fn retire(&mut self) -> Result<(), TxnError> {
+        self.prune(0)?;
+        self.shed_intents(KEPT_BLOCKS)?;
+        Ok(self.records.close(&self.participant, &mut self.limbo)?)
     }
 
     /// Gives back what the list of intents has had more than so many blocks.
@@ -308,12 +325,10 @@ impl Session {
     /// # Errors
     /// When the mapping is damaged; what is left behind then is found by `mark_sweep`.
     pub fn close(mut self) -> Result<(), TxnError> {
-        self.prune(0)?;
+        self.retire()?;
         if !self.superseding.is_empty() {
             self.store.garbage().want();
         }
-        self.shed_intents(KEPT_BLOCKS)?;
-        self.records.close(&self.participant, &mut self.limbo)?;
         let deadline = crate::sys::monotonic_ns() + 2_000_000_000;
         self.out_of_line.release(self.store.log().durable_ts(), &mut self.heap);
         // While the log cannot be written, nobody knows for how long: what it holds is had back as that of the dead is.
