@@ -42,8 +42,9 @@ impl Database {
                 drop(look);
                 let mut txn = self.begin(TxnOptions { read_only: true, ..TxnOptions::default() })?;
                 let found = txn.get(table, key, f)?;
-                // As from there on: nothing to commit, but what ends undecided asks the system which process this is.
-                txn.commit()?;
+                // There is nothing to commit, but what ends undecided asks the system which process this is. What `f` was shown
+                // stays true if it has forked or closed the database.
+                let _ = txn.commit();
                 Ok(found)
             }
         }
