@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 mod restarts;
 mod stopped;
+mod wide_rows;
 
 /// The files of a test's database.
 struct Place {

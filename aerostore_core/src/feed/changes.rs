@@ -134,6 +134,7 @@ impl Row {
 
 /// The image with the columns of a delta.
 fn decoded(schema: &Schema, mut image: RowImage, delta: &[u8]) -> Result<Box<[u8]>, TxnError> {
+    image.lift_limit(); // J10 of `row::stored`
     delta::decode_into(schema, delta, &mut image)?;
     image.finish(schema)?;
     Ok(image.bytes().into())

@@ -11,8 +11,8 @@
 //! Ordering    linking is a Release CAS of `RowHeader::head`; every reader loads it with Acquire.
 
 use crate::epoch::Guard;
-use crate::row::{DirtyMask, MAX_COLUMNS, MAX_IMAGE_BYTES, StoredImage};
-use crate::shm::{Known, RelPtr, Shared, ShmError};
+use crate::row::{DirtyMask, MAX_COLUMNS, MAX_IMAGE_BYTES, MAX_TEMPLATE_BYTES, StoredImage};
+use crate::shm::{Known, LARGE_PAYLOAD_BYTES_MAX, RelPtr, Shared, ShmError};
 use crate::sync::{AtomicU64, Ordering};
 use std::mem::{align_of, offset_of, size_of};
 
@@ -80,7 +80,10 @@ const COLUMNS_SHIFT: u32 = 26;
 const COLUMNS_MASK: u64 = (MAX_COLUMNS as u64 - 1) << COLUMNS_SHIFT;
 /// The flags that decide whether an image can be read as it is, and the columns.
 const KIND_MASK: u64 = (TOMBSTONE as u64) << 32 | COLUMNS_MASK;
-const _: () = assert!(MAX_IMAGE_BYTES as u64 <= LENGTH_MASK && COLUMNS_MASK >> 32 == 0);
+/// J10 of `row::stored`.
+const PAYLOAD_BYTES_MAX: u64 = MAX_IMAGE_BYTES as u64 + MAX_TEMPLATE_BYTES as u64;
+const _: () = assert!(PAYLOAD_BYTES_MAX <= LENGTH_MASK && COLUMNS_MASK >> 32 == 0);
+const _: () = assert!(HEADER_BYTES + PAYLOAD_BYTES_MAX <= LARGE_PAYLOAD_BYTES_MAX);
 const _: () = assert!(MAX_COLUMNS.is_power_of_two());
 
 /// Columns as `shape` has them.

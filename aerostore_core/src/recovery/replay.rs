@@ -285,6 +285,7 @@ impl Applier {
                 (Kind::Update, None) => return Err(bad("an update of a row that does not exist")),
                 (Kind::Insert, _) => image.reset(schema),
             }
+            image.lift_limit(); // J10 of `row::stored`
             delta::decode_into(schema, body, image)?;
             Ok(Change::Put)
         })?;

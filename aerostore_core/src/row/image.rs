@@ -41,6 +41,8 @@ pub struct RowImage {
     /// Columns that were set, or came from another row.
     assigned: DirtyMask,
     tail_end: usize,
+    /// The most bytes that it may take.
+    limit: usize,
     /// The first column whose text may still be appended in order.
     next_text: usize,
     ragged: bool,
@@ -56,6 +58,7 @@ impl RowImage {
             layout_hash: 0,
             assigned: DirtyMask::EMPTY,
             tail_end: 0,
+            limit: 0,
             next_text: 0,
             ragged: false,
             finished: false,
@@ -80,12 +83,14 @@ impl RowImage {
         self.layout_hash = schema.layout_hash();
         self.assigned = DirtyMask::EMPTY;
         self.tail_end = schema.fixed_bytes();
+        self.limit = MAX_IMAGE_BYTES as usize;
         self.next_text = 0;
         self.ragged = false;
         self.finished = false;
     }
 
-    /// Starts another row as a copy of `view`, keeping the memory.
+    /// Starts another row as a copy of `view`, keeping the memory. It may be as wide as that one, if its table's added columns have made that wider
+    /// than a row can be.
     #[inline]
     pub fn copy_from(&mut self, view: RowView<'_>) {
         let schema = view.schema();
@@ -107,6 +112,19 @@ impl RowImage {
             }
         }
         self.bytes.truncate(self.tail_end);
+        self.limit = self.tail_end.next_multiple_of(8).max(MAX_IMAGE_BYTES as usize);
+    }
+
+    /// Lets the row that was begun be as wide as may be, one that is not stored, or was committed (J10 of `row::stored`); the limit that it had.
+    #[inline]
+    pub(crate) fn lift_limit(&mut self) -> usize {
+        std::mem::replace(&mut self.limit, u32::MAX as usize)
+    }
+
+    /// Gives it one again.
+    #[inline]
+    pub(super) fn limit_to(&mut self, bytes: usize) {
+        self.limit = bytes;
     }
 
     /// Puts `value` into column `index`.
@@ -231,7 +249,7 @@ impl RowImage {
             self.compact(schema);
         }
         let padded = self.tail_end.next_multiple_of(8);
-        if padded > MAX_IMAGE_BYTES as usize {
+        if padded > self.limit {
             return Err(RowError::TooWide { found_bytes: padded as u64 });
         }
         self.bytes.truncate(self.tail_end);
@@ -377,7 +395,7 @@ impl RowImage {
     fn append_text(&mut self, schema: &Schema, index: usize, text: &str) -> Result<(), RowError> {
         let slot = schema.slot(index);
         let at = slot.offset as usize;
-        let limit = MAX_IMAGE_BYTES as usize - text.len().min(MAX_IMAGE_BYTES as usize);
+        let limit = self.limit - text.len().min(self.limit);
         if self.tail_end > limit && self.ragged {
             self.compact(schema);
         }

@@ -14,8 +14,10 @@ use serde::{Deserialize, Serialize};
 
 /// The most columns a table can have: one bit each in a mask of 64.
 pub const MAX_COLUMNS: usize = 64;
-/// The most bytes a row image can have.
+/// The most bytes a row image can have, but for what its table's added columns put on top (J10 of `row::stored`).
 pub const MAX_IMAGE_BYTES: u32 = 1 << 20;
+/// The most bytes that a row of nothing but defaults can have in a table that gets columns (J10).
+pub const MAX_TEMPLATE_BYTES: u32 = 900 << 10;
 /// The most bytes a string key can have.
 pub const MAX_KEY_BYTES: u32 = 1024;
 /// Bytes of the null mask at the start of an image.

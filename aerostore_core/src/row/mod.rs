@@ -34,7 +34,8 @@ pub use field_text::{FieldFormat, Quoting};
 pub use fixed::FixedString;
 pub use image::RowImage;
 pub use kind::{
-    ColumnType, IndexKind, IndexSpec, Layout, MAX_COLUMNS, MAX_IMAGE_BYTES, MAX_KEY_BYTES, NullRule,
+    ColumnType, IndexKind, IndexSpec, Layout, MAX_COLUMNS, MAX_IMAGE_BYTES, MAX_KEY_BYTES,
+    MAX_TEMPLATE_BYTES, NullRule,
 };
 pub use mask::{DirtyMask, NullMask};
 pub use place::ColumnPlace;

@@ -5,13 +5,17 @@
 //!             of both and lie at the same places of an image. So an image needs to say no more than how many it has. J2: whoever reads
 //!             an image by a definition with another number of columns reads a copy: a column that the image lacks has its default there, or is null; one
 //!             that the definition lacks is not in it. J3: who puts values into an image that has more columns than he knows leaves
-//!             those as they are.
+//!             those as they are. J10: an image is stored with at most `MAX_IMAGE_BYTES`, and what the defaults of the columns take that its table has got since: as no
+//!             definition with added columns has a template of more than `MAX_TEMPLATE_BYTES`, both together are the most, which a version, and a chunk of a checkpoint, has room
+//!             for. So a copy (J2) has no limit, nor what recovery stores by the newest definition: whatever was committed can be read, deleted, and recovered. Who
+//!             writes a row makes one within `MAX_IMAGE_BYTES`, or one that is not wider than the row was, as he reads it.
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, OnceCell};
 
 use super::error::RowError;
 use super::image::RowImage;
+use super::kind::MAX_IMAGE_BYTES;
 use super::place::ColumnPlace;
 use super::schema::Schema;
 use super::value::Value;
@@ -65,11 +69,11 @@ impl Schema {
     /// The image as this definition reads it (J2), where it has not as many columns.
     ///
     /// # Errors
-    /// [`RowError::Truncated`], [`RowError::NotNull`] and whatever else shows that the image is damaged; [`RowError::TooWide`] when
-    /// it is too large with the defaults of what it lacks.
+    /// [`RowError::Truncated`], [`RowError::NotNull`] and whatever else shows that the image is damaged.
     #[cold]
     pub fn copy_of(&self, image: StoredImage<'_>) -> Result<Box<[u8]>, RowError> {
         let mut copy = RowImage::new(self);
+        copy.lift_limit(); // J10
         for index in 0..self.columns().len().min(image.columns()) {
             copy.set(self, index, image.value(ColumnPlace::of(self, index))?)?;
         }
@@ -93,6 +97,21 @@ impl Schema {
 }
 
 impl RowImage {
+    /// Finishes a row that takes the place of `before`, if there is one (J10).
+    ///
+    /// # Errors
+    /// As for [`finish`](Self::finish).
+    #[inline]
+    pub(crate) fn finish_over(
+        &mut self,
+        schema: &Schema,
+        before: Option<RowView<'_>>,
+    ) -> Result<(), RowError> {
+        let own = before.map_or(0, |before| before.bytes().len());
+        self.limit_to(own.max(MAX_IMAGE_BYTES as usize));
+        self.finish(schema)
+    }
+
     /// Makes an image by `own`, which is finished, one by the definition of `before`, which has more columns: those beyond stay as they are there (J3).
     ///
     /// # Errors
@@ -101,10 +120,12 @@ impl RowImage {
     pub(crate) fn widen(&mut self, own: &Schema, before: RowView<'_>) -> Result<(), RowError> {
         let schema = before.schema();
         let mut wide = Self::from_view(before);
+        let limit = wide.lift_limit(); // one text may become longer before another becomes shorter
         let narrow = self.view(own)?;
         for index in 0..own.columns().len() {
             wide.set(schema, index, narrow.get(index))?;
         }
+        wide.limit_to(limit);
         wide.finish(schema)?;
         *self = wide;
         Ok(())

@@ -243,7 +243,7 @@ impl Transaction {
             session.buffers.reads.missing.push(MissingRead::new(table, key, hash));
             return Ok(Attempt::Done(Upserted::Unchanged));
         }
-        image.finish(table.schema())?;
+        image.finish_over(table.schema(), None)?;
         check_key(table, key, image)?;
         self.note_numbered_key(table, key)?;
         let record = self.own_record();
@@ -439,7 +439,7 @@ impl Transaction {
             }
             Change::Keep => return Ok(Attempt::Done(Upserted::Unchanged)),
             Change::Put => {
-                image.finish(known.schema())?;
+                image.finish_over(known.schema(), before)?;
                 if let (Some(_), Some(before)) = (&wider, before) {
                     image.widen(known.schema(), before)?;
                 }

@@ -2,14 +2,15 @@
 #![forbid(unsafe_code)]
 
 use super::{Column, Schema, SchemaBuilder, Ttl};
-use crate::row::{IndexKind, RowError};
+use crate::row::{ColumnType, IndexKind, MAX_TEMPLATE_BYTES, RowError, Value};
 
 impl Schema {
     /// The same definition with these columns behind its own: what its rows have in them is their defaults, or null.
     ///
     /// # Errors
     /// [`RowError::Definition`] for a column that may neither be null nor has a default, and for one that wants an index, which is
-    /// made when the column is there; what [`SchemaBuilder::build`] reports: a name that is taken, more columns than there can be, a row that is too wide.
+    /// made when the column is there; what [`SchemaBuilder::build`] reports: a name that is taken, more columns than there can be, a row that is too wide, or would
+    /// be with its defaults: [`MAX_TEMPLATE_BYTES`].
     pub fn with_columns(&self, added: &[Column]) -> Result<Self, RowError> {
         let bad = |reason| RowError::Definition { table: self.name().to_owned(), reason };
         if added.is_empty() {
@@ -35,7 +36,25 @@ impl Schema {
         if self.has_numbered_key() {
             builder = builder.numbered_key();
         }
-        builder.build()
+        let schema = builder.build()?;
+        // J10 of `row::stored`
+        let bytes = schema.template_bytes();
+        if bytes > u64::from(MAX_TEMPLATE_BYTES) {
+            let reason = format!(
+                "a row of defaults would take {bytes} bytes, more than the {MAX_TEMPLATE_BYTES} that columns can be added up to"
+            );
+            return Err(bad(reason));
+        }
+        Ok(schema)
+    }
+
+    /// Bytes of a row that has nothing but defaults.
+    fn template_bytes(&self) -> u64 {
+        let tail = self.columns().iter().map(|column| match (column.column_type(), column.default_value()) {
+            (ColumnType::String(_), Some(Value::Str(text))) => text.len() as u64,
+            _ => 0,
+        });
+        self.fixed_bytes() as u64 + tail.sum::<u64>()
     }
 
     /// May `other` be all that somebody knows of a table of this definition: the same, or one with fewer columns, and in a row that he inserts the others
