@@ -223,6 +223,45 @@ fn a_death_while_savepoints_are_committed_leaves_all_or_nothing() {
     assert_eq!(scene.rows(), rows(&[("A", 12), ("N", 2)]));
 }
 
+/// What is done for the dead when a database is opened: their rows are anybody's then, and the rest is left to who reaps them.
+#[test]
+fn a_dead_session_that_is_settled_is_in_nobodys_way_before_it_is_reaped() {
+    let scene = Scene::new("settled");
+    let (before, after) = (rows(&[("A", 1), ("B", 2)]), rows(&[("A", 10), ("N", 11)]));
+    let stride = usize::try_from(point_stride(23)).unwrap();
+    for point in (1..).step_by(stride) {
+        scene.reset(&before);
+        let mut txn = Transaction::begin(scene.session(), TxnOptions::default());
+        let owner = txn.owner().unwrap();
+        let survived = survives(point, || {
+            set(&mut txn, scene.table(), "A", 10).unwrap();
+            set(&mut txn, scene.table(), "N", 11).unwrap();
+            txn.delete(&scene.table().0, Value::Str("B")).unwrap();
+            txn.commit(false).map(|_| ()).unwrap();
+        });
+        std::mem::forget(txn);
+        let mut peer = scene.session();
+        peer.settle_slot(owner).unwrap();
+        assert!(!scene.is_free(owner), "point {point}");
+        let left = scene.rows();
+        assert!(left == before || left == after, "point {point}: {left:?}");
+        // A lock of the dead one's would be waited for until it times out.
+        let mut txn = Transaction::begin(peer, TxnOptions::default());
+        for (name, value) in [("A", 5), ("B", 6), ("N", 7)] {
+            set(&mut txn, scene.table(), name, value).unwrap();
+        }
+        txn.commit(false).unwrap();
+        txn.into_session().unwrap().close().unwrap();
+        scene.reap(owner, point % 23 + 1);
+        assert_eq!(scene.rows(), rows(&[("A", 5), ("B", 6), ("N", 7)]), "point {point}");
+        let report = scene.db().verify().unwrap();
+        assert!(report.is_clean(), "point {point}: {report:#?}");
+        if survived {
+            return;
+        }
+    }
+}
+
 /// The owner of a row dies at every point of its commit while another transaction queues for the row.
 #[test]
 fn a_death_while_a_row_is_handed_over_leaves_it_to_the_waiter() {

@@ -61,7 +61,7 @@ pub struct BootReport {
     pub salvaged: Option<Salvaged>,
     /// Rows in all tables.
     pub rows: u64,
-    /// Sessions of dead processes that were cleaned up.
+    /// Sessions of dead processes whose transactions were settled; what they held is given back in the background.
     pub reaped: u32,
     /// Microseconds it took.
     pub elapsed_us: u64,

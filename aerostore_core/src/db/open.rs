@@ -23,7 +23,7 @@ use crate::sync::Ordering;
 use crate::sys::Opener;
 use crate::sys::{Create, LockFile, RegularFile};
 use crate::sys::{file_system_space, monotonic_ns, random_uuid};
-use crate::txn::{Session, Store, SystemArea, reap_dead_processes};
+use crate::txn::{Session, Store, SystemArea, reap_dead_processes, settle_dead_processes};
 use crate::wal::{LogControl, RingHeader};
 use std::mem::size_of;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,9 @@ const BYTES_MIN: u64 = 16 << 20;
 const BYTES_MAX: u64 = 1 << 48;
 /// Threads that recover a database; more would wait for each other's memory.
 const RECOVERY_THREADS_MAX: usize = 16;
+/// So many sessions of dead processes may wait until they are reaped: those of processes that open a database and are killed before
+/// their workers come to it.
+const UNREAPED_MAX: u32 = 64;
 /// How often to begin again when the mapping's path names another file each time.
 const OPEN_ATTEMPTS: u32 = 10;
 /// Arena roots that hold the mapping's instance: which mapping of its database it is.
@@ -121,7 +124,11 @@ pub(super) fn open(options: &DatabaseBuilder) -> Result<Database, Error> {
     arena.header().set_clean(false);
     store.registry().unlock(INIT_LOCK_BYTE)?;
     mapped.beats = None;
-    let reaped = if made { 0 } else { reap_dead_processes(&mut session)? };
+    // Nobody waits for the dead from here on; what they held is given back by the worker, unless it has come to be a lot.
+    let reaped = if made { 0 } else { settle_dead_processes(&mut session)? };
+    if reaped > UNREAPED_MAX {
+        reap_dead_processes(&mut session)?;
+    }
     dir.opened()?;
     let boot = BootReport {
         dir: options.dir.clone(),

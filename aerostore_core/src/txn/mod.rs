@@ -71,7 +71,7 @@ pub use newest::Newest;
 #[cfg(test)]
 pub(crate) use prune::prune_between;
 pub use read_set::RowPredicate;
-pub use reap::reap_dead_processes;
+pub use reap::{reap_dead_processes, settle_dead_processes};
 pub use redo::{RedoOp, RedoReader, image_before, index_definition};
 pub use retry::RetryBackoff;
 pub use revoke::SnapshotWatch;
