@@ -127,7 +127,8 @@ impl RowSource for Rows {
     }
 
     fn standing(&mut self) -> Result<Standing, QueryError> {
-        let kinds = (0..WIDE.columns().len()).map(|column| self.kind(column).map_or(0, |kind| kind as u64 + 1));
+        let kinds =
+            (0..WIDE.columns().len()).map(|column| self.kind(column).map_or(0, |kind| kind as u64 + 1));
         let indexes = kinds.fold(0_u64, |sum, kind| sum.wrapping_mul(3).wrapping_add(kind));
         Ok(Standing { rows: ROWS.len() as u64 * self.times(99), indexes })
     }
