@@ -1,8 +1,8 @@
 //! The process that is killed or stopped, and what it does.
 
 use super::{
-    ADDED, BIG_ROWS, LOCK_ROUNDS, Operation, ROLE, ROWS_AFTER, ROWS_BEFORE_GROWTH, SPARE, added,
-    count_under_lock, open, put, put_all, schema, transfer, try_put_all, value,
+    BIG_ROWS, LOCK_ROUNDS, Operation, ROLE, ROWS_AFTER, ROWS_BEFORE_GROWTH, SPARE, added, count_under_lock,
+    open, put, put_all, schema, transfer, try_put_all, value,
 };
 use crate::db::{self, Database, Error, ErrorKind, Table, TxnOptions};
 use crate::row::{IndexSpec, RowImage, Value};
@@ -321,8 +321,10 @@ impl Victim {
         put_all(&self.db, &table, &self.pair("R"));
         self.run(|| {
             let wide = self.db.add_columns(&table, &[added("more")])?;
+            // Others may have added one of theirs before.
+            let more = wide.schema().find("more").unwrap();
             self.db.transaction(TxnOptions::default(), |txn| {
-                let mut set = |name: &str| txn.set(&wide, Value::Str(name), &[(ADDED, Value::I64(self.n()))]);
+                let mut set = |name: &str| txn.set(&wide, Value::Str(name), &[(more, Value::I64(self.n()))]);
                 self.pair("R").iter().try_for_each(|(name, _)| set(name).map(drop))
             })
         })
