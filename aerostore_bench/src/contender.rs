@@ -12,7 +12,7 @@ const SAMPLE_EVERY: u32 = 17;
 /// An operation on a random row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// Copies the row of a key, one transaction each.
+    /// Copies the row of a key, in a transaction of its own or in none.
     Read,
     /// Sets five columns of the row of a key, one transaction each.
     Update,

@@ -96,11 +96,6 @@ fn copied(txn: &impl Reads, key: &[u8]) -> Result<Wide, Failure> {
 }
 
 impl<E: KeyValue> Indexed for Handle<E> {
-    fn read(&mut self, number: u32) -> Result<i64, Failure> {
-        let flight = copied(&self.0.reading()?, &key(number))?;
-        Ok(flight.updated_at + i64::from(flight.altitude))
-    }
-
     fn row(&mut self, number: u32) -> Result<Wide, Failure> {
         copied(&self.0.reading()?, &key(number))
     }

@@ -67,11 +67,6 @@ impl Engine for Trees {
 }
 
 impl Indexed for Trees {
-    fn read(&mut self, number: u32) -> Result<i64, Failure> {
-        let flight = self.row(number)?;
-        Ok(flight.updated_at + i64::from(flight.altitude))
-    }
-
     fn row(&mut self, number: u32) -> Result<Wide, Failure> {
         let maps = self.lock();
         let number = *maps.numbers.get(&key(number)).ok_or(MISSING)?;
@@ -173,11 +168,6 @@ impl Engine for Papaya {
 const NO_INDEX: &str = "papaya has no index";
 
 impl Indexed for Papaya {
-    fn read(&mut self, number: u32) -> Result<i64, Failure> {
-        let flight = self.row(number)?;
-        Ok(flight.updated_at + i64::from(flight.altitude))
-    }
-
     fn row(&mut self, number: u32) -> Result<Wide, Failure> {
         copied(&self.0, &key(number))
     }
@@ -243,11 +233,6 @@ impl Engine for SkipSets {
 }
 
 impl Indexed for SkipSets {
-    fn read(&mut self, number: u32) -> Result<i64, Failure> {
-        let flight = self.row(number)?;
-        Ok(flight.updated_at + i64::from(flight.altitude))
-    }
-
     fn row(&mut self, number: u32) -> Result<Wide, Failure> {
         copied(&self.rows, &key(number))
     }

@@ -97,11 +97,6 @@ fn wide(row: &Row) -> Wide {
 }
 
 impl Indexed for Handle {
-    fn read(&mut self, number: u32) -> Result<i64, Failure> {
-        let flight = self.row(number)?;
-        Ok(flight.updated_at + i64::from(flight.altitude))
-    }
-
     fn row(&mut self, number: u32) -> Result<Wide, Failure> {
         let statement = self.prepared("SELECT * FROM flights WHERE flight_id = $1")?;
         let row = self.client.query_opt(&statement, &[&text(&key(number))])?;

@@ -154,11 +154,6 @@ impl Handle {
 }
 
 impl Indexed for Handle {
-    fn read(&mut self, number: u32) -> Result<i64, Failure> {
-        let flight = self.row(number)?;
-        Ok(flight.updated_at + i64::from(flight.altitude))
-    }
-
     fn row(&mut self, number: u32) -> Result<Wide, Failure> {
         let fields: Vec<Option<Vec<u8>>> =
             redis::cmd("HMGET").arg(text(&key(number))).arg(&FIELDS).query(&mut self.0)?;

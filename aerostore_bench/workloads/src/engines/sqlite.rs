@@ -118,11 +118,6 @@ fn wide(row: &Row<'_>) -> rusqlite::Result<Wide> {
 }
 
 impl Indexed for Handle {
-    fn read(&mut self, number: u32) -> Result<i64, Failure> {
-        let flight = self.row(number)?;
-        Ok(flight.updated_at + i64::from(flight.altitude))
-    }
-
     fn row(&mut self, number: u32) -> Result<Wide, Failure> {
         let key = key(number);
         let mut statement = self.0.prepare_cached(GET)?;
