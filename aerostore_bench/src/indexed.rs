@@ -115,6 +115,12 @@ pub const BAND: i32 = 500;
 /// Tracks that lead east, as far as counts here go.
 pub const EAST: std::ops::Range<i32> = 90..180;
 
+/// Whether the flight of these bytes heads [`EAST`].
+#[inline]
+pub fn heads_east(row: &[u8]) -> bool {
+    Wide::from_bytes(row).is_some_and(|flight| EAST.contains(&flight.track))
+}
+
 /// Aerostore.
 pub struct Aerostore {
     db: Database,

@@ -3,7 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::indexed::EAST;
+use crate::indexed::{EAST, heads_east};
 use crate::wide::{ROW_BYTES, Wide, WideFlight};
 use aerostore_core::row::Row;
 
@@ -73,7 +73,6 @@ impl Array {
     /// How many flights head east.
     #[inline(never)]
     pub fn count_eastbound(&self) -> u64 {
-        let track = |row: &[u8; ROW_BYTES]| Wide::from_bytes(row).map(|row| row.track);
-        self.0.iter().filter(|row| track(row).is_some_and(|track| EAST.contains(&track))).count() as u64
+        self.0.iter().filter(|row| heads_east(&row[..])).count() as u64
     }
 }

@@ -318,6 +318,12 @@ impl Wide {
             number(self.updated_at),
         ]
     }
+
+    /// The indexes whose entry is another one when this has become `after`: which of them, the key of the old entry, that of the new one.
+    pub fn index_changes(&self, after: &Self) -> impl Iterator<Item = (usize, u64, u64)> {
+        let keys = self.index_keys().into_iter().zip(after.index_keys()).enumerate();
+        keys.filter(|(_, (old, new))| old != new).map(|(index, (old, new))| (index, old, new))
+    }
 }
 
 /// Where in [`Wide::index_keys`] altitudes are.
@@ -351,5 +357,10 @@ mod tests {
         flights.sort_by_key(|flight| flight.altitude);
         assert!(flights.is_sorted_by_key(|flight| flight.index_keys()[BY_ALTITUDE]));
         assert_eq!(altitude_key(flights[0].altitude), flights[0].index_keys()[BY_ALTITUDE]);
+        let (before, mut after) = (flights[0], flights[0]);
+        assert_eq!(before.index_changes(&after).count(), 0);
+        after.altitude += 1;
+        let [old, new] = [before, after].map(|flight| flight.index_keys()[BY_ALTITUDE]);
+        assert_eq!(before.index_changes(&after).collect::<Vec<_>>(), [(BY_ALTITUDE, old, new)]);
     }
 }

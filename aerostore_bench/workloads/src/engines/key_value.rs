@@ -1,6 +1,6 @@
 //! Flights in a store of ordered byte strings: rows by key, and for each index a set of (column, key).
 
-use aerostore_bench::indexed::{BAND, EAST, Failure, Found, Indexed, MISSING, Move};
+use aerostore_bench::indexed::{BAND, Failure, Found, Indexed, MISSING, Move, heads_east};
 use aerostore_bench::wide::{Key, ROW_BYTES, Wide, altitude_key, key};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -53,11 +53,9 @@ pub fn update(txn: &mut impl Writes, number: u32, how: Move, seed: u64) -> Resul
     let mut after = before;
     how.apply(&mut after, seed);
     txn.put(&key, &after.to_bytes())?;
-    for (index, (old, new)) in before.index_keys().into_iter().zip(after.index_keys()).enumerate() {
-        if old != new {
-            txn.remove(index, &entry(old, &key))?;
-            txn.insert(index, &entry(new, &key))?;
-        }
+    for (index, old, new) in before.index_changes(&after) {
+        txn.remove(index, &entry(old, &key))?;
+        txn.insert(index, &entry(new, &key))?;
     }
     Ok(())
 }
@@ -136,7 +134,7 @@ impl<E: KeyValue> Indexed for Handle<E> {
     fn count_eastbound(&mut self) -> Result<Found, Failure> {
         let mut found = Found::default();
         self.0.reading()?.scan(|bytes| {
-            found.rows += u64::from(Wide::from_bytes(bytes).is_some_and(|row| EAST.contains(&row.track)));
+            found.rows += u64::from(heads_east(bytes));
         })?;
         Ok(found)
     }

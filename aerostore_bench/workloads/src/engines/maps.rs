@@ -2,7 +2,7 @@
 
 use crate::engines::key_value::{Newest, row};
 use crate::engines::{Engine, Session, rows_of};
-use aerostore_bench::indexed::{BAND, EAST, Failure, Found, Indexed, MISSING, Move};
+use aerostore_bench::indexed::{BAND, Failure, Found, Indexed, MISSING, Move, heads_east};
 use aerostore_bench::wide::{BY_ALTITUDE, Key, ROW_BYTES, Wide, altitude_key, key};
 use crossbeam_skiplist::SkipSet;
 use std::collections::{BTreeSet, HashMap};
@@ -14,6 +14,29 @@ type Hash = foldhash::fast::RandomState;
 fn resident_bytes() -> Result<u64, Failure> {
     let text = std::fs::read_to_string("/proc/self/statm")?;
     Ok(text.split_whitespace().nth(1).ok_or("no resident size")?.parse::<u64>()? * 4096)
+}
+
+/// Maps that nothing is left of but memory: a worker's handle is the map itself once more.
+trait Map: Indexed + Clone + Send + 'static {
+    fn fill(&self, tsv: &[u8]) -> Result<(), Failure>;
+}
+
+impl<M: Map> Engine for M {
+    fn load(&self, tsv: &[u8]) -> Result<(), Failure> {
+        self.fill(tsv)
+    }
+
+    fn session(&self) -> Result<Session, Failure> {
+        Ok(Box::new(self.clone()))
+    }
+
+    fn bytes(&self) -> Result<u64, Failure> {
+        resident_bytes()
+    }
+
+    fn settle(&self) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 /// Ordered sets and a hash map of the standard library under one lock.
@@ -37,8 +60,8 @@ impl Trees {
     }
 }
 
-impl Engine for Trees {
-    fn load(&self, tsv: &[u8]) -> Result<(), Failure> {
+impl Map for Trees {
+    fn fill(&self, tsv: &[u8]) -> Result<(), Failure> {
         let mut maps = self.lock();
         let mut entries: [Vec<(u64, u32)>; 6] = Default::default();
         for (number, row) in (0..).zip(rows_of(tsv)) {
@@ -50,18 +73,6 @@ impl Engine for Trees {
             }
         }
         maps.indexes = entries.map(BTreeSet::from_iter);
-        Ok(())
-    }
-
-    fn session(&self) -> Result<Session, Failure> {
-        Ok(Box::new(self.clone()))
-    }
-
-    fn bytes(&self) -> Result<u64, Failure> {
-        resident_bytes()
-    }
-
-    fn settle(&self) -> Result<(), Failure> {
         Ok(())
     }
 }
@@ -82,13 +93,9 @@ impl Indexed for Trees {
         let mut after = before;
         how.apply(&mut after, seed);
         *place = after.to_bytes();
-        for (index, (old, new)) in
-            indexes.iter_mut().zip(before.index_keys().into_iter().zip(after.index_keys()))
-        {
-            if old != new {
-                index.remove(&(old, number));
-                index.insert((new, number));
-            }
+        for (index, old, new) in before.index_changes(&after) {
+            indexes[index].remove(&(old, number));
+            indexes[index].insert((new, number));
         }
         Ok(())
     }
@@ -119,10 +126,7 @@ impl Indexed for Trees {
 
     fn count_eastbound(&mut self) -> Result<Found, Failure> {
         let maps = self.lock();
-        let is_found = |bytes: &&[u8; ROW_BYTES]| {
-            Wide::from_bytes(&bytes[..]).is_some_and(|row| EAST.contains(&row.track))
-        };
-        Ok(Found { rows: maps.rows.iter().filter(is_found).count() as u64, sum: 0 })
+        Ok(Found { rows: maps.rows.iter().filter(|row| heads_east(&row[..])).count() as u64, sum: 0 })
     }
 }
 
@@ -143,24 +147,12 @@ impl Papaya {
     }
 }
 
-impl Engine for Papaya {
-    fn load(&self, tsv: &[u8]) -> Result<(), Failure> {
+impl Map for Papaya {
+    fn fill(&self, tsv: &[u8]) -> Result<(), Failure> {
         for row in rows_of(tsv) {
             let row = row?;
             self.0.pin().insert(row.key, row.to_bytes());
         }
-        Ok(())
-    }
-
-    fn session(&self) -> Result<Session, Failure> {
-        Ok(Box::new(self.clone()))
-    }
-
-    fn bytes(&self) -> Result<u64, Failure> {
-        resident_bytes()
-    }
-
-    fn settle(&self) -> Result<(), Failure> {
         Ok(())
     }
 }
@@ -207,8 +199,8 @@ impl SkipSets {
     }
 }
 
-impl Engine for SkipSets {
-    fn load(&self, tsv: &[u8]) -> Result<(), Failure> {
+impl Map for SkipSets {
+    fn fill(&self, tsv: &[u8]) -> Result<(), Failure> {
         for row in rows_of(tsv) {
             let row = row?;
             self.rows.pin().insert(row.key, row.to_bytes());
@@ -216,18 +208,6 @@ impl Engine for SkipSets {
                 index.insert((column, row.key));
             }
         }
-        Ok(())
-    }
-
-    fn session(&self) -> Result<Session, Failure> {
-        Ok(Box::new(self.clone()))
-    }
-
-    fn bytes(&self) -> Result<u64, Failure> {
-        resident_bytes()
-    }
-
-    fn settle(&self) -> Result<(), Failure> {
         Ok(())
     }
 }
@@ -243,13 +223,9 @@ impl Indexed for SkipSets {
         let mut after = before;
         how.apply(&mut after, seed);
         self.rows.pin().insert(key, after.to_bytes());
-        for (index, (old, new)) in
-            self.indexes.iter().zip(before.index_keys().into_iter().zip(after.index_keys()))
-        {
-            if old != new {
-                index.remove(&(old, key));
-                index.insert((new, key));
-            }
+        for (index, old, new) in before.index_changes(&after) {
+            self.indexes[index].remove(&(old, key));
+            self.indexes[index].insert((new, key));
         }
         Ok(())
     }
@@ -277,9 +253,6 @@ impl Indexed for SkipSets {
 
     fn count_eastbound(&mut self) -> Result<Found, Failure> {
         let rows = self.rows.pin();
-        let is_found = |bytes: &&[u8; ROW_BYTES]| {
-            Wide::from_bytes(&bytes[..]).is_some_and(|row| EAST.contains(&row.track))
-        };
-        Ok(Found { rows: rows.values().filter(is_found).count() as u64, sum: 0 })
+        Ok(Found { rows: rows.values().filter(|row| heads_east(&row[..])).count() as u64, sum: 0 })
     }
 }
