@@ -11,6 +11,7 @@
     reason = "figures for people, and numbers cut out of random bits"
 )]
 
+pub mod arguments;
 pub mod contender;
 pub mod engine;
 pub mod flight;

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "figures for people")]
 
+use aerostore_bench::arguments::Arguments;
 use aerostore_bench::contender::cpu_nanos;
 use aerostore_bench::flight::Random;
 use aerostore_bench::indexed::{Aerostore, Failure};
@@ -73,12 +74,8 @@ fn take_turns(side: &mut Aerostore, all: &mut [Timed<'_>], rounds: u32) -> Resul
 }
 
 fn main() -> Result<(), Failure> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let number = |name: &str, default: u32| {
-        let at = arguments.iter().position(|argument| argument == name);
-        at.and_then(|at| arguments.get(at + 1)).map_or(Ok(default), |word| word.parse())
-    };
-    let (rows, rounds) = (number("--rows", 1_000_000)?, number("--rounds", 15)?);
+    let arguments = Arguments::of_program();
+    let (rows, rounds) = (arguments.number("--rows", 1_000_000)?, arguments.number("--rounds", 15)?);
     print_machine();
     let place = Place::fresh("costs");
     let mut side = Aerostore::load(&place, rows, 1000).map_err(|error| error.to_string())?;

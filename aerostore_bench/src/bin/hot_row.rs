@@ -13,23 +13,22 @@
 
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
+use aerostore_bench::arguments::Arguments;
 use aerostore_bench::contender::cpu_nanos;
 use aerostore_bench::histogram::Histogram;
 use aerostore_bench::place::Place;
 use aerostore_bench::report::print_machine;
 use aerostore_bench::turns::{median, median_ratio};
+use aerostore_bench::worker::{Servant, WORKER};
 use aerostore_core::db::{Change, Database, RetryPolicy, Table, TxnOptions};
 use aerostore_core::row::{Column, ColumnType, Schema, Value};
 use heed::types::{Bytes, Str};
 use heed::{Env, EnvFlags, EnvOpenOptions};
 use std::error::Error;
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const WORKER: &str = "--worker";
 const ROW: &str = "row";
 const SIDES: [&str; 4] = ["hybrid", "modify", "optimistic", "lmdb"];
 
@@ -45,8 +44,8 @@ enum Side {
 impl Side {
     fn open(name: &str, place: &Place) -> Result<Self, Failure> {
         if name == "lmdb" {
-            let path = lmdb_path(place);
-            std::fs::create_dir_all(&path)?;
+            let path = &place.shm;
+            std::fs::create_dir_all(path)?;
             let mut options = EnvOpenOptions::new();
             options.map_size(64 << 20).max_readers(64);
             // SAFETY: nobody but this program's workers has the file, and none of them opens it twice or truncates it; what
@@ -147,49 +146,25 @@ struct Outcome {
     times: Histogram,
 }
 
-fn lmdb_path(place: &Place) -> PathBuf {
-    place.shm.with_extension("lmdb")
-}
-
-struct Process {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
+struct Process(Servant);
 
 impl Process {
     fn spawn(side: &str, place: &Place) -> Result<Self, Failure> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args([Path::new(WORKER), Path::new(side), &place.dir, &place.shm])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let input = child.stdin.take().ok_or("no pipe to the worker")?;
-        let output = BufReader::new(child.stdout.take().ok_or("no pipe from the worker")?);
-        Ok(Self { child, input, output })
+        let arguments = [Path::new(WORKER), Path::new(side), &place.dir, &place.shm];
+        Ok(Self(Servant::spawn(&arguments).map_err(|error| error.to_string())?))
     }
 
     fn start(&mut self, turn: Duration) -> Result<(), Failure> {
-        writeln!(self.input, "{}", turn.as_millis())?;
-        Ok(self.input.flush()?)
+        Ok(self.0.tell(&turn.as_millis().to_string()).map_err(|error| error.to_string())?)
     }
 
     fn finish(&mut self) -> Result<Outcome, Failure> {
-        let mut line = String::new();
-        self.output.read_line(&mut line)?;
+        let line = self.0.hear().map_err(|error| error.to_string())?;
         let mut words = line.split_whitespace();
         let mut number = || words.next().and_then(|word| word.parse().ok()).ok_or("the worker is gone");
         let (count, cpu_nanos) = (number()?, number()?);
         let times = words.next().and_then(Histogram::from_line).ok_or("the worker is gone")?;
         Ok(Outcome { count, cpu_nanos, times })
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // An empty line ends it; if it is gone already there is nothing to end.
-        let _ = writeln!(self.input);
-        let _ = self.child.wait();
     }
 }
 
@@ -247,31 +222,21 @@ fn print(title: &str, names: &[String], tallies: &[Tally]) {
 }
 
 fn main() -> Result<(), Failure> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|first| first == WORKER) {
-        return serve(&arguments[1..]);
+    let arguments = Arguments::of_program();
+    if let Some(rest) = arguments.of_role(WORKER) {
+        return serve(rest);
     }
-    let option = |name: &str, default: u64| -> Result<u64, Failure> {
-        match arguments.iter().position(|argument| argument == name) {
-            Some(at) => Ok(arguments.get(at + 1).ok_or("an option without a value")?.parse()?),
-            None => Ok(default),
-        }
-    };
-    let text = |name: &str| {
-        let at = arguments.iter().position(|argument| argument == name)?;
-        arguments.get(at + 1).cloned()
-    };
-    let only = text("--only");
-    let names: Vec<String> = match text("--sides") {
+    let only = arguments.text("--only")?;
+    let names: Vec<String> = match arguments.text("--sides")? {
         Some(sides) => sides.split(',').map(str::to_owned).collect(),
         None => SIDES.map(str::to_owned).to_vec(),
     };
-    let workers = usize::try_from(option("--workers", 16)?)?;
-    let rounds = option("--rounds", 5)?;
-    let turn = Duration::from_millis(option("--millis", 2000)?);
+    let workers = arguments.number("--workers", 16)?;
+    let rounds = arguments.number("--rounds", 5)?;
+    let turn = Duration::from_millis(arguments.number("--millis", 2000)?);
     print_machine();
     for threads in [false, true] {
-        if only.as_deref().is_some_and(|only| (only == "threads") != threads) {
+        if only.is_some_and(|only| (only == "threads") != threads) {
             continue;
         }
         // A place each: hybrid and optimistic workers do not share a log.
@@ -319,10 +284,6 @@ fn main() -> Result<(), Failure> {
             check(&names, &sides?, &tallies)?;
             drop(processes);
             print(&format!("{workers} processes"), &names, &tallies);
-        }
-        for place in &places {
-            // Nothing there is as good as removed.
-            let _ = std::fs::remove_dir_all(lmdb_path(place));
         }
     }
     Ok(())

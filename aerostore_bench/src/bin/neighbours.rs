@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
+use aerostore_bench::arguments::Arguments;
 use aerostore_bench::contender::{Contender, Operation};
 use aerostore_bench::engine::{self, Aerostore};
 use aerostore_bench::flight::{FlightKey, FlightState};
@@ -29,20 +30,14 @@ use std::time::{Duration, Instant};
 const HOLDER: &str = "--holder";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.first().map(String::as_str) {
-        Some(WORKER) => return serve(&arguments[1..]),
-        Some(HOLDER) => return hold(&arguments[1..]),
-        _ => {}
+    let arguments = Arguments::of_program();
+    if let Some(rest) = arguments.of_role(WORKER) {
+        return serve(rest);
     }
-    let option = |name: &str, default: u64| -> Result<u64, Box<dyn Error>> {
-        match arguments.iter().position(|argument| argument == name) {
-            Some(at) => Ok(arguments.get(at + 1).ok_or("an option without a value")?.parse()?),
-            None => Ok(default),
-        }
-    };
-    let rows = u32::try_from(option("--rows", 100_000)?)?;
-    let rounds = usize::try_from(option("--rounds", 21)?)?;
+    if let Some(rest) = arguments.of_role(HOLDER) {
+        return hold(rest);
+    }
+    let (rows, rounds) = (arguments.number("--rows", 100_000)?, arguments.number("--rounds", 21_usize)?);
     print_machine();
     disjoint(rows, rounds)?;
     killed(rounds)?;

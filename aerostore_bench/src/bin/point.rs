@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
+use aerostore_bench::arguments::Arguments;
 use aerostore_bench::contender::Operation;
 use aerostore_bench::place::Place;
 use aerostore_bench::report::{print_machine, print_pair};
@@ -21,21 +22,13 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|first| first == WORKER) {
-        return serve(&arguments[1..]);
+    let arguments = Arguments::of_program();
+    if let Some(rest) = arguments.of_role(WORKER) {
+        return serve(rest);
     }
-    let option = |name: &str, default: u64| -> Result<u64, Box<dyn Error>> {
-        match arguments.iter().position(|argument| argument == name) {
-            Some(at) => Ok(arguments.get(at + 1).ok_or("an option without a value")?.parse()?),
-            None => Ok(default),
-        }
-    };
-    let rows = u32::try_from(option("--rows", 1_000_000)?)?;
-    let rounds = usize::try_from(option("--rounds", 21)?)?;
-    let turn = Duration::from_millis(option("--millis", 200)?);
-    let only = arguments.iter().position(|argument| argument == "--only");
-    let only = only.and_then(|at| arguments.get(at + 1)).and_then(|word| Operation::from_word(word));
+    let (rows, rounds) = (arguments.number("--rows", 1_000_000)?, arguments.number("--rounds", 21)?);
+    let turn = Duration::from_millis(arguments.number("--millis", 200)?);
+    let only = arguments.text("--only")?.and_then(Operation::from_word);
     let operations: Vec<Operation> = only.map_or(Operation::COMMON.to_vec(), |only| vec![only]);
     compare(&operations, rows, rounds, turn)
 }

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
+use aerostore_bench::arguments::Arguments;
 use aerostore_bench::indexed::{Aerostore, Failure, Found, Indexed};
 use aerostore_bench::lines::{Array, Lines};
 use aerostore_bench::place::Place;
@@ -22,14 +23,9 @@ use std::time::Instant;
 const LOAD_BATCH: u32 = 1000;
 
 fn main() -> Result<(), Failure> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let text = |name: &str| {
-        let at = arguments.iter().position(|argument| argument == name)?;
-        arguments.get(at + 1).cloned()
-    };
-    let number = |name: &str, default: u32| text(name).map_or(Ok(default), |word| word.parse());
-    let (rows, rounds) = (number("--rows", 1_000_000)?, number("--rounds", 15)?);
-    let only = text("--only");
+    let arguments = Arguments::of_program();
+    let (rows, rounds) = (arguments.number("--rows", 1_000_000)?, arguments.number("--rounds", 15)?);
+    let only = arguments.text("--only")?;
     let wanted = |name: &str| only.as_ref().is_none_or(|list| list.split(',').any(|word| word == name));
     print_machine();
     let place = Place::fresh("search");

@@ -10,6 +10,7 @@
 //! Disk          the one of `TMPDIR`
 //! Arguments     `--rows N --rounds N --millis N`; `--only waiting` or `not-waiting`
 
+use aerostore_bench::arguments::Arguments;
 use aerostore_bench::contender::Operation;
 use aerostore_bench::engine::load;
 use aerostore_bench::place::Place;
@@ -75,22 +76,18 @@ fn not_waiting(rows: u32, rounds: usize, turn: Duration) -> Result<(), Box<dyn E
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|first| first == WORKER) {
-        return serve(&arguments[1..]);
+    let arguments = Arguments::of_program();
+    if let Some(rest) = arguments.of_role(WORKER) {
+        return serve(rest);
     }
-    let value = |name: &str| {
-        let at = arguments.iter().position(|argument| argument == name)?;
-        arguments.get(at + 1)
-    };
-    let number = |name: &str, default: u32| value(name).map_or(Ok(default), |text| text.parse());
-    let (rows, rounds) = (number("--rows", 100_000)?, number("--rounds", 15)?);
-    let turn = Duration::from_millis(number("--millis", 400)?.into());
+    let (rows, rounds) = (arguments.number("--rows", 100_000)?, arguments.number("--rounds", 15)?);
+    let turn = Duration::from_millis(arguments.number("--millis", 400)?);
+    let only = arguments.text("--only")?;
     print_machine();
-    if value("--only").is_none_or(|only| only == "waiting") {
+    if only.is_none_or(|only| only == "waiting") {
         waiting(rows, rounds, turn).map_err(|error| error as Box<dyn Error>)?;
     }
-    if value("--only").is_none_or(|only| only == "not-waiting") {
+    if only.is_none_or(|only| only == "not-waiting") {
         not_waiting(rows, usize::try_from(rounds)?, turn)?;
     }
     Ok(())
