@@ -100,6 +100,22 @@ fn a_row_that_changes_is_seen_before_or_after() {
     );
 }
 
+#[test]
+fn a_row_that_is_deleted_is_missing_while_a_snapshot_has_it() {
+    let (scene, mut reader, rival, table) = scene("newest-deleted", 1);
+    let mut old =
+        Transaction::begin(scene.process(), TxnOptions { read_only: true, ..TxnOptions::default() });
+    let value =
+        |old: &mut Transaction| old.get(&table, Value::I64(KEY), |row| row.get(FIRST).as_i64()).unwrap();
+    assert_eq!(value(&mut old), Some(Some(1)));
+    let mut rival = run(rival, true, |txn| {
+        txn.delete(&table, Value::I64(KEY)).unwrap();
+    });
+    vacuum(&mut rival);
+    assert_eq!(look(&mut reader, &table, KEY).unwrap(), Seen::Missing);
+    assert_eq!(value(&mut old), Some(Some(1)));
+}
+
 /// Its memory is another row's then, or the same row's again.
 #[test]
 fn a_row_that_goes_and_comes_back_is_seen_of_one_moment() {

@@ -25,6 +25,8 @@ const READ: TxnOptions = TxnOptions {
     isolation: aerostore_core::db::Isolation::Serializable,
     synchronous_commit: None,
 };
+/// Sessions of a process that has too many for them to wait until a worker reaps them.
+const CROWD: u32 = 80;
 const ROLE: &str = "AEROSTORE_BOUNDED_CHILD";
 
 fn open(place: &Place, max_bytes: u64) -> (Database, Table) {
@@ -120,6 +122,12 @@ fn child_process() {
         });
         println!("ready:");
         std::thread::sleep(Duration::from_hours(10));
+    }
+    if parts[0] == "crowds" {
+        let sessions: Vec<_> = (0..CROWD).map(|_| db.begin(TxnOptions::default()).unwrap()).collect();
+        println!("ready:");
+        std::thread::sleep(Duration::from_mins(10));
+        drop(sessions);
     }
     insert(&db, &table, 0..10_000).unwrap();
     if parts[0] == "forgets" {

@@ -1,6 +1,8 @@
 //! What no session remembers is found, by whichever process has the role.
 
-use super::{child, count, delete, delete_under_a_reader, id, insert, open, verified, wait_for_vacuum};
+use super::{
+    CROWD, child, count, delete, delete_under_a_reader, id, insert, open, verified, wait_for_vacuum,
+};
 use crate::common::Place;
 use aerostore_core::db::{Database, Table, TxnOptions};
 use aerostore_core::row::Value;
@@ -80,6 +82,19 @@ fn the_vacuum_removes_what_a_killed_process_remembered() {
     wait_for_vacuum(&db, 10_000);
     assert_eq!(count(&db, &table), 0);
     assert_eq!(verified(&db).rows, 0);
+    db.close().unwrap();
+}
+
+#[test]
+fn a_crowd_of_dead_sessions_is_reaped_before_a_database_is_open() {
+    let place = Place::new("bounded-crowd");
+    drop(open(&place, 64 << 20));
+    let mut child = child(&place, "crowds");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let db = place.builder().max_bytes(64 << 20).open().unwrap();
+    let slots = db.status().unwrap().slots.len();
+    assert!(db.boot().reaped >= CROWD && slots < 20, "{slots} slots, {} dead", db.boot().reaped);
     db.close().unwrap();
 }
 
