@@ -14,7 +14,6 @@ mod convert;
 mod current;
 mod engine;
 mod error;
-mod few;
 mod ffi;
 mod package;
 mod terminal;

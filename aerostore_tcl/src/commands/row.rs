@@ -4,18 +4,16 @@
 //!         transaction, and again in another when it met a conflict.
 #![forbid(unsafe_code)]
 
-use std::convert::Infallible;
 use std::ffi::CStr;
 
 use aerostore_core::db::{self, Table, Transaction};
 use aerostore_core::row::{Column, ColumnType, RowError, RowView, Schema, Value};
 use aerostore_core::txn::{Change, TxnError};
 
-use super::table::{Bound, Opened};
+use super::table::{Bound, Few, Opened};
 use crate::convert::{self, Input};
 use crate::current::none_open;
 use crate::error::{Error, Outcome, reply};
-use crate::few::Few;
 use crate::ffi::{Interp, Obj};
 use crate::words::word_enum;
 
@@ -298,11 +296,7 @@ impl<'w> Step<'w> {
 
 #[inline]
 fn values<'i>(inputs: &'i [(usize, Input<'_>)]) -> Few<(usize, Value<'i>)> {
-    let values = inputs.iter().map(|(index, input)| Ok::<_, Infallible>((*index, input.value())));
-    match Few::collect((0, Value::Null), values) {
-        Ok(values) => values,
-        Err(never) => match never {},
-    }
+    inputs.iter().map(|(index, input)| (*index, input.value())).collect()
 }
 
 fn delete(txn: &mut Transaction, table: &Table, key: Value<'_>) -> Result<bool, db::Error> {

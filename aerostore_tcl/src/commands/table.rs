@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use aerostore_core::db::{self, Table, TableStanding, Transaction, TxnOptions};
 use aerostore_core::query::{Compare, Expr, Literal, Operator, Query};
 use aerostore_core::row::{RowView, Schema, Value};
+use smallvec::SmallVec;
 
 use super::row::{self, RowMethod};
 use super::search::KeptSearches;
@@ -16,7 +17,6 @@ use crate::convert::{self, Input};
 use crate::current::Current;
 use crate::engine::{self, Open};
 use crate::error::{Error, Outcome, reply};
-use crate::few::Few;
 use crate::ffi::{Interp, Obj};
 use crate::words::word_enum;
 
@@ -56,6 +56,9 @@ word_enum! {
         WriteTabsep = c"write_tabsep",
     }
 }
+
+/// Columns, or columns and values, of one call: mostly so few that they need no memory but the stack's.
+pub(super) type Few<T> = SmallVec<[T; 8]>;
 
 /// Reads only: nothing is remembered or checked.
 pub(super) const READ: TxnOptions = TxnOptions {
@@ -247,9 +250,9 @@ impl Bound {
     #[inline]
     pub(super) fn wanted(&self, names: &[Obj]) -> Result<Few<usize>, Error> {
         if names.is_empty() {
-            Few::collect(0, self.shown.iter().map(|index| Ok(*index)))
+            Ok(self.shown.iter().copied().collect())
         } else {
-            Few::collect(0, names.iter().map(|name| self.column(name)))
+            names.iter().map(|name| self.column(name)).collect()
         }
     }
 
