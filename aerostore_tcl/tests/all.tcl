@@ -59,7 +59,7 @@ proc report {path how} {
     puts [file tail $path]
     set ended 0
     foreach line [split [string trimright $::printed($path)] \n] {
-        if {[regexp {^\S+:\tTotal\t(\d+)\tPassed\t(\d+)\tSkipped\t(\d+)\tFailed\t(\d+)} $line -> {*}{all passed skipped failed}]} {
+        if {[regexp {^\S+:\tTotal\t(\d+)\tPassed\t(\d+)\tSkipped\t(\d+)\tFailed\t(\d+)} $line -> all passed skipped failed]} {
             set ended 1
             incr ::sums(Total) $all
             incr ::sums(Passed) $passed
