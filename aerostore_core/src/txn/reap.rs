@@ -33,7 +33,7 @@ pub fn reap_dead_processes(session: &mut Session) -> Result<u32, TxnError> {
 }
 
 /// Settles the transactions of every dead process, so that nobody waits for them, and leaves the rest of reaping to a later call:
-/// that looks at every block of what a session has made, which takes some 40 ms for a million rows. Returns how many slots
+/// that looks at every block of what a session has made, 2 ms for one that made 100 000 rows. Returns how many slots
 /// were settled.
 ///
 /// # Errors
