@@ -92,16 +92,16 @@ impl SessionPool {
             // Users take from the back.
             others.idle.drain(..fewest).collect()
         };
-        // Damage is reported to whoever works with the damaged part.
-        let (surplus, kept): (Vec<_>, Vec<_>) = unused
-            .into_iter()
-            .map(|mut session| (session.wind_down().unwrap_or(false), session))
-            .partition(|(ended, _)| *ended);
+        let (mut surplus, mut kept) = (Vec::new(), Vec::new());
+        for mut session in unused {
+            // Damage is reported to whoever works with the damaged part.
+            let is_over = session.wind_down().unwrap_or(false);
+            if is_over { &mut surplus } else { &mut kept }.push(session);
+        }
         let mut others = self.others();
-        others.idle.splice(..0, kept.into_iter().map(|(_, session)| session));
+        others.idle.splice(..0, kept);
         others.fewest = others.idle.len();
-        drop(others);
-        surplus.into_iter().map(|(_, session)| session).collect()
+        surplus
     }
 
     /// Calls `tend` with the sessions that were idle since the last call. What it does with them should not take long: their

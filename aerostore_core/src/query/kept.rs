@@ -59,6 +59,16 @@ enum Slot {
     Full(Arc<Found>, u32),
 }
 
+impl Slot {
+    /// What serves a table that stands so, and the runs that it has left.
+    fn usable(&mut self, standing: Standing) -> Option<(&Arc<Found>, &mut u32)> {
+        match self {
+            Self::Full(found, runs) if *runs > 0 && is_alike(found.standing, standing) => Some((found, runs)),
+            _ => None,
+        }
+    }
+}
+
 /// What is kept by plans that differ in their operands.
 #[derive(Debug, Default)]
 pub(super) struct Kept([Mutex<Slot>; 2]);
@@ -81,23 +91,15 @@ impl Kept {
 
     /// What is kept for a table that stands so, for one more run.
     pub(super) fn take(&self, wanted: Wanted, standing: Standing) -> Option<Arc<Found>> {
-        match &mut *self.slot(wanted) {
-            Slot::Full(found, runs) if *runs > 0 && is_alike(found.standing, standing) => {
-                *runs -= 1;
-                Some(Arc::clone(found))
-            }
-            _ => None,
-        }
+        let mut slot = self.slot(wanted);
+        let (found, runs) = slot.usable(standing)?;
+        *runs -= 1;
+        Some(Arc::clone(found))
     }
 
     /// What a run would take, if there were one now.
     pub(super) fn look(&self, wanted: Wanted, standing: Standing) -> Option<Arc<Found>> {
-        match &*self.slot(wanted) {
-            Slot::Full(found, runs) if *runs > 0 && is_alike(found.standing, standing) => {
-                Some(Arc::clone(found))
-            }
-            _ => None,
-        }
+        self.slot(wanted).usable(standing).map(|(found, _)| Arc::clone(found))
     }
 
     /// Keeps what was found out.

@@ -14,6 +14,8 @@ use crate::txn::index_scan::readable_index;
 use crate::txn::secondary::tree;
 use crate::txn::transaction::running;
 use crate::txn::{Session, TableRef, Transaction, TxnError};
+use foldhash::fast::FixedState;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::ops::Bound;
 
 /// Rows up to which whoever asks counts himself.
@@ -92,24 +94,20 @@ impl Transaction {
     /// # Errors
     /// `Ended`.
     pub fn index_standing(&mut self, table: &TableRef) -> Result<(u64, u64), TxnError> {
-        // Odd, and without a pattern: the golden ratio.
-        const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
         self.check_running()?;
         let snapshot = self.read_ts()?;
         let guard = running(&mut self.session)?.participant.pin();
         let root = table.in_use(&guard)?;
-        let mix = |sum: u64, word: u64| (sum.rotate_left(23) ^ word).wrapping_mul(FACTOR);
-        let mut indexes = mix(0, table.root_offset());
+        let mut indexes = FixedState::default().build_hasher();
+        indexes.write_u64(table.root_offset());
         for index in IndexRoots::of(&guard, root) {
             let index = index?;
             if let Some(place) = usable_at(index, table, snapshot) {
-                let column = place.column() as u64;
                 let counted = index.root.counted_rows.load(Ordering::Relaxed);
-                let spec = u64::from(index.root.spec().word());
-                indexes = [index.offset, column, spec, counted].into_iter().fold(indexes, mix);
+                (index.offset, place.column(), index.root.spec().word(), counted).hash(&mut indexes);
             }
         }
-        Ok((rows_of(root), indexes))
+        Ok((rows_of(root), indexes.finish()))
     }
 }
 

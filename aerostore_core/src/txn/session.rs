@@ -274,23 +274,20 @@ impl Session {
     /// Gives up what a session's end gives up, but for its slot: true when nothing is left that others hold back, so that
     /// [`Session::close`] waits for nobody. One that is asked for after that has to take its records anew.
     pub(crate) fn wind_down(&mut self) -> Result<bool, TxnError> {
-        self.retire()?;
-        self.out_of_line.release(self.store.log().durable_ts(), &mut self.heap);
-        self.limbo.collect_now(&self.participant, &mut self.heap)?;
-        // Acquire is not needed: this session alone writes it.
-        let slot = self.participant.slot();
-        let owes_nothing = slot.removed_row.load(Ordering::Relaxed) == 0 && slot.adding().is_none();
-        Ok(owes_nothing
-            && self.superseding.is_empty()
-            && self.out_of_line.is_empty()
-            && self.limbo.is_empty())
-    }
-
-    /// Retires what only this session uses.
-    fn retire(&mut self) -> Result<(), TxnError> {
         self.prune(0)?;
         self.shed_intents(KEPT_BLOCKS)?;
-        Ok(self.records.close(&self.participant, &mut self.limbo)?)
+        self.records.close(&self.participant, &mut self.limbo)?;
+        self.out_of_line.release(self.store.log().durable_ts(), &mut self.heap);
+        self.limbo.collect_now(&self.participant, &mut self.heap)?;
+        Ok(self.superseding.is_empty() && self.is_let_go())
+    }
+
+    /// Whether nobody reads what this session's memory still holds, and no work that others have to end is announced in its slot.
+    fn is_let_go(&self) -> bool {
+        // Acquire is not needed: this session alone writes it.
+        let slot = self.participant.slot();
+        let is_at_work = slot.removed_row.load(Ordering::Relaxed) != 0 || slot.adding().is_some();
+        !is_at_work && self.out_of_line.is_empty() && self.limbo.is_empty()
     }
 
     /// Gives back what the list of intents has had more than so many blocks.
@@ -325,12 +322,11 @@ impl Session {
     /// # Errors
     /// When the mapping is damaged; what is left behind then is found by `mark_sweep`.
     pub fn close(mut self) -> Result<(), TxnError> {
-        self.retire()?;
+        self.wind_down()?;
         if !self.superseding.is_empty() {
             self.store.garbage().want();
         }
         let deadline = crate::sys::monotonic_ns() + 2_000_000_000;
-        self.out_of_line.release(self.store.log().durable_ts(), &mut self.heap);
         // While the log cannot be written, nobody knows for how long: what it holds is had back as that of the dead is.
         let is_written = || self.store.log().fault() == 0 && !self.store.log().is_read_only();
         while !self.out_of_line.is_empty() && is_written() && crate::sys::monotonic_ns() < deadline {
@@ -339,15 +335,11 @@ impl Session {
             self.out_of_line.release(self.store.log().durable_ts(), &mut self.heap);
         }
         let deadline = crate::sys::monotonic_ns() + 2_000_000_000;
-        self.limbo.collect_now(&self.participant, &mut self.heap)?;
         while !self.limbo.is_empty() && crate::sys::monotonic_ns() < deadline {
             std::thread::yield_now();
             self.limbo.collect_now(&self.participant, &mut self.heap)?;
         }
-        // Acquire is not needed: this session alone writes it.
-        let slot = self.participant.slot();
-        let is_removing = slot.removed_row.load(Ordering::Relaxed) != 0;
-        if is_removing || slot.adding().is_some() || !self.out_of_line.is_empty() || !self.limbo.is_empty() {
+        if !self.is_let_go() {
             // Others hold it back: leave slot and memory as a dead session's, for the reaper, once this process ends.
             return Ok(());
         }
