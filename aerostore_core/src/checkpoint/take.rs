@@ -23,7 +23,7 @@ use std::time::Duration;
 const CHUNK_BYTES: usize = 1 << 20;
 /// Bytes of rows after which a chunk is written though others wait for what is held back meanwhile: rows can be large.
 const CHUNK_BYTES_MAX: usize = 16 << 20;
-/// Bytes after which the file is synced: no call takes long then.
+/// Bytes after which the file is synced, and that are reserved of the disk ahead, at most: no call takes long then.
 const SYNC_BYTES: u64 = 64 << 20;
 /// How long to wait for somebody who is about to log that there is an index, or none, or a table no more, or one with more columns, before the log is read for it.
 const UNSURE_PATIENCE_NS: u64 = 50_000_000;
@@ -147,6 +147,7 @@ fn write_rows(
         file,
         path: rows_path(places.checkpoints, number),
         end: 0,
+        reserved: 0,
         synced: 0,
         chunks: Vec::new(),
         progress: CheckpointProgress { rows_expected, ..CheckpointProgress::default() },
@@ -160,7 +161,10 @@ fn write_rows(
         let schema = table.schema().to_bytes();
         entries.push(TableEntry { id: table.id(), schema, rows, indexes });
     }
-    let RowsWriter { file, path, end, chunks, progress, .. } = writer;
+    let RowsWriter { mut file, path, end, reserved, chunks, progress, .. } = writer;
+    if reserved > end {
+        file.set_len(end).map_err(io_error("cut", &path))?; // P9
+    }
     let manifest = Manifest {
         uuid: places.uuid,
         number,
@@ -260,6 +264,8 @@ struct RowsWriter<'w, 'f> {
     file: Box<dyn LogFile>,
     path: PathBuf,
     end: u64,
+    /// How much of the disk it has ahead of that (P9).
+    reserved: u64,
     /// How much of it is synced.
     synced: u64,
     chunks: Vec<ChunkEntry>,
@@ -312,7 +318,22 @@ impl RowsWriter<'_, '_> {
         let rows = self.builder.rows();
         if rows > 0 {
             let bytes = self.builder.finish().map_err(io_error("compress", &self.path))?;
-            self.room.check(bytes.len() as u64)?;
+            let end = self.end + bytes.len() as u64;
+            if end > self.reserved {
+                self.room.check(end - self.end.max(self.reserved))?;
+                let progress = CheckpointProgress {
+                    rows: self.progress.rows + u64::from(rows),
+                    bytes: end,
+                    ..self.progress
+                };
+                if let Some(reserved) = worth_reserving(progress)
+                    && self.room.check(reserved - self.end.max(self.reserved)).is_ok()
+                    // Only a help: where it fails, so does the write, or it finds room as it goes.
+                    && self.file.preallocate(reserved).is_ok()
+                {
+                    self.reserved = reserved;
+                }
+            }
             self.file.write_at(self.end, bytes).map_err(io_error("write", &self.path))?;
             let bytes = bytes.len() as u64;
             self.chunks.push(ChunkEntry { table, rows, offset: self.end, bytes });
@@ -326,5 +347,30 @@ impl RowsWriter<'_, '_> {
         }
         self.builder.begin(table);
         Ok(())
+    }
+}
+
+/// How long to make the file at once for what is still to come, when it would be as far as that says: if there is more to come than
+/// what it says, as far as can be told by what rows have taken so far (P9).
+fn worth_reserving(progress: CheckpointProgress) -> Option<u64> {
+    let CheckpointProgress { rows, rows_expected, bytes } = progress;
+    let to_come =
+        u128::from(rows_expected.saturating_sub(rows)) * u128::from(bytes) / u128::from(rows.max(1));
+    let ahead = u64::try_from(to_come).unwrap_or(u64::MAX).min(SYNC_BYTES);
+    (ahead > 0).then(|| bytes + ahead)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_much_is_reserved_as_rows_have_taken_so_far() {
+        let at =
+            |rows, rows_expected, bytes| worth_reserving(CheckpointProgress { rows, rows_expected, bytes });
+        assert_eq!(at(10, 100, 650), Some(6_500));
+        assert_eq!(at(100, 100, 6_500), None, "nothing is to come");
+        assert_eq!(at(120, 100, 7_800), None, "there are more rows than were expected");
+        assert_eq!(at(1, u64::MAX, 1 << 40), Some((1 << 40) + SYNC_BYTES), "not all at once");
     }
 }

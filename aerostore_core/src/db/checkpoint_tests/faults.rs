@@ -187,3 +187,41 @@ fn one_that_cannot_fit_takes_nothing_of_the_disk() {
     disk.set_free_bytes(Some(bytes));
     scene.db().checkpoint().unwrap();
 }
+
+/// Room for rows as large as the first ones is reserved; the others are small.
+#[test]
+fn rows_are_as_long_as_their_checkpoint_says_whatever_was_reserved_for_them() {
+    let disk = MemoryFileSystem::default();
+    let mut scene = Scene::on("reserved", Some(disk.clone()));
+    let column = |name, kind| Column::new(name, kind);
+    let schema = Schema::builder("Text")
+        .columns([column("number", ColumnType::I64), column("text", ColumnType::String(1 << 10))])
+        .key("number");
+    let table = scene.db().create_table(&schema.build().unwrap()).unwrap();
+    let [large, small] = ["x".repeat(1 << 10), "y".to_owned()];
+    let mut txn = scene.db().begin(TxnOptions::default()).unwrap();
+    for number in 0..4000 {
+        let text = if number < 2000 { &large } else { &small };
+        txn.set(&table, Value::I64(number), &[(1, Value::Str(text))]).unwrap();
+    }
+    txn.commit().unwrap();
+    scene.db().flush().unwrap();
+    let take = || {
+        let taken = scene.db().checkpoint().unwrap();
+        let dir = scene.dir.join("checkpoints");
+        let rows = crate::checkpoint::rows_path(&dir, taken.number);
+        let manifest = crate::checkpoint::manifest_path(&dir, taken.number);
+        assert_eq!((disk.bytes(&rows).len() + disk.bytes(&manifest).len()) as u64, taken.bytes);
+    };
+    take();
+    disk.fail(Call::Preallocate, 0, u64::MAX);
+    take();
+    disk.heal();
+    disk.fail(Call::SetLen, 0, u64::MAX);
+    scene.db().checkpoint().expect_err("what was reserved could not be cut off");
+    disk.heal();
+    take();
+    scene.lose();
+    scene.db = Some(scene.open().unwrap());
+    assert_eq!(scene.db().boot().loaded, 4000);
+}
