@@ -17,6 +17,7 @@ pub mod engine;
 pub mod flight;
 pub mod histogram;
 pub mod indexed;
+pub mod leftovers;
 pub mod lines;
 pub mod peer;
 pub mod place;

@@ -1,14 +1,21 @@
 //! Where a measured database lives.
 
+use crate::leftovers;
 use aerostore_core::db::{Database, Error};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
 
-/// A database's files, removed when this is dropped by the one who made it.
+/// What the names of all places begin with. They end with the process id of who made them.
+const PREFIX: &str = "aerostore-bench-";
+/// What the name of a mapping ends with besides.
+const MAPPING: &str = ".mmap";
+
+/// A database's files, removed when this is dropped by the one who made it, or a signal ends that.
 #[derive(Debug)]
 pub struct Place {
     /// The data directory.
     pub dir: PathBuf,
-    /// The mapping, or a directory for another engine's files that nobody syncs.
+    /// The mapping, or a file or directory of something else that nobody syncs.
     pub shm: PathBuf,
     owned: bool,
 }
@@ -17,14 +24,19 @@ impl Place {
     /// A fresh place: the mapping in `$AEROSTORE_BENCH_SHM`, else `/dev/shm`; the log in the directory for temporary
     /// files.
     pub fn fresh(name: &str) -> Self {
-        let unique = format!("aerostore-bench-{name}-{}", std::process::id());
+        static SWEPT: Once = Once::new();
         let shm = std::env::var_os("AEROSTORE_BENCH_SHM").unwrap_or_else(|| "/dev/shm".into());
-        let place = Self {
-            dir: std::env::temp_dir().join(&unique),
-            shm: PathBuf::from(shm).join(format!("{unique}.mmap")),
-            owned: true,
-        };
+        let (temp, shm) = (std::env::temp_dir(), PathBuf::from(shm));
+        SWEPT.call_once(|| {
+            sweep(&temp);
+            sweep(&shm);
+        });
+        let unique = format!("{PREFIX}{name}-{}", std::process::id());
+        let place =
+            Self { dir: temp.join(&unique), shm: shm.join(format!("{unique}{MAPPING}")), owned: true };
         place.remove();
+        leftovers::add(&place.dir);
+        leftovers::add(&place.shm);
         place
     }
 
@@ -50,10 +62,8 @@ impl Place {
     }
 
     fn remove(&self) {
-        // Nothing there is as good as removed.
-        let _ = std::fs::remove_dir_all(&self.dir);
-        let _ = std::fs::remove_file(&self.shm);
-        let _ = std::fs::remove_dir_all(&self.shm);
+        leftovers::remove(&self.dir);
+        leftovers::remove(&self.shm);
     }
 }
 
@@ -61,6 +71,18 @@ impl Drop for Place {
     fn drop(&mut self) {
         if self.owned {
             self.remove();
+        }
+    }
+}
+
+/// Removes the places of processes that are no more.
+fn sweep(dir: &Path) {
+    for entry in dir.read_dir().into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).unwrap_or_default();
+        let pid = name.trim_end_matches(MAPPING).rsplit('-').next().and_then(|pid| pid.parse().ok());
+        if pid.is_some_and(|pid| !leftovers::is_alive(pid)) {
+            leftovers::delete(&entry.path());
         }
     }
 }

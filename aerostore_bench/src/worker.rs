@@ -3,13 +3,15 @@
 use crate::contender::{Contender, Operation, Outcome, run};
 use crate::engine::Aerostore;
 use crate::flight::Random;
+use crate::leftovers::Dependent;
 use crate::peer::{FlightMap, Papaya};
 use crate::place::Place;
+use nix::sys::signal::Signal;
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Write};
 use std::ops::Range;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -35,7 +37,7 @@ pub trait Worker<O = Operation> {
 
 /// This program once more, which takes orders line by line and answers each with a line. It ends when this is dropped.
 pub struct Servant {
-    child: Child,
+    child: Dependent,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
@@ -46,11 +48,9 @@ impl Servant {
     /// # Errors
     /// What the operating system says.
     pub fn spawn<A: AsRef<OsStr>>(arguments: &[A]) -> Result<Self, Box<dyn Error>> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = Dependent::spawn(&mut command, Signal::SIGKILL)?;
         let input = child.stdin.take().ok_or("no pipe to the worker")?;
         let output = BufReader::new(child.stdout.take().ok_or("no pipe from the worker")?);
         Ok(Self { child, input, output })

@@ -14,15 +14,17 @@ use aerostore_bench::arguments::Arguments;
 use aerostore_bench::contender::{Contender, Operation};
 use aerostore_bench::engine::{self, Aerostore};
 use aerostore_bench::flight::{FlightKey, FlightState};
+use aerostore_bench::leftovers::Dependent;
 use aerostore_bench::place::Place;
 use aerostore_bench::report::{print_machine, print_pair};
 use aerostore_bench::turns::{median, quantile, take_turns};
 use aerostore_bench::worker::{ProcessWorker, WORKER, Worker, serve};
 use aerostore_core::db::TxnOptions;
 use aerostore_core::row::{Row, Value};
+use nix::sys::signal::Signal;
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -70,17 +72,13 @@ fn disjoint(rows: u32, rounds: usize) -> Result<(), Box<dyn Error>> {
 }
 
 /// A process of this program that has taken row 0, or has become the log writer.
-struct Holder(Child);
+struct Holder(Dependent);
 
 impl Holder {
     fn spawn(place: &Place, what: &str) -> Result<Self, Box<dyn Error>> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg(HOLDER)
-            .arg(&place.dir)
-            .arg(&place.shm)
-            .arg(what)
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg(HOLDER).arg(&place.dir).arg(&place.shm).arg(what).stdout(Stdio::piped());
+        let mut child = Dependent::spawn(&mut command, Signal::SIGKILL)?;
         let output = child.stdout.take();
         let holder = Self(child);
         let mut line = String::new();

@@ -4,6 +4,7 @@ use crate::engines::Kind;
 use crate::engines::postgres::USER;
 use crate::engines::redis::socket;
 use aerostore_bench::indexed::Failure;
+use aerostore_bench::leftovers::{Dependent, is_alive};
 use aerostore_bench::place::Place;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Gid, Pid, Uid, User, geteuid};
@@ -12,7 +13,7 @@ use std::fs::File;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a server may take to start, which includes reading its log.
@@ -25,7 +26,7 @@ const LOG: &str = "server.log";
 pub struct Server {
     kind: Kind,
     dir: PathBuf,
-    child: Child,
+    child: Dependent,
 }
 
 impl Server {
@@ -114,11 +115,14 @@ impl Drop for Server {
         if matches!(self.child.try_wait(), Ok(Some(_))) {
             return;
         }
-        // An immediate stop: nobody needs the data any more.
-        let how = if self.kind == Kind::Postgres { Signal::SIGQUIT } else { Signal::SIGTERM };
-        let _ = signal(self.child.id(), how);
+        let _ = signal(self.child.id(), stop(self.kind));
         let _ = self.child.wait();
     }
+}
+
+/// What ends a server at once: nobody needs the data any more.
+fn stop(kind: Kind) -> Signal {
+    if kind == Kind::Postgres { Signal::SIGQUIT } else { Signal::SIGTERM }
 }
 
 fn signal(pid: u32, signal: Signal) -> Result<(), Failure> {
@@ -126,13 +130,6 @@ fn signal(pid: u32, signal: Signal) -> Result<(), Failure> {
         Err(nix::errno::Errno::ESRCH) => Ok(()),
         other => Ok(other?),
     }
-}
-
-/// Whether a process has not ended; whether somebody has asked how it ended does not matter.
-fn is_alive(pid: u32) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let state = status.lines().find_map(|line| line.strip_prefix("State:"));
-    state.is_some_and(|state| !state.trim_start().starts_with(['Z', 'X']))
 }
 
 /// A program that ends when the bench does, however that ends: nobody else would stop it then. As an interrupt both servers take that for
@@ -143,15 +140,15 @@ fn bound(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Its output goes into a file.
-fn spawn(command: &mut Command, dir: &Path) -> Result<Child, Failure> {
+/// Its output goes into a file; `end` ends it.
+fn spawn(command: &mut Command, dir: &Path, end: Signal) -> Result<Dependent, Failure> {
     let log = File::options().create(true).append(true).open(dir.join(LOG))?;
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     let name = command.get_program().display().to_string();
-    command.spawn().map_err(|error| format!("{name}: {error}").into())
+    Dependent::spawn(command, end).map_err(|error| format!("{name}: {error}").into())
 }
 
-fn redis(dir: &Path) -> Result<Child, Failure> {
+fn redis(dir: &Path) -> Result<Dependent, Failure> {
     let mut command = bound("redis-server");
     command.arg("--dir").arg(dir).arg("--unixsocket").arg(socket(dir));
     let options = [
@@ -169,7 +166,7 @@ fn redis(dir: &Path) -> Result<Child, Failure> {
         "--maxclients",
         "1000",
     ];
-    spawn(command.args(options), dir)
+    spawn(command.args(options), dir, stop(Kind::Redis))
 }
 
 /// Where Debian and others keep PostgreSQL's programs.
@@ -213,7 +210,7 @@ const SETTINGS: [&str; 9] = [
     "jit=off",
 ];
 
-fn postgres(dir: &Path) -> Result<Child, Failure> {
+fn postgres(dir: &Path) -> Result<Dependent, Failure> {
     let programs = postgres_programs()?;
     let data = dir.join("data");
     let user = unprivileged()?;
@@ -234,7 +231,7 @@ fn postgres(dir: &Path) -> Result<Child, Failure> {
     if !data.exists() {
         let mut initdb = of_user("initdb");
         initdb.arg("-D").arg(&data).args(["-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C"]);
-        if !spawn(&mut initdb, dir)?.wait()?.success() {
+        if !spawn(&mut initdb, dir, Signal::SIGINT)?.wait()?.success() {
             return Err(format!("initdb failed, see {}", dir.join(LOG).display()).into());
         }
     }
@@ -243,5 +240,5 @@ fn postgres(dir: &Path) -> Result<Child, Failure> {
     for setting in SETTINGS {
         command.arg("-c").arg(setting);
     }
-    spawn(&mut command, dir)
+    spawn(&mut command, dir, stop(Kind::Postgres))
 }

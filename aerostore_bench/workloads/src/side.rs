@@ -6,8 +6,10 @@ use crate::servers::Server;
 use crate::task::Task;
 use aerostore_bench::contender::Outcome;
 use aerostore_bench::indexed::Failure;
+use aerostore_bench::leftovers::Dependent;
 use aerostore_bench::place::Place;
 use aerostore_bench::worker::{Servant, Worker};
+use nix::sys::signal::Signal;
 use std::error::Error;
 use std::ffi::OsString;
 use std::path::Path;
@@ -176,8 +178,10 @@ impl Side {
             let (mut copy, mut sync) = (Command::new("cp"), Command::new("sync"));
             copy.args(["-r", "--sparse=always", "-T"]).arg(&self.place.shm).arg(&self.place.dir);
             sync.arg("-f").arg(&self.place.dir);
-            if !(copy.status()?.success() && sync.status()?.success()) {
-                return Err("the files could not be copied to the disk".into());
+            for command in [&mut copy, &mut sync] {
+                if !Dependent::spawn(command, Signal::SIGKILL)?.wait()?.success() {
+                    return Err("the files could not be copied to the disk".into());
+                }
             }
             std::fs::remove_dir_all(&self.place.shm)?;
         }

@@ -20,7 +20,7 @@ use std::cell::Cell;
 use std::error::Error;
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// What to run.
@@ -58,14 +58,13 @@ pub fn told() {
     tell("");
 }
 
-/// The flights as a file of tab-separated text, removed when this is dropped.
-pub struct Text(PathBuf);
+/// The flights as a file of tab-separated text.
+pub struct Text(Place);
 
 impl Text {
     pub fn write(rows: u32) -> Result<Self, Failure> {
-        let path = Place::fresh(&format!("rows-{rows}")).shm.with_extension("tsv");
-        let text = Self(path);
-        let mut file = BufWriter::new(File::create(&text.0)?);
+        let text = Self(Place::fresh(&format!("rows-{rows}")));
+        let mut file = BufWriter::new(File::create(text.path())?);
         for number in 0..rows {
             Wide::new(number).write_tsv(&mut file)?;
         }
@@ -74,14 +73,7 @@ impl Text {
     }
 
     pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Text {
-    fn drop(&mut self) {
-        // Gone is as good as removed.
-        let _ = std::fs::remove_file(&self.0);
+        &self.0.shm
     }
 }
 
