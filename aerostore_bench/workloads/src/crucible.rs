@@ -17,6 +17,12 @@ use aerostore_bench::turns::{median_ratio, take_turns};
 use aerostore_bench::wide::Wide;
 use std::time::Duration;
 
+/// Rows, unless others are asked for.
+pub const ROWS: u32 = 50_000;
+/// Processes.
+pub const WORKERS: usize = 16;
+/// Mebibytes of Aerostore's mappings, unless others are asked for.
+pub const MAPPINGS: [u64; 3] = [512, 1024, 2048];
 /// Seconds of a turn.
 const TURN: Duration = Duration::from_secs(5);
 
@@ -28,7 +34,6 @@ pub fn rounds(seconds: u64) -> usize {
 /// What to run.
 pub struct Options {
     pub rows: u32,
-    pub workers: usize,
     pub seconds: u64,
     /// Mebibytes of Aerostore's mappings.
     pub mappings: Vec<u64>,
@@ -36,7 +41,7 @@ pub struct Options {
 
 /// Runs it.
 pub fn run(options: &Options) -> Result<Question, Failure> {
-    let &Options { rows, workers, seconds, .. } = options;
+    let &Options { rows, seconds, .. } = options;
     let text = Text::write(rows)?;
     let mut sides = Vec::new();
     for mib in &options.mappings {
@@ -48,25 +53,30 @@ pub fn run(options: &Options) -> Result<Question, Failure> {
         tell(&format!("loading {name}"));
         side.load(text.path())?;
     }
-    tell(&format!("{workers} processes, {seconds} s for each of {} sides", sides.len()));
+    tell(&format!("{WORKERS} processes, {seconds} s for each of {} sides", sides.len()));
     let turn = TURN.min(Duration::from_secs(seconds));
     let mut workers_of = Vec::new();
     for (_, side) in &mut sides {
-        workers_of.push(side.workers(workers)?);
+        workers_of.push(side.workers(WORKERS)?);
     }
-    let turns = take_turns(&mut workers_of, Work { task: Task::Crucible, workers }, rounds(seconds), turn)
-        .map_err(plain)?;
+    let turns =
+        take_turns(&mut workers_of, Work { task: Task::Crucible, workers: WORKERS }, rounds(seconds), turn)
+            .map_err(plain)?;
     drop(workers_of);
     for (name, side) in &mut sides {
         tell(&format!("checking {name}"));
-        check(side, rows).map_err(|error| format!("{name}: {error}"))?;
+        let mut reports: i64 = 0;
+        for host in side.hosts() {
+            reports += host.ask("sum")?.parse::<i64>()?;
+        }
+        check(side, rows, reports).map_err(|error| format!("{name}: {error}"))?;
     }
     told();
     let figures = sides.iter().zip(&turns).map(|((name, _), turns_of)| {
         Figure::of_turns(name, turns_of, Some(median_ratio(&turns[0].rates, &turns_of.rates)), false)
     });
     let title =
-        format!("{workers} processes, 80 % reports (5 % of them of 256 hot rows), 20 % searches of 64 rows");
+        format!("{WORKERS} processes, 80 % reports (5 % of them of 256 hot rows), 20 % searches of 64 rows");
     Ok(Question {
         id: "crucible",
         title,
@@ -76,12 +86,8 @@ pub fn run(options: &Options) -> Result<Question, Failure> {
     })
 }
 
-/// No report is lost, and an index gives each row once.
-fn check(side: &mut Side, rows: u32) -> Result<(), Failure> {
-    let mut reports: i64 = 0;
-    for host in side.hosts() {
-        reports += host.ask("sum")?.parse::<i64>()?;
-    }
+/// No report of so many is lost, and an index gives each row once.
+pub fn check(side: &mut Side, rows: u32, reports: i64) -> Result<(), Failure> {
     let before: i64 = (0..rows).map(|number| i64::from(Wide::new(number).squawk())).sum();
     let after: i64 = side.first()?.ask("squawks")?.parse()?;
     if after - before != reports {

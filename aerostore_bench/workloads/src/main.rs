@@ -21,31 +21,13 @@
 //! Processes   workers are processes of their own; of engines for one process (redb, fjall, the bounds), threads of one.
 //!             Each is pinned to a processor, what engines and servers run besides is not.
 
-#![deny(unsafe_code)]
-#![allow(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    clippy::cast_sign_loss,
-    reason = "figures for people, and numbers that engines take in types of their own"
-)]
+#![forbid(unsafe_code)]
 
-mod crucible;
-mod disk;
-mod engines;
-mod figures;
-mod host;
-mod plot;
-mod scaling;
-mod servers;
-mod side;
-mod task;
-mod workloads;
-
-use crate::engines::Kind;
-use crate::figures::Circumstances;
-use crate::workloads::Options;
 use aerostore_bench::indexed::Failure;
+use aerostore_bench_workloads::engines::Kind;
+use aerostore_bench_workloads::figures::{self, Circumstances};
+use aerostore_bench_workloads::workloads::{self, Options};
+use aerostore_bench_workloads::{crucible, host, plot, scaling};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -74,7 +56,7 @@ fn run() -> Result<(), Failure> {
         only: Vec::new(),
     };
     let (mut out, mut rows_max, mut seconds) = (None, None, None);
-    let mut mappings = vec![512, 1024, 2048];
+    let mut mappings = crucible::MAPPINGS.to_vec();
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} without a value"));
@@ -110,13 +92,13 @@ fn run() -> Result<(), Failure> {
         options.rounds = crucible::rounds(seconds);
     }
     if options.rows == 0 {
-        options.rows = if seconds.is_some() { 50_000 } else { 1_000_000 };
+        options.rows = if seconds.is_some() { crucible::ROWS } else { 1_000_000 };
     }
     let circumstances = Circumstances::now(options.rows, options.rounds);
     print!("{}", circumstances.to_table());
     let (name, title, questions, drawing) = if let Some(seconds) = seconds {
         let rows = options.rows;
-        let question = crucible::run(&crucible::Options { rows, workers: 16, seconds, mappings })?;
+        let question = crucible::run(&crucible::Options { rows, seconds, mappings })?;
         println!("{}", question.to_table());
         let bars = plot::bars(std::slice::from_ref(&question));
         (["crucible", "crucible"], "Sixteen processes report and search", vec![question], bars)

@@ -41,7 +41,17 @@ impl Host {
 
     /// Gives it an order and waits for the answer.
     pub fn ask(&mut self, order: &str) -> Result<String, Failure> {
-        self.servant.tell(order).map_err(|error| error.to_string())?;
+        self.tell(order)?;
+        self.hear()
+    }
+
+    /// Gives it an order.
+    pub fn tell(&mut self, order: &str) -> Result<(), Failure> {
+        Ok(self.servant.tell(order).map_err(|error| error.to_string())?)
+    }
+
+    /// Waits for the answer.
+    pub fn hear(&mut self) -> Result<String, Failure> {
         let line = self.servant.hear().map_err(|error| error.to_string())?;
         let line = line.trim();
         match line.strip_prefix("error ") {

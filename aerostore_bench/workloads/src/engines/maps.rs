@@ -40,7 +40,7 @@ impl<M: Map> Engine for M {
 }
 
 /// Ordered sets and a hash map of the standard library under one lock.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Trees(Arc<Mutex<Maps>>);
 
 #[derive(Default)]
@@ -51,10 +51,6 @@ struct Maps {
 }
 
 impl Trees {
-    pub fn new() -> Self {
-        Self(Arc::default())
-    }
-
     fn lock(&self) -> MutexGuard<'_, Maps> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -138,14 +134,8 @@ fn copied(rows: &Rows, key: &Key) -> Result<Wide, Failure> {
 }
 
 /// papaya: a concurrent hash map, rows by key and nothing else.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Papaya(Arc<Rows>);
-
-impl Papaya {
-    pub fn new() -> Self {
-        Self(Arc::default())
-    }
-}
 
 impl Map for Papaya {
     fn fill(&self, tsv: &[u8]) -> Result<(), Failure> {
@@ -187,16 +177,10 @@ impl Indexed for Papaya {
 
 /// crossbeam's skip lists as indexes, beside papaya for the rows. Two workers on one row may leave an entry of each behind: an upper bound, not
 /// an engine.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct SkipSets {
     rows: Arc<Rows>,
     indexes: Arc<[SkipSet<(u64, Key)>; 6]>,
-}
-
-impl SkipSets {
-    pub fn new() -> Self {
-        Self { rows: Arc::default(), indexes: Arc::default() }
-    }
 }
 
 impl Map for SkipSets {

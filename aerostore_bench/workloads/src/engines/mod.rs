@@ -132,9 +132,9 @@ impl Kind {
             Self::Sqlite => Box::new(sqlite::Sqlite::new(dir, is_durable)),
             Self::Redis => Box::new(redis::Redis::open(dir, is_durable)?),
             Self::Postgres => Box::new(postgres::Postgres::new(dir, is_durable)),
-            Self::Trees => Box::new(maps::Trees::new()),
-            Self::SkipSets => Box::new(maps::SkipSets::new()),
-            Self::Papaya => Box::new(maps::Papaya::new()),
+            Self::Trees => Box::new(maps::Trees::default()),
+            Self::SkipSets => Box::new(maps::SkipSets::default()),
+            Self::Papaya => Box::new(maps::Papaya::default()),
         })
     }
 }
