@@ -31,8 +31,6 @@ const COLLECT_CALLS: u32 = 256;
 const FREE_BATCH: usize = 2;
 /// Blocks left to be freed like that at most: nobody else can have their memory meanwhile, however short of it they are.
 const FREE_MAX: usize = 2 * COLLECT_BATCH;
-/// As `COLLECT_BATCH`, for blocks that a session uses again itself.
-const RECYCLE_BATCH: usize = 64;
 
 /// One session's place in the registry, from which it pins operations.
 pub struct Participant {
@@ -319,8 +317,8 @@ impl Drop for Guard<'_> {
 const UNKNOWN_EPOCH: u64 = u64::MAX;
 
 #[derive(Clone, Copy)]
-struct Retired {
-    block: BlockRef,
+pub(super) struct Retired {
+    pub(super) block: BlockRef,
     birth: u64,
     epoch: u64,
 }
@@ -331,8 +329,8 @@ struct Retired {
 /// unlinking yet: the store can wait in its processor's buffer meanwhile. So each block gets its epoch after the session's
 /// next fence (I1), of which there is one in every transaction anyway.
 #[derive(Default)]
-struct Waiting {
-    blocks: Vec<Retired>,
+pub(super) struct Waiting {
+    pub(super) blocks: Vec<Retired>,
     /// Blocks at the start that have their epoch.
     dated: usize,
     /// The session's fences when the others were retired.
@@ -341,9 +339,15 @@ struct Waiting {
 
 impl Waiting {
     #[inline]
-    fn push(&mut self, reservation: &Reservation, block: BlockRef, birth: u64) {
+    pub(super) fn push(&mut self, reservation: &Reservation, block: BlockRef, birth: u64) {
         self.date(reservation);
         self.blocks.push(Retired { block, birth, epoch: UNKNOWN_EPOCH });
+    }
+
+    /// Forgets all of them.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = BlockRef> {
+        self.dated = 0;
+        self.blocks.drain(..).map(|retired| retired.block)
     }
 
     #[inline]
@@ -361,7 +365,7 @@ impl Waiting {
     }
 
     /// Calls `f` with every block that nobody holds back, and forgets it. `held` is memory to use again.
-    fn release(
+    pub(super) fn release(
         &mut self,
         participant: &Participant,
         held: &mut Held,
@@ -384,64 +388,6 @@ impl Waiting {
             is_held
         });
         self.dated = self.blocks.len();
-    }
-}
-
-/// Blocks that stay LIVE and serve one session again and again: cheaper than giving them back and taking others, by four
-/// moves of their states. Private to the process; the reaper finds them by kind in the dead session's slabs.
-#[derive(Default)]
-pub struct Recycler {
-    ready: Vec<BlockRef>,
-    waiting: Waiting,
-    next_look: usize,
-    /// The epoch after the last look.
-    epoch: u64,
-    held: Held,
-}
-
-impl Recycler {
-    /// A block that no running operation can reach, if there is one.
-    ///
-    /// # Errors
-    /// When the mapping is damaged.
-    #[inline]
-    pub fn take(&mut self, participant: &Participant) -> Result<Option<BlockRef>, ShmError> {
-        if self.ready.is_empty() && self.waiting.blocks.len() >= self.next_look.max(RECYCLE_BATCH) {
-            self.look(participant)?;
-        }
-        Ok(self.ready.pop())
-    }
-
-    /// Gives a block back that began to serve in the epoch `birth`, and that nothing refers to any more.
-    #[inline]
-    pub fn put(&mut self, participant: &Participant, block: BlockRef, birth: u64) {
-        self.waiting.push(participant, block, birth);
-    }
-
-    fn look(&mut self, participant: &Participant) -> Result<(), ShmError> {
-        let Self { ready, waiting, held, .. } = self;
-        waiting.release(participant, held, |block| ready.push(block))?;
-        // As in `Limbo::collect_now`.
-        let count = self.waiting.blocks.len();
-        self.next_look = count + count / 2 + RECYCLE_BATCH;
-        if self.epoch == participant.epoch() {
-            // Nobody retires anything, and the transaction that looks has its own reservation at the one epoch there is.
-            participant.epoch_word().fetch_add(1, Ordering::AcqRel);
-        }
-        self.epoch = participant.epoch();
-        Ok(())
-    }
-
-    /// Retires every block: the session ends.
-    ///
-    /// # Errors
-    /// When the mapping is damaged.
-    pub fn close(&mut self, participant: &Participant, limbo: &mut Limbo) -> Result<(), ShmError> {
-        for block in self.ready.drain(..).chain(self.waiting.blocks.drain(..).map(|retired| retired.block)) {
-            limbo.retire(participant, block)?;
-        }
-        self.waiting.dated = 0;
-        Ok(())
     }
 }
 
@@ -594,4 +540,4 @@ impl Limbo {
 mod loom_tests;
 #[cfg(test)]
 #[cfg(not(loom))] // needs an arena
-mod tests;
+pub(super) mod tests;

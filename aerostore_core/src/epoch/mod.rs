@@ -8,6 +8,7 @@ mod error;
 mod held;
 mod horizon;
 mod interval;
+mod recycler;
 mod registry;
 mod reservation;
 mod role;
@@ -15,7 +16,8 @@ mod slot;
 
 pub use error::EpochError;
 pub use horizon::LiveSnapshots;
-pub use interval::{Guard, LIVE_BATCH, Limbo, LiveBatch, Participant, Recycler};
+pub use interval::{Guard, LIVE_BATCH, Limbo, LiveBatch, Participant};
+pub use recycler::Recycler;
 pub use registry::{
     BEAT_INTERVAL_NS, ProcessEntry, ProcessId, Registry, RegistryHeader, SILENCE_NS, SlotId, SlotState,
 };

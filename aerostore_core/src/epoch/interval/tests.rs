@@ -4,7 +4,7 @@ use crate::sys::LockFile;
 use crate::txn::SystemArea;
 
 /// Sessions of an arena that nobody else has.
-fn sessions<const N: usize>(name: &str) -> [Participant; N] {
+pub(in crate::epoch) fn sessions<const N: usize>(name: &str) -> [Participant; N] {
     let path =
         std::path::PathBuf::from(format!("/dev/shm/aerostore-test-interval-{name}-{}", std::process::id()));
     let lock = LockFile::open_or_create(&path).unwrap();
@@ -28,48 +28,8 @@ fn record(session: &Participant, heap: &mut Heap) -> BlockRef {
     block
 }
 
-fn next_epoch(session: &Participant) {
+pub(in crate::epoch) fn next_epoch(session: &Participant) {
     session.epoch_word().fetch_add(1, Ordering::AcqRel);
-}
-
-#[test]
-fn records_are_used_again_though_nobody_retires_anything() {
-    let [session] = sessions("inserts");
-    let mut heap = Heap::new(session.arena().clone(), session.owner());
-    let (mut records, clock) = (Recycler::default(), AtomicU64::new(1));
-    let mut fresh = 0;
-    for _ in 0..20_000 {
-        session.begin();
-        session.take_snapshot(&clock);
-        let birth = session.epoch();
-        let block = records.take(&session).unwrap().unwrap_or_else(|| {
-            fresh += 1;
-            record(&session, &mut heap)
-        });
-        records.put(&session, block, birth);
-        session.end();
-    }
-    assert!(fresh <= 6 * RECYCLE_BATCH, "{fresh} records for one transaction at a time");
-}
-
-/// The word that named the record may still be on its way to others when the epoch is read.
-#[test]
-fn a_record_is_held_by_who_began_before_its_session_passed_a_fence() {
-    let [session, reader] = sessions("record");
-    let mut heap = Heap::new(session.arena().clone(), session.owner());
-    let mut records = Recycler::default();
-    let birth = session.epoch();
-    for _ in 0..RECYCLE_BATCH {
-        let block = record(&session, &mut heap);
-        records.put(&session, block, birth);
-    }
-    next_epoch(&session);
-    let guard = reader.pin();
-    next_epoch(&session);
-    assert_eq!(records.take(&session).unwrap(), None);
-    drop(guard);
-    records.next_look = 0;
-    assert!(records.take(&session).unwrap().is_some());
 }
 
 #[test]
