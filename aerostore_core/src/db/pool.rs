@@ -41,6 +41,8 @@ struct Place {
     session: AtomicCell<Option<Box<Session>>>,
     /// How often a session was put here: by one thread, but for those that share the place.
     puts: AtomicCell<u64>,
+    /// Whether none was put here for as long as it takes to be tended.
+    is_idle: AtomicCell<bool>,
 }
 
 /// This thread's place.
@@ -60,10 +62,20 @@ fn place() -> usize {
 }
 
 impl SessionPool {
-    /// An idle session: the one this thread has used last, whose memory is warm, or any.
+    /// An idle session: the one this thread has used last, whose memory is warm, or any that nobody has used lately.
     #[inline]
     pub(super) fn take(&self) -> Option<Box<Session>> {
-        self.places[place()].session.take().or_else(|| self.others().pop())
+        self.places[place()].session.take().or_else(|| self.take_elsewhere())
+    }
+
+    /// The thread whose place it was may be over by now, and each session has memory of its own.
+    #[cold]
+    fn take_elsewhere(&self) -> Option<Box<Session>> {
+        let other = self.others().pop();
+        other.or_else(|| {
+            let mut idle = self.places.iter().filter(|place| place.is_idle.load());
+            idle.find_map(|place| place.session.take())
+        })
     }
 
     /// Puts a session back.
@@ -71,6 +83,9 @@ impl SessionPool {
     pub(super) fn put(&self, session: Box<Session>) {
         let place = &self.places[place()];
         place.puts.store(place.puts.load().wrapping_add(1));
+        if place.is_idle.load() {
+            place.is_idle.store(false);
+        }
         if let Some(other) = place.session.swap(Some(session)) {
             self.others().idle.push(other);
         }
@@ -110,9 +125,11 @@ impl SessionPool {
         let mut tended = self.tended.lock().unwrap_or_else(PoisonError::into_inner);
         for (place, tended) in self.places.iter().zip(tended.iter_mut()) {
             let puts = place.puts.load();
-            if std::mem::replace(tended, puts) == puts
-                && let Some(mut session) = place.session.take()
-            {
+            if std::mem::replace(tended, puts) != puts {
+                continue;
+            }
+            place.is_idle.store(true);
+            if let Some(mut session) = place.session.take() {
                 tend(&mut session);
                 if let Some(other) = place.session.swap(Some(session)) {
                     self.others().idle.push(other);
@@ -214,6 +231,29 @@ mod tests {
         assert!((before + 8..before + 15).contains(&left), "{left} slots, {before} before");
         burst(&db, &table, 10);
         assert!(slots(&db) <= left, "{} slots, {left} before", slots(&db));
+        drop(quiet);
+        db.close().unwrap();
+    }
+
+    #[test]
+    fn a_thread_goes_on_with_the_session_of_one_that_is_over() {
+        let (_place, db, table) = scene("threads");
+        let quiet = db.0.gate.write().unwrap();
+        let before = slots(&db);
+        for id in 0..20 {
+            let (worker, table) = (db.clone(), table.clone());
+            std::thread::spawn(move || {
+                let mut txn = worker.begin(TxnOptions::default()).unwrap();
+                txn.set(&table, Value::I64(id), &[(1, Value::I64(1))]).unwrap();
+                txn.commit().unwrap();
+            })
+            .join()
+            .unwrap();
+            // Twice, as a session is idle that was not used from one look to the next.
+            close_surplus(&db);
+            close_surplus(&db);
+        }
+        assert!(slots(&db) <= before + 2, "{} slots, {before} before", slots(&db));
         drop(quiet);
         db.close().unwrap();
     }
