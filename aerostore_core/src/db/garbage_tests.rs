@@ -8,7 +8,7 @@ use super::verify::check;
 use crate::epoch::Registry;
 use crate::mvcc::StallPolicy;
 use crate::row::{Column, ColumnType, RowImage, Schema, Value};
-use crate::shm::{Arena, ArenaOptions, BlockKind, BlockRef, EXTENT_BYTES, Heap, OwnerId, Reserve};
+use crate::shm::{Arena, ArenaOptions, BlockKind, BlockRef, EXTENT_BYTES, Heap, OwnerId, Reserve, slabs_of};
 use crate::sync::{Ordering, point_stride, survives};
 use crate::sys::{LockFile, Probe};
 use crate::txn::{
@@ -402,4 +402,79 @@ fn a_remembered_block_is_not_found_in_the_payload_of_another() {
     assert!(hidden > 500, "{hidden}: nothing of what was remembered is in another use");
     let guard = process.participant().pin();
     assert!(later.iter().all(|block| guard.word_of(*block).unwrap().is_some()));
+}
+
+fn put_some(mut session: Box<Session>, table: &TableRef, keys: impl Iterator<Item = i64>) -> Box<Session> {
+    let keys: Vec<i64> = keys.collect();
+    for some in keys.chunks(100) {
+        session = run(session, true, |txn| {
+            for key in some {
+                txn.upsert(table, &image(table, *key, 2)).unwrap();
+            }
+        });
+    }
+    session.tidy_now().unwrap();
+    session
+}
+
+/// The one has made all rows and does nothing any more, while the other replaces them.
+#[test]
+fn what_is_freed_of_an_idle_sessions_memory_serves_others() {
+    const ROWS: u32 = 14_000;
+    let scene = Scene::sized("idle", 0, 64 << 20);
+    let mut loader = scene.process();
+    let table = loader.load_table(1, &schema()).unwrap();
+    load(&mut loader, &table, ROWS);
+    loader.tidy_idle().unwrap();
+    // It has its log ring.
+    let mut writer = put_some(scene.process(), &table, 1..2);
+    let used = scene.arena.used_bytes();
+    for round in 0..6 {
+        writer = put_some(writer, &table, (round..i64::from(ROWS)).step_by(7));
+        loader.tidy_idle().unwrap();
+    }
+    // Versions take 80 bytes.
+    let grown = scene.arena.used_bytes().saturating_sub(used);
+    assert!(grown < u64::from(ROWS) * 80 / 3, "{grown} bytes more");
+    assert!(check(&mut writer).unwrap().is_clean());
+    // It dies without slabs that it once had.
+    drop(loader);
+    reap(&scene, &mut writer, 1, 1);
+    let report = check(&mut writer).unwrap();
+    assert!(report.is_clean() && report.versions == u64::from(ROWS), "{report:#?}");
+}
+
+#[test]
+fn what_an_idle_session_has_freed_serves_others_if_they_go_on() {
+    const ROWS: u32 = 12_000;
+    let scene = Scene::sized("idle-long", 0, 64 << 20);
+    let mut idle = scene.process();
+    let table = idle.load_table(1, &schema()).unwrap();
+    load(&mut idle, &table, ROWS);
+    let keys = || (0..i64::from(ROWS)).step_by(3);
+    for some in keys().collect::<Vec<_>>().chunks(100) {
+        idle = run(idle, true, |txn| {
+            for key in some {
+                assert!(txn.delete(&table, Value::I64(*key)).unwrap());
+            }
+        });
+    }
+    let look = |session: &mut Session| (0..20).for_each(|_| session.tidy_idle().unwrap());
+    look(&mut idle);
+    let owned = |session: &Session| slabs_of(&scene.arena, session.participant().owner()).len();
+    let (all, mut writer) = (owned(&idle), scene.process());
+    writer = put_some(writer, &table, 1..2);
+    look(&mut idle);
+    assert_eq!(owned(&idle), all, "nobody needs them");
+    for _ in 0..1500 {
+        writer = run(writer, true, |txn| txn.upsert(&table, &image(&table, 1, 3)).map(drop).unwrap());
+    }
+    look(&mut idle);
+    assert!(owned(&idle) < all / 2, "{} of {all}", owned(&idle));
+    writer = put_some(writer, &table, keys());
+    // It goes on with memory that it finds.
+    idle = put_some(idle, &table, keys());
+    assert!(check(&mut writer).unwrap().is_clean());
+    idle.close().unwrap();
+    assert!(check(&mut writer).unwrap().is_clean());
 }

@@ -244,6 +244,25 @@ fn trimming_and_closing() {
 }
 
 #[test]
+fn handing_slabs_over_and_having_them_again() {
+    at_every_point(|scene| {
+        for &block in &scene.mine {
+            scene.arena.retire(block, PEER.slot);
+            scene.peer.free(block);
+        }
+        let block = live(&scene.arena, &mut scene.victim, 3000);
+        let list = scene.arena.root(LIST);
+        let row = scene.victim.alloc_tagged(40, BlockKind::ROW, 0, Reserve::No, TAG, list).unwrap();
+        scene.arena.publish(row);
+        scene.victim.hand_over(false, std::iter::empty());
+        alloc(&mut scene.peer, 100);
+        scene.victim.hand_over(true, std::iter::once(block.offset));
+        alloc(&mut scene.victim, 100);
+        alloc(&mut scene.victim, 3000);
+    });
+}
+
+#[test]
 fn adopting_what_another_dead_session_left() {
     at_every_point(|scene| {
         for &block in &scene.theirs {

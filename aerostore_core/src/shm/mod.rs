@@ -10,6 +10,7 @@ mod class;
 mod error;
 mod extent;
 mod giveback;
+mod handover;
 mod header;
 mod heap;
 mod large;

@@ -44,10 +44,41 @@ pub struct Session {
     pub(super) hot: HotRows,
     /// Fences passed and remote frees seen when nothing was left to be tidied.
     tidied_at: (u64, u64),
+    idle: Idle,
     /// Until when a write that finds no room does not wait for the vacuum.
     pub(super) no_room_until_ns: u64,
     /// The catalog's mark of unique indexes when no table had one, and the epoch that was closed then (O5 of `mvcc::index_root`).
     pub(super) unique_closed: Option<(u32, u64)>,
+}
+
+/// Looks at an idle session after which it gives up memory that others may need, seconds in all.
+const IDLE_LOOKS: u32 = 8;
+/// Commits of others in that time from which on they may: where nobody writes nobody does.
+const IDLE_COMMITS: u64 = 1000;
+
+/// For how long a session has been idle.
+#[derive(Default)]
+struct Idle {
+    /// Fences passed at the last look.
+    fences: u64,
+    /// Looks since it was used.
+    looks: u32,
+    /// The clock at the first of those.
+    clock: u64,
+    /// Whether its memory was given up since.
+    has_handed_over: bool,
+}
+
+impl Idle {
+    /// One more look, when so many fences are passed; true when others may need the session's memory.
+    fn is_long(&mut self, fences: u64, clock: u64) -> bool {
+        if self.looks == 0 || fences != self.fences {
+            *self = Self { fences, looks: 1, clock, has_handed_over: false };
+            return false;
+        }
+        self.looks = self.looks.saturating_add(1);
+        !self.has_handed_over && self.looks > IDLE_LOOKS && clock.saturating_sub(self.clock) >= IDLE_COMMITS
+    }
 }
 
 /// What a transaction keeps in this process; its memory serves the session's next one.
@@ -160,6 +191,7 @@ impl Session {
             redo: Vec::new(),
             buffers: Buffers::default(),
             tidied_at: (0, 0),
+            idle: Idle::default(),
             hot: HotRows::default(),
             no_room_until_ns: 0,
             unique_closed: None,
@@ -251,18 +283,26 @@ impl Session {
     }
 
     /// Gives back what an idle session does not need. Called again and again, it does something only if the session, or another
-    /// that freed what this one owns, has been at work since.
+    /// that freed what this one owns, has been at work since, or others have been for long.
     pub(crate) fn tidy_idle(&mut self) -> Result<(), TxnError> {
-        if self.tidied_at == self.events() {
+        let is_long = self.idle.is_long(self.participant.fences(), self.store.clock().now());
+        if self.tidied_at == self.events() && !is_long {
             return Ok(());
         }
         self.prune(0)?;
         self.shed_intents(KEPT_BLOCKS)?;
         self.limbo.collect_now(&self.participant, &mut self.heap)?;
+        // What waits for the log is RESERVED.
+        if self.out_of_line.is_empty() {
+            // A session's records lie in slabs that are its own: there its reaper looks for them.
+            self.heap.hand_over(is_long, self.records.offsets());
+            self.idle.has_handed_over |= is_long;
+        }
         self.heap.trim();
         if self.superseding.is_empty() && self.limbo.is_empty() {
             self.tidied_at = self.events();
         }
+        self.idle.fences = self.participant.fences();
         Ok(())
     }
 
