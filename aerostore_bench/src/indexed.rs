@@ -162,11 +162,10 @@ impl Aerostore {
         let mut go_on = |_: &_| ControlFlow::Continue(());
         let options = TxnOptions::default();
         db.ingest(&table, &IngestOptions::new(), Input::from_bytes(tsv), options, &mut go_on)?;
-        for (column, definition) in indexed.columns().iter().enumerate() {
-            if definition.index_kind() == IndexKind::Ordered {
-                db.create_index(&table, column, IndexSpec::default())?;
-            }
-        }
+        let columns = indexed.columns().iter().enumerate();
+        let ordered = columns.filter(|(_, column)| column.index_kind() == IndexKind::Ordered);
+        let wanted: Vec<_> = ordered.map(|(column, _)| (column, IndexSpec::default())).collect();
+        db.create_indexes(&table, &wanted)?;
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use crate::db::pool::SessionPool;
 use crate::db::workers::{Gate, Worker};
 use crate::db::{Error, Table, TableStanding, Transaction};
 use crate::recovery::Salvaged;
-use crate::row::{Column, IndexSpec, Schema};
+use crate::row::{Column, Schema};
 use crate::sync::{AtomicBool, Ordering};
 use crate::sys::{FileSystem, Opener};
 use crate::txn::{self, Session, Store, TxnOptions};
@@ -387,41 +387,29 @@ impl Database {
         })
     }
 
-    /// Makes an ordered index on a column, durably. Others may write meanwhile; searches use it as soon as it is complete, unless
-    /// they see the database as it was before. While a unique index is being made, a transaction that gives a row a value that
-    /// another is known to have fails already.
-    ///
-    /// # Errors
-    /// `Duplicate` when there is one, or when two rows have a value that was to be unique; `Busy` while somebody else makes or drops it; `Space`; `ReadOnly`; `Closed`.
-    ///
-    /// # Panics
-    /// When the table has no such column.
-    pub fn create_index(&self, table: &Table, column: usize, spec: IndexSpec) -> Result<(), Error> {
-        self.change_definition(|session, synchronous| {
-            txn::create_index(session, &table.0, column, spec, synchronous)
-        })
-    }
-
-    /// Drops the index on a column, durably. Its memory is given back once nobody can be at it any more.
-    ///
-    /// # Errors
-    /// `NotFound` when there is none; `Busy` while somebody else makes or drops it; `ReadOnly`; `Closed`.
-    ///
-    /// # Panics
-    /// When the table has no such column.
-    pub fn drop_index(&self, table: &Table, column: usize) -> Result<(), Error> {
-        self.change_definition(|session, synchronous| txn::drop_index(session, &table.0, column, synchronous))
-    }
-
-    fn change_definition<R>(
+    pub(super) fn change_definition<R>(
         &self,
         change: impl FnOnce(Box<Session>, bool) -> (Option<Box<Session>>, Result<R, txn::TxnError>),
     ) -> Result<R, Error> {
+        self.prepare_change()?;
+        self.change_definition_by(self.0.session()?, change)
+    }
+
+    /// Sees to it that definitions may be changed.
+    pub(super) fn prepare_change(&self) -> Result<(), Error> {
         if self.0.read_only {
             return Err(Error::Txn(txn::TxnError::ReadOnly));
         }
-        self.0.start_worker()?;
-        let (session, changed) = change(self.0.session()?, self.0.synchronous_commit());
+        self.0.start_worker()
+    }
+
+    /// The same in that session, after [`prepare_change`](Self::prepare_change).
+    pub(super) fn change_definition_by<R>(
+        &self,
+        session: Box<Session>,
+        change: impl FnOnce(Box<Session>, bool) -> (Option<Box<Session>>, Result<R, txn::TxnError>),
+    ) -> Result<R, Error> {
+        let (session, changed) = change(session, self.0.synchronous_commit());
         if let Some(session) = session {
             self.0.pool().put(session);
         }

@@ -24,6 +24,7 @@ mod get;
 mod growth;
 mod helpers;
 mod identity;
+mod indexes;
 pub mod ingest;
 mod lock;
 mod open;
