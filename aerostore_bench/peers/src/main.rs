@@ -7,7 +7,7 @@
 //!               them (`GroupCommit`, 16 records or 1 ms)
 //! Unit          operations per second; ratios turn by turn
 //! Disk          the one of `TMPDIR`
-//! Run           cargo run --release --manifest-path aerostore_bench/peers/Cargo.toml -- ?rounds? ?milliseconds?
+//! Run           scripts/bench striped_log, or cargo run --release --manifest-path aerostore_bench/peers/Cargo.toml -- ?rounds? ?milliseconds?
 //!
 //! The crate `auradb` (0.1.0) has no log to compare with: the file of its writer is not part of the library it builds, whose engine is a map in memory.
 
