@@ -132,11 +132,12 @@ fn clean_up() {
     // For good: nobody starts or makes anything from here on.
     let list = std::mem::ManuallyDrop::new(list());
     for (&pid, &end) in &list.processes {
-        send(pid, end);
+        // Gone is as good as ended.
+        let _ = send(pid, end);
     }
     wait_until(|| !list.processes.keys().any(|pid| is_alive(*pid)));
     for &pid in list.processes.keys() {
-        send(pid, Signal::SIGKILL);
+        let _ = send(pid, Signal::SIGKILL);
     }
     // A server's own processes may write for a moment after it.
     wait_until(|| list.paths.iter().filter(|path| !delete(path)).count() == 0);
@@ -149,8 +150,10 @@ fn wait_until(is_so: impl Fn() -> bool) {
     }
 }
 
-/// To a child of this process that nobody has waited for, or hardly has.
-fn send(pid: u32, signal: Signal) {
-    // Gone is as good as ended.
-    let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
+/// Sends a signal to a child of this process.
+///
+/// # Errors
+/// What the operating system says.
+pub fn send(pid: u32, signal: Signal) -> std::io::Result<()> {
+    Ok(kill(Pid::from_raw(pid.cast_signed()), signal)?)
 }

@@ -14,7 +14,7 @@ use aerostore_bench::arguments::Arguments;
 use aerostore_bench::contender::{Contender, Operation};
 use aerostore_bench::engine::{self, Aerostore};
 use aerostore_bench::flight::{FlightKey, FlightState};
-use aerostore_bench::leftovers::Dependent;
+use aerostore_bench::leftovers::{Dependent, send};
 use aerostore_bench::place::Place;
 use aerostore_bench::report::{print_machine, print_pair};
 use aerostore_bench::turns::{median, quantile, take_turns};
@@ -85,10 +85,6 @@ impl Holder {
         BufReader::new(output.ok_or("no pipe from the holder")?).read_line(&mut line)?;
         if line.trim() == "ready" { Ok(holder) } else { Err("the holder is gone".into()) }
     }
-
-    fn signal(&self, name: &str) -> Result<(), Box<dyn Error>> {
-        signal(self.0.id(), name)
-    }
 }
 
 impl Drop for Holder {
@@ -97,11 +93,6 @@ impl Drop for Holder {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-fn signal(pid: u32, name: &str) -> Result<(), Box<dyn Error>> {
-    let status = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status()?;
-    if status.success() { Ok(()) } else { Err("the process is gone".into()) }
 }
 
 fn altitude(feet: i32) -> (usize, Value<'static>) {
@@ -165,7 +156,7 @@ fn stopped(rows: u32, rounds: usize) -> Result<(), Box<dyn Error>> {
             if stops {
                 third.start(Operation::Update, turn)?;
                 std::thread::sleep(Duration::from_millis(50));
-                signal(third.pid(), "STOP")?;
+                send(third.pid(), Signal::SIGSTOP)?;
             }
             let mut sides = [workers.iter_mut().map(|worker| worker as &mut dyn Worker).collect()];
             let one = take_turns(&mut sides, Operation::Update, 1, turn)?.remove(0);
@@ -173,7 +164,7 @@ fn stopped(rows: u32, rounds: usize) -> Result<(), Box<dyn Error>> {
             result.cpu_nanos.extend(one.cpu_nanos);
             result.sampled.merge(&one.sampled);
             if stops {
-                signal(third.pid(), "CONT")?;
+                send(third.pid(), Signal::SIGCONT)?;
                 third.finish()?;
             }
         }
@@ -198,7 +189,7 @@ fn log_writer(rounds: usize) -> Result<(), Box<dyn Error>> {
             Ok(())
         };
         commit(1)?;
-        holder.signal("STOP")?;
+        send(holder.0.id(), Signal::SIGSTOP)?;
         let begin = Instant::now();
         commit(2)?;
         times.push(begin.elapsed().as_secs_f64() * 1e3);

@@ -4,10 +4,10 @@ use crate::engines::Kind;
 use crate::engines::postgres::USER;
 use crate::engines::redis::socket;
 use aerostore_bench::indexed::Failure;
-use aerostore_bench::leftovers::{Dependent, is_alive};
+use aerostore_bench::leftovers::{Dependent, is_alive, send};
 use aerostore_bench::place::Place;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Gid, Pid, Uid, User, geteuid};
+use nix::sys::signal::Signal;
+use nix::unistd::{Gid, Uid, User, geteuid};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -98,7 +98,8 @@ impl Server {
     pub fn kill(mut self) -> Result<(), Failure> {
         let pids = self.pids();
         for &pid in &pids {
-            signal(pid, Signal::SIGKILL)?;
+            // Some may have ended by themselves.
+            let _ = send(pid, Signal::SIGKILL);
         }
         self.child.wait()?;
         // PostgreSQL does not start while one of its processes is still dying.
@@ -115,7 +116,7 @@ impl Drop for Server {
         if matches!(self.child.try_wait(), Ok(Some(_))) {
             return;
         }
-        let _ = signal(self.child.id(), stop(self.kind));
+        let _ = send(self.child.id(), stop(self.kind));
         let _ = self.child.wait();
     }
 }
@@ -123,13 +124,6 @@ impl Drop for Server {
 /// What ends a server at once: nobody needs the data any more.
 fn stop(kind: Kind) -> Signal {
     if kind == Kind::Postgres { Signal::SIGQUIT } else { Signal::SIGTERM }
-}
-
-fn signal(pid: u32, signal: Signal) -> Result<(), Failure> {
-    match kill(Pid::from_raw(pid.cast_signed()), signal) {
-        Err(nix::errno::Errno::ESRCH) => Ok(()),
-        other => Ok(other?),
-    }
 }
 
 /// A program that ends when the bench does, however that ends: nobody else would stop it then. As an interrupt both servers take that for
