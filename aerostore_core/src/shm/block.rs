@@ -162,7 +162,7 @@ pub enum BlockState {
 }
 
 /// What a block holds, so that a leak or a scan can say what it met.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct BlockKind(pub u8);
 

@@ -6,6 +6,7 @@
 
 mod arena;
 mod block;
+mod census;
 mod class;
 mod error;
 mod extent;
@@ -27,6 +28,7 @@ mod crash_tests;
 
 pub use arena::{Arena, ArenaExpect, ArenaOptions, Known};
 pub use block::{BlockHeader, BlockKind, BlockRef, BlockState, BlockWord};
+pub use census::{KindBytes, census};
 pub use class::{LARGE_PAYLOAD_BYTES_MAX, SLAB_PAYLOAD_BYTES_MAX};
 pub use error::ShmError;
 pub use extent::Reserve;
