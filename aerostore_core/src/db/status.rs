@@ -69,7 +69,7 @@ pub struct Status {
 }
 
 impl Database {
-    /// What the mapping's memory is used for, by kind of block. Reads every block's state: some 50 ms for a million rows.
+    /// What the mapping's memory is used for, by kind of block. Reads the state of every block there is, so it is for reports.
     ///
     /// # Errors
     /// `Closed`.
