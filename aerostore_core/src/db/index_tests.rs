@@ -4,6 +4,7 @@
 //! Length      `AEROSTORE_INDEX_STRIDE`: every how manyth point is tried, 1 is the long form; without, some dozens of each operation; `AEROSTORE_SCHEDULES`: how many
 //!             schedules; `AEROSTORE_SCHEDULE_SEED`: from which seed on.
 
+mod ahead;
 mod directories;
 mod merging;
 mod torture;

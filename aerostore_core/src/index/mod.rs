@@ -14,7 +14,8 @@ pub use blocks::{Blocks, Exchange, STRUCTURE_BIRTH};
 pub use hash::{Entry, Found, HashIndex, HashTable, Inserted};
 #[cfg(not(loom))]
 pub use skiplist::{
-    Added, Batch, BlockStamp, Cursor, Direction, Directory, EntryBatch, IndexEntry, OrderedIndex, prefix_end,
+    Added, Ahead, Batch, BlockStamp, Cursor, Direction, Directory, EntryBatch, IndexEntry, OrderedIndex,
+    fetch_ahead, prefix_end,
 };
 #[cfg(not(loom))]
 pub(crate) use skiplist::{ensure_live, named_by};

@@ -32,7 +32,7 @@
 #![forbid(unsafe_code)]
 
 use crate::epoch::Guard;
-use crate::index::{Batch, Cursor, Directory, OrderedIndex, key};
+use crate::index::{Ahead, Batch, Cursor, Directory, OrderedIndex, fetch_ahead, key};
 use crate::mvcc::{
     BeginWord, Definition, IndexRef, IndexRoot, IndexRoots, NEVER, RecordState, RowHeader, TableRoot,
 };
@@ -42,6 +42,7 @@ use crate::shm::{BlockRef, ShmError};
 use crate::sync::{Ordering, fence};
 use crate::txn::TxnError;
 use crate::txn::link::Linker;
+use smallvec::SmallVec;
 
 /// The entries of an index.
 #[inline]
@@ -95,6 +96,12 @@ impl<'g> KeptCursor<'g> {
     }
 }
 
+/// So many indexes of one table need no allocation.
+const FEW: usize = 8;
+
+/// Entries of one row: in which index, and by which value of its column.
+type Entries<'g, 'v> = SmallVec<[(IndexRef<'g>, ColumnPlace, Value<'v>); FEW]>;
+
 /// One row, as its table's secondary indexes know it.
 #[derive(Clone, Copy)]
 pub(crate) struct RowKeys<'a, 'g> {
@@ -142,16 +149,31 @@ impl<'a, 'g> RowKeys<'a, 'g> {
         image: StoredImage<'_>,
         columns: DirtyMask,
     ) -> Result<(), TxnError> {
-        let mut bytes = Vec::new();
+        let mut entries = Entries::new();
         for index in self.kept() {
             let (index, place) = index?;
             if columns.contains(place.column()) {
-                bytes.clear();
-                key::entry_key(index.root.spec(), self.value(place, image)?, &mut bytes);
-                tree(index).insert(self.guard, linker, &bytes, self.row)?;
+                entries.push((index, place, self.value(place, image)?));
             }
         }
+        self.fetch(&entries)?;
+        let mut bytes = Vec::new();
+        for (index, _, value) in entries {
+            bytes.clear();
+            key::entry_key(index.root.spec(), value, &mut bytes);
+            tree(index).insert(self.guard, linker, &bytes, self.row)?;
+        }
         Ok(())
+    }
+
+    /// Fetches what it takes to change several entries.
+    fn fetch(&self, entries: &[(IndexRef<'g>, ColumnPlace, Value<'_>)]) -> Result<(), TxnError> {
+        if entries.len() < 2 {
+            return Ok(());
+        }
+        let ahead = |(index, _, value): &_| key::with_key(*value, |key| tree(*index).ahead(key, self.row));
+        let mut places: SmallVec<[Ahead<'_>; FEW]> = entries.iter().filter_map(ahead).collect();
+        Ok(fetch_ahead(self.guard, &mut places)?)
     }
 
     /// Removes the entries of a version with this image that does not count, as far as no version that does has their keys (K2).
@@ -170,15 +192,18 @@ impl<'a, 'g> RowKeys<'a, 'g> {
         }
         // K2: what made it not count came before.
         fence(Ordering::SeqCst);
-        let mut bytes = Vec::new();
+        let mut entries = Entries::new();
         for index in self.kept() {
             let (index, place) = index?;
             let value = self.value(place, image)?;
-            if let Some(stays) = stays
-                && self.value(place, stays)? == value
-            {
-                continue;
+            let stays = stays.map(|stays| self.value(place, stays)).transpose()?;
+            if stays != Some(value) {
+                entries.push((index, place, value));
             }
+        }
+        self.fetch(&entries)?;
+        let mut bytes = Vec::new();
+        for (index, place, value) in entries {
             self.remove_unless_held(linker, index, place, value, &mut bytes)?;
         }
         Ok(())

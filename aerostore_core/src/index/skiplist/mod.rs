@@ -29,6 +29,7 @@
 //! Source      right links and late parents: Lehman and Yao, TODS 6(4), 1981. Stable words naming blocks that are replaced: the
 //!             mapping table of Levandoski et al., "The Bw-Tree", ICDE 2013. Blocks under a skip list: Jiffy, `PPoPP` 2022.
 
+mod ahead;
 mod anchor;
 mod batch;
 mod block;
@@ -48,6 +49,7 @@ mod settle;
 mod shortcut;
 mod walk;
 
+pub use ahead::{Ahead, fetch_ahead};
 pub use batch::EntryBatch;
 pub use directory::Directory;
 pub use insert::Added;
