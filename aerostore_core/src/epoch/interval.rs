@@ -495,16 +495,13 @@ impl Limbo {
     fn look(&mut self, participant: &Participant, heap: &mut Heap, left: usize) -> Result<(), ShmError> {
         self.calls_waited = 0;
         let Self { retired, free, held, .. } = self;
-        free.drain(..).for_each(|block| {
+        let before = free.len();
+        retired.release(participant, held, |block| free.push(block))?;
+        let due = before.max(free.len().saturating_sub(left));
+        free[..due].iter().for_each(|block| heap.prefetch(*block));
+        free.drain(..due).for_each(|block| {
             heap.free(block);
         });
-        retired.release(participant, held, |block| {
-            if free.len() < left {
-                free.push(block);
-            } else {
-                heap.free(block);
-            }
-        })?;
         // What is held back now is looked at again only after it has grown by half.
         let held_back = self.retired.blocks.len();
         self.next_collect = held_back + held_back / 2 + COLLECT_BATCH;

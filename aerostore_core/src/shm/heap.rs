@@ -113,6 +113,9 @@ impl Pool {
                 None if self.fresh_count > 0 => self.take_fresh(),
                 None => return None,
             };
+            if let Some(next) = self.free.last() {
+                arena.prefetch_block_word(*next);
+            }
             let header = arena.block_header(offset).ok()?;
             if let Some(generation) = header.reserve(kind, birth) {
                 return Some(BlockRef { offset, generation });
@@ -282,6 +285,13 @@ impl Heap {
             self.heed_pressure();
         }
         true
+    }
+
+    /// Asks the processor for what [`Heap::free`] looks at.
+    #[inline]
+    pub(crate) fn prefetch(&self, block: BlockRef) {
+        self.arena.prefetch_block_word(block.offset);
+        self.arena.prefetch_slab_header(slab_of(block.offset));
     }
 
     /// Gives all slabs up: what is live stays, what is free may be used by others. Blocks still reserved are freed.

@@ -341,6 +341,12 @@ impl Arena {
         self.resolve(RelPtr::new(slab_header_offset(index))).ok()
     }
 
+    /// Asks the processor for the header of slab `index`.
+    #[inline]
+    pub(super) fn prefetch_slab_header(&self, index: u32) {
+        self.prefetch(slab_header_offset(index));
+    }
+
     /// Slab `index` as it is now.
     pub(super) fn slab_ref(&self, index: u32) -> Option<SlabRef> {
         Some(self.slab_header(index)?.slab(index))
