@@ -103,7 +103,7 @@ static SIGNALS: OnceLock<PipeWriter> = OnceLock::new();
 extern "C" fn tell(signal: i32) {
     if let Some(mut pipe) = SIGNALS.get() {
         // Each signal that matters ends the program: the pipe never fills.
-        let _ = pipe.write(&[signal as u8]);
+        let _ = pipe.write(&signal.to_ne_bytes());
     }
 }
 
@@ -121,10 +121,10 @@ fn watch() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn wait_for_signal(mut pipe: PipeReader) {
-    let mut signal = [0];
+    let mut signal = [0; size_of::<i32>()];
     if pipe.read_exact(&mut signal).is_ok() {
         clean_up();
-        std::process::exit(128 + i32::from(signal[0]));
+        std::process::exit(128 + i32::from_ne_bytes(signal));
     }
 }
 

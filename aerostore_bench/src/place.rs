@@ -1,6 +1,6 @@
 //! Where a measured database lives.
 
-use crate::leftovers;
+use super::leftovers;
 use aerostore_core::db::{Database, Error};
 use std::path::{Path, PathBuf};
 use std::sync::Once;

@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each bench is a program of its own, and uses a part of this")]
 
 pub mod flights;
+#[path = "../../../aerostore_bench/src/leftovers.rs"]
+pub mod leftovers;
 #[path = "../../../aerostore_bench/src/place.rs"]
 pub mod place;
 pub mod turns;
