@@ -70,8 +70,9 @@ impl LogFile for MemoryFile {
         Ok(())
     }
 
-    fn preallocate(&mut self, length: u64) -> Result<()> {
-        self.set_len(self.len()?.max(length))
+    fn preallocate(&mut self, length: u64) -> Result<bool> {
+        self.set_len(self.len()?.max(length))?;
+        Ok(true)
     }
 
     fn set_len(&mut self, length: u64) -> Result<()> {

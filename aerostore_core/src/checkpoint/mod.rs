@@ -23,7 +23,8 @@
 //!             a cold start would find: the newest checkpoint before it, and after that the log up to C, which is durable by then, and which
 //!             nobody removes as long as that checkpoint is one of two. Records above C are replayed on either.
 //!             P9: what is to come is reserved of the disk some chunks ahead, within what P7 allows, as the file system then has less to do for each write; what was
-//!             reserved and not needed is cut off before the sync of P3, so that the rows are as long as the manifest says.
+//!             reserved and not needed is cut off before the sync of P3, so that the rows are as long as the manifest says. A reservation that was not made in full is
+//!             given back at once, and none is tried after it: P7 is asked for every chunk that is not reserved.
 //! Deaths      before the manifest has its name, `rows` without a manifest is left, which the next checkpoint but one removes; after it,
 //!             what P5 would have removed, which the next one does. Two that take a checkpoint at once, as one was stopped for long,
 //!             have two numbers.

@@ -148,6 +148,7 @@ fn write_rows(
         path: rows_path(places.checkpoints, number),
         end: 0,
         reserved: 0,
+        reserves: true,
         synced: 0,
         chunks: Vec::new(),
         progress: CheckpointProgress { rows_expected, ..CheckpointProgress::default() },
@@ -161,8 +162,8 @@ fn write_rows(
         let schema = table.schema().to_bytes();
         entries.push(TableEntry { id: table.id(), schema, rows, indexes });
     }
-    let RowsWriter { mut file, path, end, reserved, chunks, progress, .. } = writer;
-    if reserved > end {
+    let RowsWriter { mut file, path, end, chunks, progress, .. } = writer;
+    if file.len().map_err(io_error("look at", &path))? > end {
         file.set_len(end).map_err(io_error("cut", &path))?; // P9
     }
     let manifest = Manifest {
@@ -266,6 +267,8 @@ struct RowsWriter<'w, 'f> {
     end: u64,
     /// How much of the disk it has ahead of that (P9).
     reserved: u64,
+    /// Whether to reserve more.
+    reserves: bool,
     /// How much of it is synced.
     synced: u64,
     chunks: Vec<ChunkEntry>,
@@ -326,12 +329,19 @@ impl RowsWriter<'_, '_> {
                     bytes: end,
                     ..self.progress
                 };
-                if let Some(reserved) = worth_reserving(progress)
-                    && self.room.check(reserved - self.end.max(self.reserved)).is_ok()
-                    // Only a help: where it fails, so does the write, or it finds room as it goes.
-                    && self.file.preallocate(reserved).is_ok()
+                if self.reserves
+                    && let Some(length) = worth_reserving(progress)
+                    && self.room.check(length - self.end.max(self.reserved)).is_ok()
                 {
-                    self.reserved = reserved;
+                    // Only a help: where it fails, so does the write, or it finds room as it goes.
+                    self.reserves = matches!(self.file.preallocate(length), Ok(true));
+                    if self.reserves {
+                        self.reserved = length;
+                    } else {
+                        // One that fails half way leaves the file with what it has got.
+                        let length = self.end.max(self.reserved);
+                        self.file.set_len(length).map_err(io_error("cut", &self.path))?;
+                    }
                 }
             }
             self.file.write_at(self.end, bytes).map_err(io_error("write", &self.path))?;

@@ -38,11 +38,12 @@ pub trait LogFile: Send + fmt::Debug {
     /// The operating system's error; see F2 for what is then known: nothing.
     fn sync_data(&mut self) -> io::Result<()>;
 
-    /// Reserves disk space for the first `length` bytes and makes the file at least that long, reading as zero.
+    /// Reserves disk space for the first `length` bytes and makes the file at least that long, reading as zero. Whether there is room for
+    /// them now: where the file system cannot reserve, a full disk shows as an error of `write_at` instead.
     ///
     /// # Errors
-    /// `StorageFull` when the disk has no such room.
-    fn preallocate(&mut self, length: u64) -> io::Result<()>;
+    /// `StorageFull` when the disk has no such room; a part may have been reserved, and the file be longer by that.
+    fn preallocate(&mut self, length: u64) -> io::Result<bool>;
 
     /// Cuts or extends the file.
     ///
@@ -284,19 +285,21 @@ impl LogFile for OsFile {
         self.file.sync_data()
     }
 
-    fn preallocate(&mut self, length: u64) -> io::Result<()> {
+    fn preallocate(&mut self, length: u64) -> io::Result<bool> {
         let length_signed = i64::try_from(length).map_err(|_| io::Error::from(ErrorKind::InvalidInput))?;
         loop {
             // SAFETY: `fallocate` takes no pointer; the descriptor is ours and open for as long as `self.file` lives.
             if unsafe { libc::fallocate(self.file.as_raw_fd(), 0, 0, length_signed) } == 0 {
-                return Ok(());
+                return Ok(true);
             }
             let error = io::Error::last_os_error();
             match error.raw_os_error() {
                 Some(libc::EINTR) => {}
-                // Some file systems cannot reserve; there a full disk shows as an error of `write_at` instead.
                 Some(libc::EOPNOTSUPP | libc::ENOSYS) => {
-                    return if self.len()? < length { self.set_len(length) } else { Ok(()) };
+                    if self.len()? < length {
+                        self.set_len(length)?;
+                    }
+                    return Ok(false);
                 }
                 _ => return Err(error),
             }

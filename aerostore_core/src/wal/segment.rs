@@ -359,7 +359,7 @@ mod tests {
             self.file.sync_data()
         }
 
-        fn preallocate(&mut self, length: u64) -> std::io::Result<()> {
+        fn preallocate(&mut self, length: u64) -> std::io::Result<bool> {
             self.file.preallocate(length)
         }
 

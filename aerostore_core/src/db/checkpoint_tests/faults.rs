@@ -188,11 +188,9 @@ fn one_that_cannot_fit_takes_nothing_of_the_disk() {
     scene.db().checkpoint().unwrap();
 }
 
-/// Room for rows as large as the first ones is reserved; the others are small.
-#[test]
-fn rows_are_as_long_as_their_checkpoint_says_whatever_was_reserved_for_them() {
-    let disk = MemoryFileSystem::default();
-    let mut scene = Scene::on("reserved", Some(disk.clone()));
+/// Room for rows as large as the first ones is reserved ahead; the others are small.
+fn first_rows_are_large(name: &str, disk: &MemoryFileSystem) -> Scene {
+    let scene = Scene::on(name, Some(disk.clone()));
     let column = |name, kind| Column::new(name, kind);
     let schema = Schema::builder("Text")
         .columns([column("number", ColumnType::I64), column("text", ColumnType::String(1 << 10))])
@@ -206,6 +204,13 @@ fn rows_are_as_long_as_their_checkpoint_says_whatever_was_reserved_for_them() {
     }
     txn.commit().unwrap();
     scene.db().flush().unwrap();
+    scene
+}
+
+#[test]
+fn rows_are_as_long_as_their_checkpoint_says_whatever_was_reserved_for_them() {
+    let disk = MemoryFileSystem::default();
+    let mut scene = first_rows_are_large("reserved", &disk);
     let take = || {
         let taken = scene.db().checkpoint().unwrap();
         let dir = scene.dir.join("checkpoints");
@@ -224,4 +229,38 @@ fn rows_are_as_long_as_their_checkpoint_says_whatever_was_reserved_for_them() {
     scene.lose();
     scene.db = Some(scene.open().unwrap());
     assert_eq!(scene.db().boot().loaded, 4000);
+}
+
+#[test]
+fn a_checkpoint_counts_though_reserving_failed_half_way() {
+    let disk = MemoryFileSystem::default();
+    let mut scene = first_rows_are_large("half-reserved", &disk);
+    let rows = crate::checkpoint::rows_path(&scene.dir.join("checkpoints"), 1);
+    disk.fail(Call::Preallocate, 0, u64::MAX);
+    let taken = scene.db().checkpoint_with(&mut |progress| {
+        let is_given_back = progress.bytes == 0 || disk.bytes(&rows).len() as u64 == progress.bytes;
+        if is_given_back { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    taken.expect("what was reserved in part is given back before the next chunk");
+    assert!(disk.heal(), "reserving was tried");
+    scene.lose();
+    scene.db = Some(scene.open().unwrap());
+    assert_eq!((scene.db().boot().checkpoint, scene.db().boot().loaded), (Some(1), 4000));
+}
+
+/// Others fill the disk once the first chunk is written.
+#[test]
+fn room_is_looked_for_on_the_way_where_nothing_can_be_reserved() {
+    let disk = MemoryFileSystem::default();
+    let scene = first_rows_are_large("unreserved", &disk);
+    let take = || {
+        disk.set_free_bytes(None);
+        scene.db().checkpoint_with(&mut |progress| {
+            disk.set_free_bytes((progress.bytes > 0).then_some(1000));
+            ControlFlow::Continue(())
+        })
+    };
+    take().expect("what is reserved is there, whatever others write");
+    disk.reserve_nothing();
+    assert_eq!(take().unwrap_err().kind(), ErrorKind::Space);
 }

@@ -128,7 +128,7 @@ impl LogFile for StoppingFile {
         self.file.sync_data()
     }
 
-    fn preallocate(&mut self, length: u64) -> io::Result<()> {
+    fn preallocate(&mut self, length: u64) -> io::Result<bool> {
         self.stop.call();
         self.file.preallocate(length)
     }

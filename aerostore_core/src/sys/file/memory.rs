@@ -26,7 +26,7 @@ pub(crate) enum Call {
     /// Of a directory.
     SyncDir,
     Create,
-    /// No room.
+    /// Leaves the file longer by most of it, as ext4 does; no room.
     Preallocate,
     SetLen,
     Rename,
@@ -139,6 +139,8 @@ struct State {
     disk: Disk,
     /// What it says is free; none for all there may be.
     free_bytes: Option<u64>,
+    /// Whether it makes files longer without a reservation.
+    cannot_reserve: bool,
     /// How often each file is open.
     open: BTreeMap<u64, usize>,
     failing: BTreeMap<Call, Failing>,
@@ -212,6 +214,11 @@ impl MemoryFileSystem {
     /// Says from now on that so much is free, whatever is written.
     pub(crate) fn set_free_bytes(&self, bytes: Option<u64>) {
         self.state().free_bytes = bytes;
+    }
+
+    /// Makes files longer from now on, and reserves nothing for them.
+    pub(crate) fn reserve_nothing(&self) {
+        self.state().cannot_reserve = true;
     }
 
     /// Lets no call fail any more; whether one that was to fail did.
@@ -488,14 +495,16 @@ impl LogFile for MemoryFile {
         })
     }
 
-    fn preallocate(&mut self, length: u64) -> io::Result<()> {
+    fn preallocate(&mut self, length: u64) -> io::Result<bool> {
         let length = usize::try_from(length).unwrap();
-        self.fs.operation(Call::Preallocate, |disk| {
+        let reserves = !self.fs.state().cannot_reserve;
+        self.fs.operation_that_may_fail(Call::Preallocate, |disk, failure| {
             let contents = disk.contents(self.file);
-            if contents.bytes().len() < length {
-                contents.set_length(length);
+            let before = contents.bytes().len();
+            if before < length {
+                contents.set_length(if failure.is_some() { length - (length - before) / 10 } else { length });
             }
-            Ok(())
+            failure.map_or(Ok(reserves), Err)
         })
     }
 
