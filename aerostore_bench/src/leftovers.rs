@@ -1,8 +1,7 @@
 //! What a program here makes and must not leave: files, mappings, and processes that use them.
 //!
 //! Who made them ends and removes them when it is done. When a signal ends the program (INT, TERM, HUP), a thread does: it locks the list, so that
-//! nobody adds to it any more, ends the processes, removes the paths, and then the program is over. `kill -9` leaves all but the servers;
-//! `Place::fresh` removes what dead processes have left.
+//! nobody adds to it any more, ends the processes, removes the paths, and then the program is over. `kill -9` leaves all but the servers.
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
 use nix::unistd::Pid;

@@ -2,13 +2,7 @@
 
 use super::leftovers;
 use aerostore_core::db::{Database, Error};
-use std::path::{Path, PathBuf};
-use std::sync::Once;
-
-/// What the names of all places begin with. They end with the process id of who made them.
-const PREFIX: &str = "aerostore-bench-";
-/// What the name of a mapping ends with besides.
-const MAPPING: &str = ".mmap";
+use std::path::PathBuf;
 
 /// A database's files, removed when this is dropped by the one who made it, or a signal ends that.
 #[derive(Debug)]
@@ -24,16 +18,10 @@ impl Place {
     /// A fresh place: the mapping in `$AEROSTORE_BENCH_SHM`, else `/dev/shm`; the log in the directory for temporary
     /// files.
     pub fn fresh(name: &str) -> Self {
-        static SWEPT: Once = Once::new();
         let shm = std::env::var_os("AEROSTORE_BENCH_SHM").unwrap_or_else(|| "/dev/shm".into());
         let (temp, shm) = (std::env::temp_dir(), PathBuf::from(shm));
-        SWEPT.call_once(|| {
-            sweep(&temp);
-            sweep(&shm);
-        });
-        let unique = format!("{PREFIX}{name}-{}", std::process::id());
-        let place =
-            Self { dir: temp.join(&unique), shm: shm.join(format!("{unique}{MAPPING}")), owned: true };
+        let unique = format!("aerostore-bench-{name}-{}", std::process::id());
+        let place = Self { dir: temp.join(&unique), shm: shm.join(format!("{unique}.mmap")), owned: true };
         place.remove();
         leftovers::add(&place.dir);
         leftovers::add(&place.shm);
@@ -71,18 +59,6 @@ impl Drop for Place {
     fn drop(&mut self) {
         if self.owned {
             self.remove();
-        }
-    }
-}
-
-/// Removes the places of processes that are no more.
-fn sweep(dir: &Path) {
-    for entry in dir.read_dir().into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let name = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).unwrap_or_default();
-        let pid = name.trim_end_matches(MAPPING).rsplit('-').next().and_then(|pid| pid.parse().ok());
-        if pid.is_some_and(|pid| !leftovers::is_alive(pid)) {
-            leftovers::delete(&entry.path());
         }
     }
 }
