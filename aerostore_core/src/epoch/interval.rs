@@ -31,6 +31,8 @@ const COLLECT_CALLS: u32 = 256;
 const FREE_BATCH: usize = 2;
 /// Blocks left to be freed like that at most: nobody else can have their memory meanwhile, however short of it they are.
 const FREE_MAX: usize = 2 * COLLECT_BATCH;
+/// Blocks whose headers are asked for together before they are freed.
+const PREFETCH_BATCH: usize = 64;
 
 /// One session's place in the registry, from which it pins operations.
 pub struct Participant {
@@ -498,10 +500,16 @@ impl Limbo {
         let before = free.len();
         retired.release(participant, held, |block| free.push(block))?;
         let due = before.max(free.len().saturating_sub(left));
-        free[..due].iter().for_each(|block| heap.prefetch(*block));
-        free.drain(..due).for_each(|block| {
-            heap.free(block);
-        });
+        for few in free[..due].chunks(PREFETCH_BATCH) {
+            for block in few {
+                heap.prefetch(*block);
+            }
+            for block in few {
+                heap.free(*block);
+            }
+        }
+        free.drain(..due);
+        free.shrink_to(2 * FREE_MAX); // after a large transaction
         // What is held back now is looked at again only after it has grown by half.
         let held_back = self.retired.blocks.len();
         self.next_collect = held_back + held_back / 2 + COLLECT_BATCH;
