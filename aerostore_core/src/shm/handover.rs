@@ -59,7 +59,10 @@ impl Heap {
                 header.raise_hint();
             }
             let own = header.load();
-            self.disown(header, own, own.orphaned());
+            // What is another's by now stays that one's, whatever was listed here.
+            if own.is_owned_by(self.owner) {
+                self.disown(header, own, own.orphaned());
+            }
         }
         leaving.len()
     }

@@ -291,7 +291,8 @@ impl Heap {
         }
         let slabs: Vec<u32> = twin.slabs.extract_if(.., |slab| *slab < end).collect();
         let free: Vec<u64> = twin.free.extract_if(.., |offset| slab_of(*offset) < end).collect();
-        self.kept_back.retain(|slab| *slab >= end);
+        // Those that the twins of other pools list stay until they are moved, too.
+        self.kept_back.retain(|slab| !slabs.contains(slab));
         self.pools[pool].slabs.extend(slabs);
         self.pools[pool].free.extend(free);
         !self.pools[pool].free.is_empty()
@@ -367,7 +368,7 @@ impl Heap {
         [
             self.freed_bytes / (slabs * 16),
             self.remote_events() / (slabs / 64 + 1),
-            header.orphan_events.load(Ordering::Acquire),
+            header.orphan_events.load(Ordering::Acquire) / (slabs / 64 + 1),
             header.release_events.load(Ordering::Acquire),
             header.death_events.load(Ordering::Acquire),
         ]

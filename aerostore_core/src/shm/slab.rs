@@ -217,6 +217,11 @@ impl SlabRef {
         self.word
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_orphan(&self) -> bool {
+        self.word.owner() == SlabOwner::Orphan
+    }
+
     /// Offset of the slab's first byte; slabs sort by it.
     pub fn offset(self) -> u64 {
         u64::from(self.index) * SLAB_BYTES

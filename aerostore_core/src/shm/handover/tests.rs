@@ -1,6 +1,7 @@
 use super::*;
 use crate::shm::{Arena, ArenaOptions, BlockKind, BlockRef, EXTENT_BYTES, OwnerId, mark_sweep};
 use crate::shm::{ShmError, tagged_slabs};
+use crate::sys::monotonic_ns;
 
 const LOADER: OwnerId = OwnerId { slot: 1, incarnation: 1 };
 const WRITER: OwnerId = OwnerId { slot: 2, incarnation: 1 };
@@ -121,4 +122,81 @@ fn slabs_on_a_list_stay_on_it_when_they_change_hands() {
     rows.extend((0..1500).map(|_| row(&mut writer)));
     assert_eq!(tagged_slabs(&arena, list).unwrap().len(), slabs);
     sweep(&arena, &rows);
+}
+
+/// A session has a block of `slab` from the reserve, and then room for other sizes: the slab is one of those that anybody may have.
+/// It gives the slab back, and another takes it, which fills a block of it now.
+fn slab_that_came_from_the_reserve() -> (Arena, Heap, Heap, BlockRef, Vec<BlockRef>) {
+    let options = ArenaOptions { max_bytes: 64 * EXTENT_BYTES, ..Default::default() };
+    let arena = Arena::anonymous(&options).unwrap();
+    let (mut first, mut other) = (Heap::new(arena.clone(), LOADER), Heap::new(arena.clone(), WRITER));
+    let get = |heap: &mut Heap, bytes| heap.alloc(bytes, BlockKind::RAW, 0, Reserve::No);
+    let mut live = Vec::new();
+    let refuse_growth = |heap: &mut Heap| heap.growth_refused_ns = monotonic_ns();
+    loop {
+        refuse_growth(&mut first);
+        let Ok(block) = get(&mut first, 1000) else { break };
+        assert!(arena.publish(block));
+        live.push(block);
+    }
+    let reserved = |heap: &mut Heap, bytes| {
+        refuse_growth(heap);
+        let block = heap.alloc(bytes, BlockKind::RAW, 0, Reserve::Yes).unwrap();
+        assert!(arena.publish(block));
+        block
+    };
+    let mut blocks = vec![reserved(&mut first, 1000)];
+    let slab = slab_of(blocks[0].offset);
+    assert!(slab >= arena.slab_end_for(Reserve::No));
+    loop {
+        let block = reserved(&mut first, 1000);
+        if slab_of(block.offset) != slab {
+            break;
+        }
+        blocks.push(block);
+    }
+    reserved(&mut first, 500);
+    first.growth_refused_ns = 0;
+    while slab >= arena.slab_end_for(Reserve::No) {
+        assert!(arena.publish(get(&mut first, 500).unwrap()));
+    }
+    free(&mut first, &blocks);
+    first.trim();
+    let block = loop {
+        let block = get(&mut other, 1000).unwrap();
+        if slab_of(block.offset) == slab {
+            break block;
+        }
+        assert!(arena.publish(block));
+    };
+    // Until the first one has looked through all that it knows of.
+    for _ in 0..5000 {
+        let block = get(&mut first, 1000).unwrap();
+        assert!(arena.publish(block));
+        live.push(block);
+    }
+    (arena, first, other, block, live)
+}
+
+#[test]
+fn a_slab_that_came_from_the_reserve_is_not_handed_over_once_it_is_anothers() {
+    let (arena, mut first, _other, block, _) = slab_that_came_from_the_reserve();
+    let slab = arena.slab_ref(slab_of(block.offset));
+    first.hand_over(true, std::iter::empty());
+    assert_eq!(arena.slab_ref(slab_of(block.offset)), slab);
+    first.close();
+    assert!(arena.publish(block), "it was freed while it was filled");
+}
+
+#[test]
+fn nobody_hands_out_blocks_of_a_slab_that_came_from_the_reserve_once_it_is_anothers() {
+    let (arena, mut first, _other, block, live) = slab_that_came_from_the_reserve();
+    assert!(arena.publish(block));
+    // A third one frees blocks of both, so that the first one looks for them.
+    let mut third = Heap::new(arena, OwnerId { slot: 3, incarnation: 1 });
+    free(&mut third, &[block, live[live.len() - 1]]);
+    for _ in 0..5000 {
+        let got = first.alloc(1000, BlockKind::RAW, 0, Reserve::No).unwrap();
+        assert_ne!(slab_of(got.offset), slab_of(block.offset));
+    }
 }
