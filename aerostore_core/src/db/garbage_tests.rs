@@ -8,7 +8,9 @@ use super::verify::check;
 use crate::epoch::Registry;
 use crate::mvcc::StallPolicy;
 use crate::row::{Column, ColumnType, RowImage, Schema, Value};
-use crate::shm::{Arena, ArenaOptions, BlockKind, BlockRef, EXTENT_BYTES, Heap, OwnerId, Reserve, slabs_of};
+use crate::shm::{
+    Arena, ArenaOptions, BlockKind, BlockRef, EXTENT_BYTES, Heap, OwnerId, Reserve, SlabRef, slabs_of,
+};
 use crate::sync::{Ordering, point_stride, survives};
 use crate::sys::{LockFile, Probe};
 use crate::txn::{
@@ -477,4 +479,49 @@ fn what_an_idle_session_has_freed_serves_others_if_they_go_on() {
     assert!(check(&mut writer).unwrap().is_clean());
     idle.close().unwrap();
     assert!(check(&mut writer).unwrap().is_clean());
+}
+
+/// What does not fit into its ring waits for the log.
+#[test]
+fn an_idle_session_whose_last_commit_was_large_leaves_its_slabs_too() {
+    let scene = Scene::sized("idle-large", 0, 64 << 20);
+    let mut idle = scene.process();
+    let table = idle.load_table(1, &schema()).unwrap();
+    idle = run(idle, true, |txn| {
+        for key in 0..6000 {
+            txn.upsert(&table, &image(&table, key, 1)).unwrap();
+        }
+    });
+    let reserved = || crate::shm::census(&scene.arena).values().map(|bytes| bytes.reserved).sum::<u64>();
+    (0..3).for_each(|_| idle.tidy_idle().unwrap());
+    assert_eq!(reserved(), 0, "bytes that are kept though the log has them");
+    let owned = |session: &Session| slabs_of(&scene.arena, session.participant().owner()).len();
+    let all = owned(&idle);
+    let mut writer = put_some(scene.process(), &table, (0..6000).step_by(2));
+    for _ in 0..1500 {
+        writer = run(writer, true, |txn| txn.upsert(&table, &image(&table, 1, 3)).map(drop).unwrap());
+    }
+    (0..20).for_each(|_| idle.tidy_idle().unwrap());
+    assert!(owned(&idle) < all / 2, "{} of {all}", owned(&idle));
+}
+
+#[test]
+fn a_session_that_is_in_use_keeps_its_slabs() {
+    let scene = Scene::new("in-use", 0);
+    let mut busy = scene.process();
+    let table = busy.load_table(1, &schema()).unwrap();
+    load(&mut busy, &table, 3000);
+    let orphans = || scene.arena.slabs().filter(SlabRef::is_orphan).count();
+    let (mut writer, before) = (scene.process(), orphans());
+    for round in 0..5 {
+        writer = put_some(writer, &table, (round..3000).step_by(7));
+        busy = put_some(busy, &table, std::iter::once(round));
+        busy.tidy_idle().unwrap();
+        assert_eq!(orphans(), before);
+    }
+    // Once it is not, others have those in which they have freed blocks.
+    writer = put_some(writer, &table, 0..3000);
+    (0..2).for_each(|_| writer.tidy_idle().unwrap());
+    busy.tidy_idle().unwrap();
+    assert!(orphans() > before);
 }

@@ -69,13 +69,19 @@ pub struct Status {
 }
 
 impl Database {
-    /// What the mapping's memory is used for, by kind of block. Reads the state of every block there is, so it is for reports.
+    /// What the mapping's memory is used for, by kind of block. Reads the state of every block there is, so it is for reports, and
+    /// holds back garbage meanwhile.
     ///
     /// # Errors
-    /// `Closed`.
+    /// `Closed`; `TooManySessions`.
     pub fn memory(&self) -> Result<BTreeMap<Option<BlockKind>, KindBytes>, Error> {
-        self.0.check_open()?;
-        Ok(census(self.0.store.arena()))
+        let session = self.0.session()?;
+        let found = {
+            let _guard = session.participant().pin();
+            census(self.0.store.arena())
+        };
+        self.0.pool().put(session);
+        Ok(found)
     }
 
     /// Figures, as of now.

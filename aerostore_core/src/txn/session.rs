@@ -286,14 +286,16 @@ impl Session {
     /// that freed what this one owns, has been at work since, or others have been for long.
     pub(crate) fn tidy_idle(&mut self) -> Result<(), TxnError> {
         let is_long = self.idle.is_long(self.participant.fences(), self.store.clock().now());
-        if self.tidied_at == self.events() && !is_long {
+        let has_waited = !self.out_of_line.is_empty();
+        self.out_of_line.release(self.store.log().durable_ts(), &mut self.heap);
+        if self.tidied_at == self.events() && !is_long && !has_waited && self.idle.looks != 2 {
             return Ok(());
         }
         self.prune(0)?;
         self.shed_intents(KEPT_BLOCKS)?;
         self.limbo.collect_now(&self.participant, &mut self.heap)?;
-        // What waits for the log is RESERVED.
-        if self.out_of_line.is_empty() {
+        // One that was used since the last look may be again at once. What waits for the log is RESERVED.
+        if self.idle.looks > 1 && self.out_of_line.is_empty() {
             // A session's records lie in slabs that are its own: there its reaper looks for them.
             self.heap.hand_over(is_long, self.records.offsets());
             self.idle.has_handed_over |= is_long;
