@@ -392,7 +392,11 @@ impl Database {
         change: impl FnOnce(Box<Session>, bool) -> (Option<Box<Session>>, Result<R, txn::TxnError>),
     ) -> Result<R, Error> {
         self.prepare_change()?;
-        self.change_definition_by(self.0.session()?, change)
+        let (session, changed) = self.change_definition_by(self.0.session()?, change);
+        if let Some(session) = session {
+            self.0.pool().put(session);
+        }
+        changed
     }
 
     /// Sees to it that definitions may be changed.
@@ -403,18 +407,15 @@ impl Database {
         self.0.start_worker()
     }
 
-    /// The same in that session, after [`prepare_change`](Self::prepare_change).
+    /// The same in that session, which comes back unless it is lost; after [`prepare_change`](Self::prepare_change).
     pub(super) fn change_definition_by<R>(
         &self,
         session: Box<Session>,
         change: impl FnOnce(Box<Session>, bool) -> (Option<Box<Session>>, Result<R, txn::TxnError>),
-    ) -> Result<R, Error> {
+    ) -> (Option<Box<Session>>, Result<R, Error>) {
         let (session, changed) = change(session, self.0.synchronous_commit());
-        if let Some(session) = session {
-            self.0.pool().put(session);
-        }
         self.0.note_commit();
-        Ok(changed?)
+        (session, changed.map_err(Error::from))
     }
 
     /// Begins a transaction. It reads at one moment: of its first read, or of now if it is read-only or asks for no more than

@@ -209,7 +209,8 @@ fn txn_kind(error: &TxnError) -> ErrorKind {
         TxnError::Duplicate { .. }
         | TxnError::UniqueViolation { .. }
         | TxnError::TableExists { .. }
-        | TxnError::IndexExists { .. } => ErrorKind::Duplicate,
+        | TxnError::IndexExists { .. }
+        | TxnError::IndexTwice { .. } => ErrorKind::Duplicate,
         TxnError::ReadOnly | TxnError::LogReadOnly => ErrorKind::ReadOnly,
         TxnError::LogFault { errno: libc::ENOSPC | libc::EDQUOT, .. } | TxnError::TooLarge { .. } => {
             ErrorKind::Space

@@ -6,7 +6,7 @@ use crate::db::helpers::processors;
 use crate::db::{Database, Error, Table};
 use crate::row::IndexSpec;
 use crate::sync::{AtomicBool, AtomicU32, Ordering};
-use crate::txn;
+use crate::txn::{self, Session, TxnError};
 use std::panic::resume_unwind;
 use std::thread;
 
@@ -21,53 +21,59 @@ impl Database {
     /// # Panics
     /// When the table has no such column.
     pub fn create_index(&self, table: &Table, column: usize, spec: IndexSpec) -> Result<(), Error> {
+        expect_column(table, column);
         self.change_definition(|session, synchronous| {
             txn::create_index(session, &table.0, column, spec, synchronous)
         })
     }
 
-    /// Makes several indexes, each as [`create_index`](Self::create_index) does, as many at once as there are processors: by threads that have ended when
-    /// this returns.
+    /// Makes several indexes, each as [`create_index`](Self::create_index) does, as many at once as there are processors and sessions: by threads that
+    /// have ended when this returns, each with tens of MiB of private memory meanwhile.
     ///
     /// # Errors
-    /// The first error; then no further one is begun, and those that were made stay.
+    /// The first error; then no further one is begun, and those that were made stay. `Duplicate`, and none is made, when a column comes twice.
     ///
     /// # Panics
-    /// When the table has no such column.
+    /// When the table has no such column; none is made then.
     pub fn create_indexes(&self, table: &Table, indexes: &[(usize, IndexSpec)]) -> Result<(), Error> {
+        for (column, _) in indexes {
+            expect_column(table, *column);
+        }
         self.prepare_change()?;
+        refuse_twice(table, indexes)?;
         let (next, stopped) = (AtomicU32::new(0), AtomicBool::new(false));
-        let make = |is_helper: bool| {
+        let make = |mut session: Box<Session>| {
+            // No further one is there, or is to be begun, when one comes to its end, however it does.
+            let _stops = Stops(&stopped);
             // Relaxed: what a number leads to reaches others by the end of a thread.
             while !stopped.load(Ordering::Relaxed) {
-                let session = match self.0.session() {
-                    // The others go on.
-                    Err(_) if is_helper => break,
-                    session => session?,
-                };
                 let at = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap_or(usize::MAX);
-                let Some((column, spec)) = indexes.get(at) else {
-                    self.0.pool().put(session);
-                    break;
-                };
-                let made = self.change_definition_by(session, |session, synchronous| {
+                let Some((column, spec)) = indexes.get(at) else { break };
+                let (kept, made) = self.change_definition_by(session, |session, synchronous| {
                     txn::create_index(session, &table.0, *column, *spec, synchronous)
                 });
                 if made.is_err() {
-                    stopped.store(true, Ordering::Relaxed);
+                    if let Some(session) = kept {
+                        self.0.pool().put(session);
+                    }
                     return made;
                 }
+                session = kept.map_or_else(|| self.0.session(), Ok)?;
             }
+            self.0.pool().put(session);
             Ok(())
         };
+        // Before a helper can take the last one.
+        let session = self.0.session()?;
         let helpers = u32::try_from(indexes.len()).unwrap_or(u32::MAX).min(processors()).saturating_sub(1);
         thread::scope(|scope| {
             let spawn = |_| {
                 let thread = thread::Builder::new().name("aerostore-index".to_owned());
-                thread.spawn_scoped(scope, || make(true)).ok()
+                // Without a session for it the others go on.
+                thread.spawn_scoped(scope, || self.0.session().map_or(Ok(()), make)).ok()
             };
             let threads: Vec<_> = (0..helpers).filter_map(spawn).collect();
-            let first = make(false);
+            let first = make(session);
             threads.into_iter().fold(first, |made, thread| match thread.join() {
                 Ok(others) => made.and(others),
                 Err(panic) => resume_unwind(panic),
@@ -83,7 +89,37 @@ impl Database {
     /// # Panics
     /// When the table has no such column.
     pub fn drop_index(&self, table: &Table, column: usize) -> Result<(), Error> {
+        expect_column(table, column);
         self.change_definition(|session, synchronous| txn::drop_index(session, &table.0, column, synchronous))
+    }
+}
+
+/// Panics when the table has no such column: before a session is taken, which would be lost.
+#[track_caller]
+fn expect_column(table: &Table, column: usize) {
+    let schema = table.schema();
+    assert!(column < schema.columns().len(), "{} has no column {column}", schema.name());
+}
+
+/// Refuses a column that comes twice.
+fn refuse_twice(table: &Table, indexes: &[(usize, IndexSpec)]) -> Result<(), Error> {
+    let schema = table.schema();
+    let mut is_named = vec![false; schema.columns().len()];
+    match indexes.iter().find(|(column, _)| std::mem::replace(&mut is_named[*column], true)) {
+        None => Ok(()),
+        Some((column, _)) => Err(Error::Txn(TxnError::IndexTwice {
+            table: schema.name().to_owned(),
+            column: schema.column(*column).name().to_owned(),
+        })),
+    }
+}
+
+/// Says that it has gone.
+struct Stops<'s>(&'s AtomicBool);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -181,5 +217,34 @@ mod tests {
         assert_eq!(scene.db().create_indexes(&table, &unique).unwrap_err().kind(), ErrorKind::Duplicate);
         assert_eq!(scene.counted(&table)[3], None);
         scene.db().create_indexes(&table, &[]).unwrap();
+    }
+
+    #[test]
+    fn a_column_that_comes_twice_is_refused_before_an_index_is_made() {
+        let (scene, table) = Scene::new("twice");
+        let wanted = [2, 1, 3, 1].map(|column| (column, IndexSpec::default()));
+        let refused = scene.db().create_indexes(&table, &wanted).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Duplicate);
+        assert!(refused.to_string().contains("column_1"), "{refused}");
+        assert_eq!(scene.counted(&table), [None; COLUMNS - 1]);
+    }
+
+    #[test]
+    fn a_column_that_is_not_there_panics_before_anything_is_begun() {
+        let (scene, table) = Scene::new("missing");
+        let slots = scene.db().status().unwrap().slots.len();
+        let wanted = [99, 1, 2, 3].map(|column| (column, IndexSpec::default()));
+        let panics = |change: &dyn Fn() -> Result<(), Error>| {
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(change)).is_err()
+        };
+        for _ in 0..8 {
+            assert!(panics(&|| scene.db().create_indexes(&table, &wanted)));
+            assert!(panics(&|| scene.db().create_index(&table, 99, IndexSpec::default())));
+            assert!(panics(&|| scene.db().drop_index(&table, 99)));
+        }
+        assert_eq!(scene.counted(&table), [None; COLUMNS - 1]);
+        let now = scene.db().status().unwrap().slots.len();
+        // Background work may have come to its own.
+        assert!(now < slots + 8, "sessions are lost: {now} slots, {slots} before");
     }
 }

@@ -82,6 +82,13 @@ pub enum TxnError {
         /// Name of the column.
         column: String,
     },
+    /// Several indexes were to be made, two of them on that column.
+    IndexTwice {
+        /// Name of the table.
+        table: String,
+        /// Name of the column.
+        column: String,
+    },
     /// The table has no index on that column.
     NoIndex {
         /// Name of the table.
@@ -206,6 +213,9 @@ impl fmt::Display for TxnError {
                 write!(f, "{table} has no number left for another row: the last one, {key}, is a row's key")
             }
             Self::IndexExists { table, column } => write!(f, "column {column} of {table} has an index already"),
+            Self::IndexTwice { table, column } => {
+                write!(f, "column {column} of {table} cannot have two indexes, and was named twice")
+            }
             Self::NoIndex { table, column } => write!(f, "column {column} of {table} has no index"),
             Self::IndexBusy { table, column } => {
                 write!(f, "the index on column {column} of {table} is being made or dropped")
@@ -308,6 +318,7 @@ mod tests {
             TxnError::NoNumber { table: table(), key: 1 },
             TxnError::KeyChanged { table: table() },
             TxnError::IndexExists { table: table(), column: table() },
+            TxnError::IndexTwice { table: table(), column: table() },
             TxnError::NoIndex { table: table(), column: table() },
             TxnError::IndexBusy { table: table(), column: table() },
             TxnError::NoSavepoint,

@@ -2,7 +2,8 @@
 //!
 //! Rules       O4 of `mvcc::index_root`, K4 and "Builders" of `secondary`. Nobody takes out a version while the builder is alone, so there is nothing to
 //!             look at again.
-//! Cost        While others write: one operation for each batch, so garbage is held back no longer than that, a tenth of a second. A batch is added at once, each
+//! Cost        While others write: one operation for each batch, so garbage is held back no longer than that, a tenth of a second, and a batch takes tens of MiB of
+//!             private memory at most, but for long keys in one slab of rows; each of several indexes that are made at once has its own. A batch is added at once, each
 //!             block that covers some of its entries being replaced once, so a few large ones cost less than many small ones; the looks at the rows afterwards go in the
 //!             order in which the rows lie, and end at the head of a row that has not changed since.
 
@@ -19,9 +20,12 @@ use crate::txn::link::Linker;
 use crate::txn::secondary::{RowKeys, stored_value, tree};
 use crate::txn::{Session, TxnError};
 
-/// Entries that are added in one operation; they take 48 bytes each in private memory. Where many more entries are there already, each block
-/// gets few of a batch.
+/// Entries that end a batch, which is added in one operation, after the slab of rows that they lie in. They take 48 bytes each in private memory, and what is
+/// behind the first bytes of long keys: 12 MiB without, and as much again while the vectors grow. Where many more entries are there already, each
+/// block gets few of a batch.
 const BATCH: usize = if cfg!(test) { 1 << 8 } else { 1 << 18 };
+/// Bytes of entries with long keys that end a batch before that.
+const BATCH_BYTES: usize = if cfg!(test) { 1 << 16 } else { 16 << 20 };
 
 /// The rest of the work on an index that is BUILDING.
 pub(crate) struct IndexBuild {
@@ -124,7 +128,7 @@ impl IndexBuild {
             let Some(mut batch) = Batch::new(&guard, table, root, self.since, &mut self.memory) else {
                 return Ok(true);
             };
-            while batch.memory.entries.len() < BATCH
+            while !batch.memory.is_full()
                 && let Some(slab) = self.slabs.pop()
             {
                 batch.take_slab(slab)?;
@@ -148,6 +152,11 @@ struct Batch<'a, 'g> {
 }
 
 impl Memory {
+    /// Is it a batch?
+    fn is_full(&self) -> bool {
+        self.entries.len() >= BATCH || self.entries.bytes() >= BATCH_BYTES
+    }
+
     /// Forgets what is in it, but not the memory.
     fn clear(&mut self) {
         self.entries.clear();
@@ -235,5 +244,25 @@ impl<'a, 'g> Batch<'a, 'g> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_of_long_keys_ends_by_its_bytes_and_one_of_short_keys_by_its_entries() {
+        let entries_of = |key: &[u8]| {
+            let mut memory = Memory::default();
+            while !memory.is_full() {
+                memory.entries.push(key, 64);
+            }
+            (memory.entries.len(), memory.entries.bytes())
+        };
+        let (long, bytes) = entries_of(&[7; 1024]);
+        assert!(long < BATCH && bytes < BATCH_BYTES + 2048, "{long} entries of {bytes} bytes");
+        let (short, bytes) = entries_of(&[7; 4]);
+        assert!(short == BATCH && bytes < BATCH_BYTES, "{short} entries of {bytes} bytes");
     }
 }
