@@ -525,3 +525,39 @@ fn a_session_that_is_in_use_keeps_its_slabs() {
     busy.tidy_idle().unwrap();
     assert!(orphans() > before);
 }
+
+#[test]
+fn a_write_that_found_no_room_looks_again_when_others_have_deleted_or_read_no_more() {
+    let scene = Scene::sized("look-again", 0, 4 * EXTENT_BYTES);
+    let mut writer = scene.process();
+    let table = writer.load_table(1, &schema()).unwrap();
+    let (deleting, reading) = (scene.process(), scene.process());
+    // With room for its log before all is full.
+    let deleting = run(deleting, true, |txn| txn.insert(&table, &image(&table, -1, 0)).unwrap());
+    let store = Arc::clone(writer.store());
+    // Nobody runs the vacuum here: that the writer asks for it, and waits, is all that shows.
+    let mut keys = 0..;
+    let mut asks = |mut writer: Box<Session>| loop {
+        store.garbage().relieve();
+        let mut txn = Transaction::begin(writer, TxnOptions::default());
+        let inserted = txn.insert(&table, &image(&table, keys.next().unwrap(), 0));
+        if inserted.is_ok() {
+            txn.commit(false).unwrap();
+        }
+        writer = txn.into_session().unwrap();
+        store.log().start_at(store.clock().now());
+        if inserted.is_err_and(|error| error.is_out_of_space()) {
+            return (writer, store.garbage().is_pressed());
+        }
+    };
+    let (writer, is_pressed) = asks(writer);
+    assert!(is_pressed);
+    let reader = Transaction::begin(reading, TxnOptions { read_only: true, ..TxnOptions::default() });
+    let delete = |txn: &mut Transaction| assert!(txn.delete(&table, Value::I64(-1)).unwrap());
+    let _deleting = run(deleting, true, delete);
+    let (writer, is_pressed) = asks(writer);
+    assert!(is_pressed, "somebody has deleted a row");
+    drop(reader);
+    let (_writer, is_pressed) = asks(writer);
+    assert!(is_pressed, "nobody can see it any more");
+}

@@ -16,7 +16,7 @@ use crate::shm::ShmError;
 use crate::sync::{AtomicU64, Ordering, fence};
 
 /// The snapshots of all sessions, as of one look.
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 pub struct LiveSnapshots {
     /// What the clock showed before the look.
     clock: u64,

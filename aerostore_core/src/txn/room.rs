@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::epoch::LiveSnapshots;
 use crate::sys::monotonic_ns;
 use crate::txn::{Session, TxnError};
 use std::time::Duration;
@@ -10,9 +11,24 @@ use std::time::Duration;
 const WAIT_NS: u64 = 5_000_000_000;
 /// The same while no process runs the vacuum.
 const WAIT_FOR_HOLDER_NS: u64 = 500_000_000;
-/// How long a session that has waited in vain does not wait again: a mapping full of rows is full.
+/// How long a session that has waited does not wait again while nothing is committed and no reader ends: a mapping full of rows is full.
+/// What a transaction of another session gives back when it aborts is found after that.
 const PAUSE_NS: u64 = 1_000_000_000;
 const POLL: Duration = Duration::from_millis(1);
+
+/// The last wait of a session for the vacuum.
+pub(super) struct Looked {
+    until_ns: u64,
+    /// As of before it, with the clock: all garbage was looked for that they did not hold back.
+    live: LiveSnapshots,
+}
+
+impl Looked {
+    /// Would waiting again find nothing?
+    fn holds(&self, now_ns: u64, live: &LiveSnapshots) -> bool {
+        now_ns < self.until_ns && self.live == *live
+    }
+}
 
 impl Session {
     /// Makes what room it can, between operations.
@@ -21,7 +37,9 @@ impl Session {
         self.prune(0)?;
         self.collect_all()?;
         let begun_ns = monotonic_ns();
-        if begun_ns < self.no_room_until_ns {
+        let mut live = LiveSnapshots::default();
+        live.look(self.store.registry(), self.store.clock().word())?;
+        if self.looked_for_room.as_ref().is_some_and(|looked| looked.holds(begun_ns, &live)) {
             return Ok(()); // what the session itself had may be enough
         }
         let garbage = self.store.garbage();
@@ -33,6 +51,7 @@ impl Session {
             }
             std::thread::sleep(POLL);
         }
+        self.looked_for_room = Some(Looked { until_ns: monotonic_ns() + PAUSE_NS, live });
         self.collect_all()
     }
 
@@ -43,11 +62,5 @@ impl Session {
         self.limbo.collect_now(&self.participant, &mut self.heap)?;
         self.heap.trim();
         Ok(())
-    }
-
-    /// The write has found no room again.
-    #[cold]
-    pub(super) fn note_no_room(&mut self) {
-        self.no_room_until_ns = monotonic_ns() + PAUSE_NS;
     }
 }

@@ -14,6 +14,7 @@ use crate::txn::link::Linker;
 use crate::txn::log::{Haste, OutOfLine, RingPlace};
 use crate::txn::prune::PruneQueue;
 use crate::txn::read_set::ReadSet;
+use crate::txn::room::Looked;
 use crate::txn::savepoint::Marks;
 use crate::txn::turn::HotRows;
 use crate::txn::{Store, TableRef, TxnError};
@@ -45,8 +46,8 @@ pub struct Session {
     /// Fences passed and remote frees seen when nothing was left to be tidied.
     tidied_at: (u64, u64),
     idle: Idle,
-    /// Until when a write that finds no room does not wait for the vacuum.
-    pub(super) no_room_until_ns: u64,
+    /// The last wait for the vacuum of a write that had found no room.
+    pub(super) looked_for_room: Option<Looked>,
     /// The catalog's mark of unique indexes when no table had one, and the epoch that was closed then (O5 of `mvcc::index_root`).
     pub(super) unique_closed: Option<(u32, u64)>,
 }
@@ -193,7 +194,7 @@ impl Session {
             tidied_at: (0, 0),
             idle: Idle::default(),
             hot: HotRows::default(),
-            no_room_until_ns: 0,
+            looked_for_room: None,
             unique_closed: None,
         })
     }

@@ -141,9 +141,6 @@ impl Transaction {
         let outcome = self.write_found(target, build);
         let session = running(&mut self.session)?;
         session.participant.leave();
-        if outcome.as_ref().is_err_and(TxnError::is_out_of_space) {
-            session.note_no_room();
-        }
         outcome
     }
 
