@@ -21,7 +21,7 @@ use std::time::Duration;
 
 fn name(kind: Option<BlockKind>) -> String {
     match kind {
-        None => "all free, or parts of large blocks".to_owned(),
+        None => "all free".to_owned(),
         Some(BlockKind::ROW) => "rows".to_owned(),
         Some(BlockKind::VERSION) => "versions".to_owned(),
         Some(BlockKind::HASH_SEGMENT) => "hash of keys".to_owned(),

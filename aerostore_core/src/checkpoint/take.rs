@@ -144,15 +144,17 @@ fn write_rows(
     let rows_expected = tables.iter().map(|table| table.rows).fold(0, u64::saturating_add);
     let mut writer = RowsWriter {
         builder: ChunkBuilder::new(&places.uuid, number, options.compression),
-        file,
-        path: rows_path(places.checkpoints, number),
-        end: 0,
-        reserved: 0,
-        reserves: true,
-        synced: 0,
+        file: RowsFile {
+            file,
+            path: rows_path(places.checkpoints, number),
+            room,
+            end: 0,
+            reserved: 0,
+            reserves: true,
+            synced: 0,
+        },
         chunks: Vec::new(),
         progress: CheckpointProgress { rows_expected, ..CheckpointProgress::default() },
-        room,
         pace: Pace::new(options.rests),
         watch,
     };
@@ -162,7 +164,7 @@ fn write_rows(
         let schema = table.schema().to_bytes();
         entries.push(TableEntry { id: table.id(), schema, rows, indexes });
     }
-    let RowsWriter { mut file, path, end, chunks, progress, .. } = writer;
+    let RowsWriter { file: RowsFile { mut file, path, end, .. }, chunks, progress, .. } = writer;
     if file.len().map_err(io_error("look at", &path))? > end {
         file.set_len(end).map_err(io_error("cut", &path))?; // P9
     }
@@ -259,21 +261,71 @@ fn remove_old(store: &Store, places: &Places<'_>) -> Result<u64, CheckpointError
     Ok(remove_superfluous(places.files, places.log, places.uuid, older.commit_ts)?)
 }
 
-/// The file of rows on its way to the disk.
-struct RowsWriter<'w, 'f> {
-    builder: ChunkBuilder,
+/// The file of rows.
+struct RowsFile<'w> {
     file: Box<dyn LogFile>,
     path: PathBuf,
+    room: Room<'w>,
     end: u64,
-    /// How much of the disk it has ahead of that (P9).
+    /// How much of the disk it has, if that is more (P9).
     reserved: u64,
     /// Whether to reserve more.
     reserves: bool,
     /// How much of it is synced.
     synced: u64,
+}
+
+impl RowsFile<'_> {
+    /// Writes a chunk at the end, with which the checkpoint has come so far.
+    fn append(&mut self, chunk: &[u8], progress: CheckpointProgress) -> Result<(), CheckpointError> {
+        let end = self.end + chunk.len() as u64;
+        if end > self.reserved {
+            self.room.check(end - self.secured())?;
+            self.reserve(progress)?;
+        }
+        self.file.write_at(self.end, chunk).map_err(io_error("write", &self.path))?;
+        self.end = end;
+        Ok(())
+    }
+
+    /// How long it is, written or reserved.
+    fn secured(&self) -> u64 {
+        self.end.max(self.reserved)
+    }
+
+    /// Reserves room for what is to come after this, if it is worth it and there is some. Only a help: where it fails, so does the write, or
+    /// it finds room as it goes.
+    fn reserve(&mut self, progress: CheckpointProgress) -> Result<(), CheckpointError> {
+        let Some(length) = worth_reserving(progress).filter(|_| self.reserves) else { return Ok(()) };
+        if self.room.check(length - self.secured()).is_err() {
+            return Ok(());
+        }
+        self.reserves = matches!(self.file.preallocate(length), Ok(true));
+        if self.reserves {
+            self.reserved = length;
+            return Ok(());
+        }
+        // One that fails half way leaves the file with what it has got.
+        self.file.set_len(self.secured()).map_err(io_error("cut", &self.path))?;
+        Ok(())
+    }
+
+    /// Syncs it when much was written since it was synced.
+    fn sync_some(&mut self) -> Result<(), CheckpointError> {
+        if self.end - self.synced >= SYNC_BYTES {
+            self.file.sync_data().map_err(io_error("sync", &self.path))?;
+            self.synced = self.end;
+        }
+        Ok(())
+    }
+}
+
+/// The rows on their way to the disk.
+struct RowsWriter<'w, 'f> {
+    builder: ChunkBuilder,
+    file: RowsFile<'w>,
     chunks: Vec<ChunkEntry>,
     progress: CheckpointProgress,
-    room: Room<'w>,
     pace: Pace,
     watch: &'w mut Watch<'f>,
 }
@@ -320,41 +372,18 @@ impl RowsWriter<'_, '_> {
         (self.watch)(self.progress)?;
         let rows = self.builder.rows();
         if rows > 0 {
-            let bytes = self.builder.finish().map_err(io_error("compress", &self.path))?;
-            let end = self.end + bytes.len() as u64;
-            if end > self.reserved {
-                self.room.check(end - self.end.max(self.reserved))?;
-                let progress = CheckpointProgress {
-                    rows: self.progress.rows + u64::from(rows),
-                    bytes: end,
-                    ..self.progress
-                };
-                if self.reserves
-                    && let Some(length) = worth_reserving(progress)
-                    && self.room.check(length - self.end.max(self.reserved)).is_ok()
-                {
-                    // Only a help: where it fails, so does the write, or it finds room as it goes.
-                    self.reserves = matches!(self.file.preallocate(length), Ok(true));
-                    if self.reserves {
-                        self.reserved = length;
-                    } else {
-                        // One that fails half way leaves the file with what it has got.
-                        let length = self.end.max(self.reserved);
-                        self.file.set_len(length).map_err(io_error("cut", &self.path))?;
-                    }
-                }
-            }
-            self.file.write_at(self.end, bytes).map_err(io_error("write", &self.path))?;
-            let bytes = bytes.len() as u64;
-            self.chunks.push(ChunkEntry { table, rows, offset: self.end, bytes });
-            self.end += bytes;
-            self.progress.rows += u64::from(rows);
-            self.progress.bytes = self.end;
+            let chunk = self.builder.finish().map_err(io_error("compress", &self.file.path))?;
+            let (offset, bytes) = (self.file.end, chunk.len() as u64);
+            let progress = CheckpointProgress {
+                rows: self.progress.rows + u64::from(rows),
+                bytes: offset + bytes,
+                ..self.progress
+            };
+            self.file.append(chunk, progress)?;
+            self.chunks.push(ChunkEntry { table, rows, offset, bytes });
+            self.progress = progress;
         }
-        if self.end - self.synced >= SYNC_BYTES {
-            self.file.sync_data().map_err(io_error("sync", &self.path))?;
-            self.synced = self.end;
-        }
+        self.file.sync_some()?;
         self.builder.begin(table);
         Ok(())
     }

@@ -39,6 +39,11 @@ impl Scene {
         Self { arena: Arena::anonymous(&options).unwrap(), lock }
     }
 
+    /// How many slabs a session owns.
+    fn owned_by(&self, session: &Session) -> usize {
+        slabs_of(&self.arena, session.participant().owner()).len()
+    }
+
     /// The session of one more process. It dies when the last session on its store is dropped.
     pub(super) fn process(&self) -> Box<Session> {
         self.process_that_waits(StallPolicy::default())
@@ -419,6 +424,19 @@ fn put_some(mut session: Box<Session>, table: &TableRef, keys: impl Iterator<Ite
     session
 }
 
+/// Commits more than an idle session waits for before it gives up its memory.
+fn go_on(mut session: Box<Session>, table: &TableRef) -> Box<Session> {
+    for _ in 0..1500 {
+        session = run(session, true, |txn| txn.upsert(table, &image(table, 1, 3)).map(drop).unwrap());
+    }
+    session
+}
+
+/// Looks at an idle session for as long as that takes.
+fn look_often(session: &mut Session) {
+    (0..20).for_each(|_| session.tidy_idle().unwrap());
+}
+
 /// The one has made all rows and does nothing any more, while the other replaces them.
 #[test]
 fn what_is_freed_of_an_idle_sessions_memory_serves_others() {
@@ -461,17 +479,14 @@ fn what_an_idle_session_has_freed_serves_others_if_they_go_on() {
             }
         });
     }
-    let look = |session: &mut Session| (0..20).for_each(|_| session.tidy_idle().unwrap());
-    look(&mut idle);
-    let owned = |session: &Session| slabs_of(&scene.arena, session.participant().owner()).len();
+    look_often(&mut idle);
+    let owned = |session: &Session| scene.owned_by(session);
     let (all, mut writer) = (owned(&idle), scene.process());
     writer = put_some(writer, &table, 1..2);
-    look(&mut idle);
+    look_often(&mut idle);
     assert_eq!(owned(&idle), all, "nobody needs them");
-    for _ in 0..1500 {
-        writer = run(writer, true, |txn| txn.upsert(&table, &image(&table, 1, 3)).map(drop).unwrap());
-    }
-    look(&mut idle);
+    writer = go_on(writer, &table);
+    look_often(&mut idle);
     assert!(owned(&idle) < all / 2, "{} of {all}", owned(&idle));
     writer = put_some(writer, &table, keys());
     // It goes on with memory that it finds.
@@ -495,13 +510,11 @@ fn an_idle_session_whose_last_commit_was_large_leaves_its_slabs_too() {
     let reserved = || crate::shm::census(&scene.arena).values().map(|bytes| bytes.reserved).sum::<u64>();
     (0..3).for_each(|_| idle.tidy_idle().unwrap());
     assert_eq!(reserved(), 0, "bytes that are kept though the log has them");
-    let owned = |session: &Session| slabs_of(&scene.arena, session.participant().owner()).len();
+    let owned = |session: &Session| scene.owned_by(session);
     let all = owned(&idle);
-    let mut writer = put_some(scene.process(), &table, (0..6000).step_by(2));
-    for _ in 0..1500 {
-        writer = run(writer, true, |txn| txn.upsert(&table, &image(&table, 1, 3)).map(drop).unwrap());
-    }
-    (0..20).for_each(|_| idle.tidy_idle().unwrap());
+    let writer = put_some(scene.process(), &table, (0..6000).step_by(2));
+    let _writer = go_on(writer, &table);
+    look_often(&mut idle);
     assert!(owned(&idle) < all / 2, "{} of {all}", owned(&idle));
 }
 

@@ -59,10 +59,8 @@ impl Heap {
                 header.raise_hint();
             }
             let own = header.load();
-            // What is another's by now stays that one's, whatever was listed here.
-            if own.is_owned_by(self.owner) {
-                self.disown(header, own, own.orphaned());
-            }
+            debug_assert!(own.is_owned_by(self.owner), "a slab of another session is listed");
+            self.disown(header, own, own.orphaned());
         }
         leaving.len()
     }

@@ -89,9 +89,7 @@ impl Heap {
     pub(super) fn release_empty(&self, slab: u32) {
         let Some(now) = self.arena.slab_ref(slab) else { return };
         let Some(header) = self.arena.slab_header(slab) else { return };
-        if !now.word().is_owned_by(self.owner) {
-            return;
-        }
+        debug_assert!(now.word().is_owned_by(self.owner), "a slab of another session is listed");
         let highest = now.blocks(&self.arena).map(|(_, word)| word.generation()).max().unwrap_or(0);
         // Relaxed: the CAS in `release` publishes it. S4
         header.generation.fetch_max(highest.wrapping_add(1).max(1), Ordering::Relaxed);

@@ -287,22 +287,22 @@ impl Session {
     /// that freed what this one owns, has been at work since, or others have been for long.
     pub(crate) fn tidy_idle(&mut self) -> Result<(), TxnError> {
         let is_long = self.idle.is_long(self.participant.fences(), self.store.clock().now());
-        let has_waited = !self.out_of_line.is_empty();
-        self.out_of_line.release(self.store.log().durable_ts(), &mut self.heap);
-        if self.tidied_at == self.events() && !is_long && !has_waited && self.idle.looks != 2 {
+        if self.tidied_at == self.events() && !is_long {
             return Ok(());
         }
         self.prune(0)?;
         self.shed_intents(KEPT_BLOCKS)?;
+        self.out_of_line.release(self.store.log().durable_ts(), &mut self.heap);
         self.limbo.collect_now(&self.participant, &mut self.heap)?;
         // One that was used since the last look may be again at once. What waits for the log is RESERVED.
-        if self.idle.looks > 1 && self.out_of_line.is_empty() {
+        let leaves_slabs = self.idle.looks > 1 && self.out_of_line.is_empty();
+        if leaves_slabs {
             // A session's records lie in slabs that are its own: there its reaper looks for them.
             self.heap.hand_over(is_long, self.records.offsets());
             self.idle.has_handed_over |= is_long;
         }
         self.heap.trim();
-        if self.superseding.is_empty() && self.limbo.is_empty() {
+        if leaves_slabs && self.superseding.is_empty() && self.limbo.is_empty() {
             self.tidied_at = self.events();
         }
         self.idle.fences = self.participant.fences();

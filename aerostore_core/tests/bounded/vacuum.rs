@@ -4,8 +4,9 @@ use super::{
     CROWD, child, count, delete, delete_under_a_reader, id, insert, open, verified, wait_for_vacuum,
 };
 use crate::common::Place;
-use aerostore_core::db::{Database, Table, TxnOptions};
+use aerostore_core::db::{Database, ErrorKind, Table, TxnOptions};
 use aerostore_core::row::Value;
+use aerostore_core::shm::BlockKind;
 use std::time::Duration;
 
 #[test]
@@ -83,6 +84,24 @@ fn the_vacuum_removes_what_a_killed_process_remembered() {
     assert_eq!(count(&db, &table), 0);
     assert_eq!(verified(&db).rows, 0);
     db.close().unwrap();
+}
+
+#[test]
+fn the_mappings_memory_is_told_by_what_it_is_used_for() {
+    let place = Place::new("bounded-memory");
+    let (db, table) = open(&place, 64 << 20);
+    insert(&db, &table, 0..10_000).unwrap();
+    let memory = db.memory().unwrap();
+    let bytes = |kind| memory.get(&Some(kind)).copied().unwrap_or_default();
+    let live = [BlockKind::ROW, BlockKind::VERSION, BlockKind::RING].map(|kind| bytes(kind).live);
+    // 48 bytes a row's header, a version more; a log ring is a block of several slabs.
+    assert!(live.iter().all(|live| *live >= 480_000), "{memory:?}");
+    assert!(memory.values().all(|bytes| bytes.live + bytes.reserved <= bytes.slabs), "{memory:?}");
+    let slabs: u64 = memory.values().map(|bytes| bytes.slabs).sum();
+    assert!(slabs <= db.status().unwrap().used_bytes, "{memory:?}");
+    let other = db.clone();
+    db.close().unwrap();
+    assert_eq!(other.memory().unwrap_err().kind(), ErrorKind::Closed);
 }
 
 #[test]

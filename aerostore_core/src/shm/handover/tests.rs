@@ -124,38 +124,46 @@ fn slabs_on_a_list_stay_on_it_when_they_change_hands() {
     sweep(&arena, &rows);
 }
 
-/// A session has a block of `slab` from the reserve, and then room for other sizes: the slab is one of those that anybody may have.
-/// It gives the slab back, and another takes it, which fills a block of it now.
-fn slab_that_came_from_the_reserve() -> (Arena, Heap, Heap, BlockRef, Vec<BlockRef>) {
+/// A session that may not grow the arena has filled it.
+fn all_but_the_reserve_filled() -> (Arena, Heap, Vec<BlockRef>) {
     let options = ArenaOptions { max_bytes: 64 * EXTENT_BYTES, ..Default::default() };
     let arena = Arena::anonymous(&options).unwrap();
-    let (mut first, mut other) = (Heap::new(arena.clone(), LOADER), Heap::new(arena.clone(), WRITER));
-    let get = |heap: &mut Heap, bytes| heap.alloc(bytes, BlockKind::RAW, 0, Reserve::No);
+    let mut heap = Heap::new(arena.clone(), LOADER);
     let mut live = Vec::new();
-    let refuse_growth = |heap: &mut Heap| heap.growth_refused_ns = monotonic_ns();
     loop {
-        refuse_growth(&mut first);
-        let Ok(block) = get(&mut first, 1000) else { break };
+        heap.growth_refused_ns = monotonic_ns();
+        let Ok(block) = heap.alloc(1000, BlockKind::RAW, 0, Reserve::No) else { break };
         assert!(arena.publish(block));
         live.push(block);
     }
-    let reserved = |heap: &mut Heap, bytes| {
-        refuse_growth(heap);
-        let block = heap.alloc(bytes, BlockKind::RAW, 0, Reserve::Yes).unwrap();
-        assert!(arena.publish(block));
-        block
-    };
-    let mut blocks = vec![reserved(&mut first, 1000)];
+    (arena, heap, live)
+}
+
+/// The same session takes what is kept back for removing.
+fn from_the_reserve(heap: &mut Heap, bytes: usize) -> BlockRef {
+    heap.growth_refused_ns = monotonic_ns();
+    let block = heap.alloc(bytes, BlockKind::RAW, 0, Reserve::Yes).unwrap();
+    assert!(slab_of(block.offset) >= heap.arena().slab_end_for(Reserve::No));
+    assert!(heap.arena().publish(block));
+    block
+}
+
+/// A session has a block of `slab` from the reserve, and then room for other sizes: the slab is one of those that anybody may have.
+/// It gives the slab back, and another takes it, which fills a block of it now.
+fn slab_that_came_from_the_reserve() -> (Arena, Heap, Heap, BlockRef, Vec<BlockRef>) {
+    let (arena, mut first, mut live) = all_but_the_reserve_filled();
+    let mut other = Heap::new(arena.clone(), WRITER);
+    let get = |heap: &mut Heap, bytes| heap.alloc(bytes, BlockKind::RAW, 0, Reserve::No);
+    let mut blocks = vec![from_the_reserve(&mut first, 1000)];
     let slab = slab_of(blocks[0].offset);
-    assert!(slab >= arena.slab_end_for(Reserve::No));
     loop {
-        let block = reserved(&mut first, 1000);
+        let block = from_the_reserve(&mut first, 1000);
         if slab_of(block.offset) != slab {
             break;
         }
         blocks.push(block);
     }
-    reserved(&mut first, 500);
+    from_the_reserve(&mut first, 500);
     first.growth_refused_ns = 0;
     while slab >= arena.slab_end_for(Reserve::No) {
         assert!(arena.publish(get(&mut first, 500).unwrap()));
@@ -199,4 +207,21 @@ fn nobody_hands_out_blocks_of_a_slab_that_came_from_the_reserve_once_it_is_anoth
         let got = first.alloc(1000, BlockKind::RAW, 0, Reserve::No).unwrap();
         assert_ne!(slab_of(got.offset), slab_of(block.offset));
     }
+}
+
+#[test]
+fn what_came_from_the_reserve_serves_ordinary_allocations_once_there_is_room() {
+    let (arena, mut first, _) = all_but_the_reserve_filled();
+    let slab = slab_of(from_the_reserve(&mut first, 1000).offset);
+    first.growth_refused_ns = 0;
+    let get = |heap: &mut Heap| heap.alloc(1000, BlockKind::RAW, 0, Reserve::No).unwrap();
+    let block = loop {
+        let block = get(&mut first);
+        assert!(arena.publish(block));
+        if slab_of(block.offset) == slab {
+            break block;
+        }
+    };
+    free(&mut first, &[block]);
+    assert_eq!(get(&mut first).offset, block.offset);
 }
