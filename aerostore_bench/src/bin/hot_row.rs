@@ -5,10 +5,11 @@
 //! Sides         hybrid: the default retry policy; modify: the same with the engine's call that reads and writes at once;
 //!               optimistic: a conflict ends the transaction, which is run again at once: no locks, no queue, no pause;
 //!               LMDB (`heed`), no sync
-//! Workers       processes, then threads of one process
+//! Workers       processes, then threads of one process; after each turn of them all, one of a worker alone
 //! Durability    commit mode off (the log is written behind); LMDB in /dev/shm, never synced
 //! Unit          increments per second, all workers together; their processor time per increment; from one increment's end to the
-//!               next one's in the same worker; worst worker against best over all turns
+//!               next one's in the same worker; worst worker against best over all turns; all together against one alone, which is
+//!               the limit where one transaction of a row ends before the next begins
 //! Arguments     `--workers N --rounds N --millis N`; `--only processes` or `threads`; `--sides hybrid,lmdb`
 
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
@@ -26,7 +27,6 @@ use heed::types::{Bytes, Str};
 use heed::{Env, EnvFlags, EnvOpenOptions};
 use std::error::Error;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const ROW: &str = "row";
@@ -179,10 +179,48 @@ fn serve(arguments: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The workers of a side.
+enum Workers {
+    Processes(Vec<Process>),
+    Threads(Side),
+}
+
+impl Workers {
+    fn spawn(side: &str, place: &Place, count: usize, threads: bool) -> Result<Self, Failure> {
+        if threads {
+            return Ok(Self::Threads(Side::open(side, place)?));
+        }
+        let processes: Result<_, Failure> = (0..count).map(|_| Process::spawn(side, place)).collect();
+        Ok(Self::Processes(processes?))
+    }
+
+    /// Lets so many of them work at the same time.
+    fn run(&mut self, count: usize, turn: Duration) -> Result<Vec<Outcome>, Failure> {
+        match self {
+            Self::Processes(processes) => {
+                let processes = &mut processes[..count];
+                processes.iter_mut().try_for_each(|worker| worker.start(turn))?;
+                processes.iter_mut().map(Process::finish).collect()
+            }
+            Self::Threads(side) => {
+                let side = &*side;
+                std::thread::scope(|scope| {
+                    let running: Vec<_> = (0..count).map(|_| scope.spawn(|| side.run(turn))).collect();
+                    running.into_iter().map(|thread| thread.join().map_err(|_| "a worker failed")?).collect()
+                })
+            }
+        }
+    }
+}
+
 /// What a side did: rates by turn, and each worker's increments.
 #[derive(Default)]
 struct Tally {
     rates: Vec<f64>,
+    /// One worker alone, after each.
+    alone: Vec<f64>,
+    /// Increments of all turns.
+    done: u64,
     workers: Vec<u64>,
     /// Processor time per increment, by turn.
     cpu_nanos: Vec<f64>,
@@ -194,12 +232,19 @@ impl Tally {
         self.workers.resize(outcomes.len(), 0);
         for (sum, outcome) in self.workers.iter_mut().zip(outcomes) {
             *sum += outcome.count;
+            self.done += outcome.count;
             self.times.merge(&outcome.times);
         }
         let count = outcomes.iter().map(|outcome| outcome.count).sum::<u64>() as f64;
         let cpu_nanos = outcomes.iter().map(|outcome| outcome.cpu_nanos).sum::<u64>() as f64;
         self.rates.push(count / turn.as_secs_f64());
         self.cpu_nanos.push(cpu_nanos / count.max(1.0));
+    }
+
+    fn add_alone(&mut self, outcomes: &[Outcome], turn: Duration) {
+        let count = outcomes.iter().map(|outcome| outcome.count).sum::<u64>();
+        self.done += count;
+        self.alone.push(count as f64 / turn.as_secs_f64());
     }
 }
 
@@ -211,12 +256,14 @@ fn print(title: &str, names: &[String], tallies: &[Tally]) {
         let [p50, p99, most] = [0.5, 0.99, 1.0].map(|share| tally.times.quantile(share));
         println!(
             "  {name:<11} {:>9.0} /s  cpu {:>5.0} ns   p50 {p50} p99 {p99} most {most} ns   worst worker {worst}, best {best}: \
-             1 to {:.2}   {} to it {:.2}",
+             1 to {:.2}   {} to it {:.2}   one alone {:>9.0} /s, all to it {:.2}",
             median(&tally.rates),
             median(&tally.cpu_nanos),
             best as f64 / worst.max(1) as f64,
             names[0],
-            median_ratio(&tallies[0].rates, &tally.rates)
+            median_ratio(&tallies[0].rates, &tally.rates),
+            median(&tally.alone),
+            median_ratio(&tally.rates, &tally.alone)
         );
     }
 }
@@ -242,60 +289,36 @@ fn main() -> Result<(), Failure> {
         // A place each: hybrid and optimistic workers do not share a log.
         let places: Vec<Place> = names.iter().map(|side| Place::fresh(&format!("hot-{side}"))).collect();
         let mut tallies: Vec<Tally> = names.iter().map(|_| Tally::default()).collect();
-        if threads {
-            let sides: Result<Vec<Side>, Failure> =
-                names.iter().zip(&places).map(|(side, place)| Side::open(side, place)).collect();
-            let sides = sides?;
-            for _ in 0..rounds {
-                for (side, tally) in sides.iter().zip(&mut tallies) {
-                    let side = Arc::new(side.clone());
-                    let running: Vec<_> = (0..workers)
-                        .map(|_| {
-                            let side = Arc::clone(&side);
-                            std::thread::spawn(move || side.run(turn))
-                        })
-                        .collect();
-                    let counts: Result<Vec<Outcome>, Failure> = running
-                        .into_iter()
-                        .map(|thread| thread.join().map_err(|_| "a worker failed")?)
-                        .collect();
-                    tally.add(&counts?, turn);
-                }
+        let sides: Result<Vec<Workers>, Failure> = names
+            .iter()
+            .zip(&places)
+            .map(|(side, place)| Workers::spawn(side, place, workers, threads))
+            .collect();
+        let mut sides = sides?;
+        for _ in 0..rounds {
+            for (side, tally) in sides.iter_mut().zip(&mut tallies) {
+                tally.add(&side.run(workers, turn)?, turn);
+                tally.add_alone(&side.run(1, turn)?, turn);
             }
-            check(&names, &sides, &tallies)?;
-            print(&format!("{workers} threads"), &names, &tallies);
-        } else {
-            let mut processes = Vec::new();
-            for (side, place) in names.iter().zip(&places) {
-                let side: Result<Vec<Process>, Failure> =
-                    (0..workers).map(|_| Process::spawn(side, place)).collect();
-                processes.push(side?);
-            }
-            for _ in 0..rounds {
-                for (side, tally) in processes.iter_mut().zip(&mut tallies) {
-                    side.iter_mut().try_for_each(|worker| worker.start(turn))?;
-                    let counts: Result<Vec<Outcome>, Failure> =
-                        side.iter_mut().map(Process::finish).collect();
-                    tally.add(&counts?, turn);
-                }
-            }
-            let sides: Result<Vec<Side>, Failure> =
-                names.iter().zip(&places).map(|(side, place)| Side::open(side, place)).collect();
-            check(&names, &sides?, &tallies)?;
-            drop(processes);
-            print(&format!("{workers} processes"), &names, &tallies);
         }
+        for ((name, place), (side, tally)) in names.iter().zip(&places).zip(sides.iter().zip(&tallies)) {
+            check(name, side, place, tally)?;
+        }
+        let kind = if threads { "threads" } else { "processes" };
+        print(&format!("{workers} {kind}"), &names, &tallies);
     }
     Ok(())
 }
 
 /// No increment was lost.
-fn check(names: &[String], sides: &[Side], tallies: &[Tally]) -> Result<(), Failure> {
-    for ((name, side), tally) in names.iter().zip(sides).zip(tallies) {
-        let (counted, done) = (side.add(0)?.unsigned_abs(), tally.workers.iter().sum::<u64>());
-        if counted != done {
-            return Err(format!("{name}: {done} increments, but the counter is {counted}").into());
-        }
+fn check(name: &str, workers: &Workers, place: &Place, tally: &Tally) -> Result<(), Failure> {
+    let counter = match workers {
+        Workers::Processes(_) => Side::open(name, place)?.add(0)?,
+        // One process opens a file of LMDB's once.
+        Workers::Threads(side) => side.add(0)?,
+    };
+    if counter.unsigned_abs() != tally.done {
+        return Err(format!("{name}: {} increments, but the counter is {counter}", tally.done).into());
     }
     Ok(())
 }
