@@ -6,7 +6,7 @@ use crate::place::Place;
 use crate::wide::{ALTITUDES, Key, REST_BYTES, ROW_BYTES, Wide, WideFlight, key, text};
 use aerostore_core::db::ingest::{IngestOptions, Input};
 use aerostore_core::db::{Change, Database, Table, Transaction, TxnOptions};
-use aerostore_core::query::{Plan, Query};
+use aerostore_core::query::{Literal, Plan, Query};
 use aerostore_core::row::{IndexKind, IndexSpec, Row, RowImage, RowView, Schema, Value};
 use std::error::Error;
 use std::ops::ControlFlow;
@@ -127,6 +127,9 @@ pub struct Aerostore {
     table: Table,
     image: [u8; ROW_BYTES],
     reported: RowImage,
+    /// The searches made ready, as the other databases have them.
+    above: Option<(usize, Plan)>,
+    newest_within: Option<(usize, Plan)>,
 }
 
 impl Aerostore {
@@ -146,7 +149,7 @@ impl Aerostore {
             }
             txn.commit()?;
         }
-        Ok(Self { db, table, image: [0; ROW_BYTES], reported: image })
+        Ok(Self::new(db).map_err(|error| error.to_string())?)
     }
 
     /// Fills a fresh database with the flights of a text, and makes the indexes then.
@@ -175,7 +178,8 @@ impl Aerostore {
     /// What the database says; also when the table is missing.
     pub fn new(db: Database) -> Result<Self, Failure> {
         let table = db.table(WideFlight::NAME)?.ok_or("the table of flights is missing")?;
-        Ok(Self { db, table, image: [0; ROW_BYTES], reported: RowImage::new(WideFlight::schema()) })
+        let reported = RowImage::new(WideFlight::schema());
+        Ok(Self { db, table, image: [0; ROW_BYTES], reported, above: None, newest_within: None })
     }
 
     /// The database.
@@ -188,10 +192,13 @@ impl Aerostore {
     /// # Errors
     /// What the database says.
     pub fn search(&mut self, query: Query, summed: usize) -> Result<Found, Failure> {
-        let plan = Plan::new(WideFlight::schema(), query)?;
+        self.run(&Plan::new(WideFlight::schema(), query)?, summed)
+    }
+
+    fn run(&mut self, plan: &Plan, summed: usize) -> Result<Found, Failure> {
         let mut txn = self.db.begin(TxnOptions { read_only: true, ..TxnOptions::default() })?;
         let mut found = Found::default();
-        txn.search(&self.table, &plan, &mut |row| {
+        txn.search(&self.table, plan, &mut |row| {
             copy(row, &mut self.image);
             found.add(number(row, summed));
             ControlFlow::Continue(())
@@ -276,24 +283,40 @@ impl Indexed for Aerostore {
     }
 
     fn above(&mut self, altitude: i32, limit: usize) -> Result<Found, Failure> {
-        let query = Query::filtered(WideFlight::ALTITUDE.gte(altitude));
-        self.search(
-            query.sort_by(WideFlight::ALTITUDE.ascending()).limit(limit as u64),
-            WideFlight::ALTITUDE.index(),
-        )
+        let plan = ready(&mut self.above, limit, [altitude], || {
+            let query = Query::filtered(WideFlight::ALTITUDE.gte(altitude));
+            query.sort_by(WideFlight::ALTITUDE.ascending())
+        })?;
+        self.run(&plan, WideFlight::ALTITUDE.index())
     }
 
     fn newest_within(&mut self, altitude: i32, limit: usize) -> Result<Found, Failure> {
-        let query = Query::filtered(WideFlight::ALTITUDE.range(altitude, altitude + BAND));
-        self.search(
-            query.sort_by(WideFlight::UPDATED_AT.descending()).limit(limit as u64),
-            WideFlight::UPDATED_AT.index(),
-        )
+        let ends = [altitude, altitude + BAND];
+        let plan = ready(&mut self.newest_within, limit, ends, || {
+            let query = Query::filtered(WideFlight::ALTITUDE.range(ends[0], ends[1]));
+            query.sort_by(WideFlight::UPDATED_AT.descending())
+        })?;
+        self.run(&plan, WideFlight::UPDATED_AT.index())
     }
 
     fn count_eastbound(&mut self) -> Result<Found, Failure> {
         self.count(Query::filtered(WideFlight::TRACK.range(EAST.start, EAST.end)))
     }
+}
+
+/// The plan of a search for the first `limit` rows with these operands, made from the one in `kept`, if that has the same limit.
+fn ready<const N: usize>(
+    kept: &mut Option<(usize, Plan)>,
+    limit: usize,
+    operands: [i32; N],
+    query: impl FnOnce() -> Query,
+) -> Result<Plan, Failure> {
+    if let Some((_, plan)) = kept.as_ref().filter(|(kept, _)| *kept == limit) {
+        return Ok(plan.with_operands(operands.map(|operand| Literal::Int(i64::from(operand))))?);
+    }
+    let plan = Plan::new(WideFlight::schema(), query().limit(limit as u64))?;
+    *kept = Some((limit, plan.clone()));
+    Ok(plan)
 }
 
 fn read(row: RowView<'_>, key: Key) -> Wide {
