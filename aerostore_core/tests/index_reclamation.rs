@@ -81,6 +81,53 @@ fn a_search_that_stands_still_during_two_growths_finds_its_key() {
     );
 }
 
+/// Does something once, before the next zeroed block is known.
+struct Stop<'s, 'b> {
+    inner: &'s mut Memory<'b>,
+    once: Option<Box<dyn FnOnce() + 's>>,
+}
+
+impl Blocks for Stop<'_, '_> {
+    fn alloc_zeroed(&mut self, bytes: usize, kind: BlockKind) -> Result<BlockRef, ShmError> {
+        let r = self.inner.alloc_zeroed(bytes, kind);
+        if let Some(f) = self.once.take() {
+            f();
+        }
+        r
+    }
+    fn alloc(&mut self, bytes: usize, kind: BlockKind) -> Result<BlockRef, ShmError> {
+        self.inner.alloc(bytes, kind)
+    }
+    fn has_room(&mut self, bytes: u64) -> bool {
+        self.inner.has_room(bytes)
+    }
+    fn give_back(&mut self, block: BlockRef) {
+        self.inner.give_back(block);
+    }
+    fn exchange(&mut self, w: &AtomicU64, wo: u64, c: &Exchange<'_>) -> Result<bool, ShmError> {
+        self.inner.exchange(w, wo, c)
+    }
+    fn sparing(
+        &mut self,
+        deed: &mut dyn FnMut(&mut dyn Blocks) -> Result<(), ShmError>,
+    ) -> Result<(), ShmError> {
+        deed(self)
+    }
+    fn link(&mut self, w: &AtomicU64, o: u64, b: BlockRef) -> Result<bool, ShmError> {
+        self.inner.link(w, o, b)
+    }
+    fn replace(
+        &mut self,
+        w: &AtomicU64,
+        wo: u64,
+        o: u64,
+        n: u64,
+        p: &mut dyn Iterator<Item = u64>,
+    ) -> Result<bool, ShmError> {
+        self.inner.replace(w, wo, o, n, p)
+    }
+}
+
 /// The segment of a table made after the searcher's reservation.
 #[test]
 fn a_segment_made_during_an_operation_outlives_it() {
@@ -93,47 +140,6 @@ fn a_segment_made_during_an_operation_outlives_it() {
     create(&bp, &root);
     let index = HashIndex::new(&root, 0);
     // `a` loads the root, and stops before it makes the first segment.
-    struct Stop<'s, 'b> {
-        inner: &'s mut Memory<'b>,
-        once: Option<Box<dyn FnOnce() + 's>>,
-    }
-    impl Blocks for Stop<'_, '_> {
-        fn alloc_zeroed(&mut self, bytes: usize, kind: BlockKind) -> Result<BlockRef, ShmError> {
-            let r = self.inner.alloc_zeroed(bytes, kind);
-            if let Some(f) = self.once.take() {
-                f();
-            }
-            r
-        }
-        fn alloc(&mut self, bytes: usize, kind: BlockKind) -> Result<BlockRef, ShmError> {
-            self.inner.alloc(bytes, kind)
-        }
-        fn give_back(&mut self, block: BlockRef) {
-            self.inner.give_back(block);
-        }
-        fn exchange(&mut self, w: &AtomicU64, wo: u64, c: &Exchange<'_>) -> Result<bool, ShmError> {
-            self.inner.exchange(w, wo, c)
-        }
-        fn sparing(
-            &mut self,
-            deed: &mut dyn FnMut(&mut dyn Blocks) -> Result<(), ShmError>,
-        ) -> Result<(), ShmError> {
-            deed(self)
-        }
-        fn link(&mut self, w: &AtomicU64, o: u64, b: BlockRef) -> Result<bool, ShmError> {
-            self.inner.link(w, o, b)
-        }
-        fn replace(
-            &mut self,
-            w: &AtomicU64,
-            wo: u64,
-            o: u64,
-            n: u64,
-            p: &mut dyn Iterator<Item = u64>,
-        ) -> Result<bool, ShmError> {
-            self.inner.replace(w, wo, o, n, p)
-        }
-    }
     let bcell = std::cell::RefCell::new(b);
     let ins = |row: u64| {
         let g = bp.pin();

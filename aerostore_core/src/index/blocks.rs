@@ -46,6 +46,9 @@ pub trait Blocks {
     /// `OutOfSpace`.
     fn alloc(&mut self, bytes: usize, kind: BlockKind) -> Result<BlockRef, ShmError>;
 
+    /// Is there room for so many more bytes, in blocks of any size? An estimate.
+    fn has_room(&mut self, bytes: u64) -> bool;
+
     /// Gives a RESERVED block back that nobody else knows.
     fn give_back(&mut self, block: BlockRef);
 

@@ -25,7 +25,7 @@ use crate::index::Blocks;
 use crate::shm::{BlockKind, BlockRef, ShmError};
 use crate::sync::{AtomicU64, Ordering};
 pub use table::HashTable;
-use table::{DELETED, EMPTY, FROZEN, FROZEN_EMPTY, MOVED, entry_word, row_ever_of, row_of};
+use table::{DELETED, EMPTY, FROZEN, FROZEN_EMPTY, Load, MOVED, entry_word, row_ever_of, row_of};
 pub(in crate::index) use table::{Probe, Slot};
 
 /// Slots of the first table.
@@ -229,10 +229,7 @@ impl<'a> HashIndex<'a> {
             offset = guard.protect(table.next());
             table = guard.resolve(offset)?;
         }
-        if table.count_inserts(entries.len() as u64) {
-            // As in `insert_from`.
-            let _ = Self::grow(guard, blocks, offset, table);
-        }
+        Self::grow_if_full(guard, blocks, offset, table, table.count_inserts(entries.len() as u64));
         Ok(None)
     }
 
@@ -262,9 +259,8 @@ impl<'a> HashIndex<'a> {
                         break;
                     }
                     slot.hint.store(entry.version, Ordering::Relaxed);
-                    if adding != Adding::OfMany && table.count_inserts(1) {
-                        // The entry is in, whatever happens to the growth: a table that is really full asks again.
-                        let _ = Self::grow(guard, blocks, offset, table);
+                    if adding != Adding::OfMany {
+                        Self::grow_if_full(guard, blocks, offset, table, table.count_inserts(1));
                     }
                     return Ok(Inserted::New);
                 }
@@ -305,6 +301,18 @@ impl<'a> HashIndex<'a> {
             self.help_growth(guard, blocks, &no_entry)?;
         }
         Ok(())
+    }
+
+    /// After an insert: the entry is in, whatever happens to the growth. The next insert asks again.
+    #[inline]
+    fn grow_if_full(guard: &Guard<'_>, blocks: &mut dyn Blocks, offset: u64, table: &HashTable, load: Load) {
+        // A successor takes all that comes, also while it lacks segments: one that is begun without room for them refuses rows
+        // for which there is room.
+        let has_room =
+            |blocks: &mut dyn Blocks| blocks.has_room(HashTable::bytes_in_all(table.next_log2(INITIAL_LOG2)));
+        if load == Load::Overfull || load == Load::Full && has_room(blocks) {
+            let _ = Self::grow(guard, blocks, offset, table);
+        }
     }
 
     fn grow(

@@ -43,6 +43,8 @@ pub struct Heap {
     pub(super) freed_bytes: u64,
     /// When the file system refused to let the arena grow; 0 if it did not.
     pub(super) growth_refused_ns: u64,
+    /// When free slabs were last counted and found to be too few; 0 if they never were.
+    pub(super) no_room_ns: u64,
     pub(super) pressure_seen: u64,
 }
 
@@ -151,6 +153,7 @@ impl Heap {
             frees: 0,
             freed_bytes: 0,
             growth_refused_ns: 0,
+            no_room_ns: 0,
             pressure_seen,
         }
     }

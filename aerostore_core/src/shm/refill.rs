@@ -9,8 +9,8 @@
 use super::block::BlockWord;
 use super::heap::{Heap, PoolKey, payload_at};
 use super::slab::{
-    NO_TAG, SLABS_PER_EXTENT, SlabOwner, SlabUse, SlabWord, block_count, is_on_list, push_listed, slab_of,
-    slab_start,
+    NO_TAG, SLABS_PER_EXTENT, SlabHeader, SlabOwner, SlabUse, SlabWord, block_count, is_on_list, push_listed,
+    slab_of, slab_start,
 };
 use super::{Arena, BlockState, Reserve, ShmError};
 use crate::sync::{AtomicU64, Ordering};
@@ -20,6 +20,8 @@ use crate::sys::monotonic_ns;
 const REMOTE_LOOK_COUNT: usize = 64;
 /// After a refusal, how long the file system is not asked for more: a refused `fallocate` of an extent takes 0.2 ms.
 const GROWTH_PAUSE_NS: u64 = 2_000_000;
+/// How long it is taken for granted that there is no room: to count free slabs takes 0.2 ms where the arena is 1 GiB.
+const NO_ROOM_PAUSE_NS: u64 = 100_000_000;
 /// How many slabs a pool looks at for orphans before it takes a fresh one.
 const ORPHAN_LOOK_COUNT: u32 = 256;
 
@@ -70,7 +72,7 @@ impl Heap {
         for _ in 0..pool.slabs.len().min(limit) {
             pool.remote_cursor = (pool.remote_cursor + 1) % pool.slabs.len();
             let slab = pool.slabs[pool.remote_cursor];
-            if self.arena.slab_header(slab).is_some_and(super::slab::SlabHeader::take_hint) {
+            if self.arena.slab_header(slab).is_some_and(SlabHeader::take_hint) {
                 push_free_blocks(&self.arena, slab, &mut pool.free);
                 if !pool.free.is_empty() {
                     return true;
@@ -143,6 +145,31 @@ impl Heap {
         let known = free.len();
         push_free_blocks(&self.arena, slab, free);
         Ok(free.len() > known)
+    }
+
+    /// Could so many more bytes be had without the reserve, in slabs that nobody uses? An answer of no stays for some time.
+    pub fn has_room(&mut self, bytes: u64) -> bool {
+        let now_ns = monotonic_ns();
+        if self.no_room_ns != 0 && now_ns - self.no_room_ns < NO_ROOM_PAUSE_NS {
+            return false;
+        }
+        let end = self.arena.slab_end_for(Reserve::No);
+        let mut wanted = bytes.div_ceil(super::SLAB_BYTES);
+        let can_grow = self.growth_refused_ns == 0;
+        if can_grow {
+            let to_come = self.arena.max_bytes() / super::SLAB_BYTES - u64::from(self.arena.slab_end());
+            wanted = wanted.saturating_sub(to_come);
+        }
+        let mut slab = slab_of(self.arena.first_slab() * super::SLAB_BYTES);
+        while wanted > 0 && slab < end {
+            let word = self.arena.slab_header(slab).map(SlabHeader::load);
+            if word == Some(SlabWord::FREE) || can_grow && word == Some(SlabWord::ABSENT) {
+                wanted -= 1;
+            }
+            slab += 1;
+        }
+        self.no_room_ns = if wanted == 0 { 0 } else { now_ns };
+        wanted == 0
     }
 
     /// Makes an extent present that was given back, or adds one; false when there is no room for one.

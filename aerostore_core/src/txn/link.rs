@@ -165,6 +165,10 @@ impl Blocks for Linker<'_> {
         self.heap.alloc(bytes, kind, self.participant.epoch(), self.reserve)
     }
 
+    fn has_room(&mut self, bytes: u64) -> bool {
+        self.heap.has_room(bytes)
+    }
+
     fn give_back(&mut self, block: BlockRef) {
         self.heap.free(block);
     }

@@ -42,6 +42,9 @@ impl Blocks for Memory<'_> {
         self.limbo.collect(self.participant, &mut self.heap)?;
         self.heap.alloc(bytes, kind, self.participant.epoch(), Reserve::No)
     }
+    fn has_room(&mut self, bytes: u64) -> bool {
+        self.heap.has_room(bytes)
+    }
     fn give_back(&mut self, block: BlockRef) {
         self.heap.free(block);
     }

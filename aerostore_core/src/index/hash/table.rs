@@ -88,11 +88,26 @@ const _: () = assert!(size_of::<HashTable>() == 48 && offset_of!(HashTable, next
 // SAFETY: repr(C), atomics and padding only; all-zero is valid and unused.
 unsafe impl Shared for HashTable {}
 
+/// How full a table is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Load {
+    Light,
+    /// It should grow.
+    Full,
+    /// Probes get long: it has to grow.
+    Overfull,
+}
+
 impl HashTable {
     /// Bytes of a header with room for the segment offsets of `1 << log2` slots.
     pub(in crate::index) fn bytes(log2: u32) -> usize {
         let segments = usize::try_from((1_u64 << log2).div_ceil(segment_slots(log2))).unwrap_or(usize::MAX);
         size_of::<Self>() + segments * size_of::<u64>()
+    }
+
+    /// Bytes of a table of `1 << log2` slots, with all its segments.
+    pub(super) fn bytes_in_all(log2: u32) -> u64 {
+        Self::bytes(log2) as u64 + (SLOT_BYTES << log2)
     }
 
     pub(in crate::index) fn init(&self, log2: u32) {
@@ -143,10 +158,14 @@ impl HashTable {
         }
     }
 
-    /// Counts so many more entries; true when the table should grow: at seven tenths.
-    pub(super) fn count_inserts(&self, count: u64) -> bool {
+    /// Counts so many more entries; tells how full that makes the table.
+    pub(super) fn count_inserts(&self, count: u64) -> Load {
         let used = self.used.fetch_add(count, Ordering::Relaxed) + count;
-        used * 10 > self.slots() * 7
+        match used * 10 / self.slots() {
+            0..7 => Load::Light,
+            7 | 8 => Load::Full,
+            _ => Load::Overfull,
+        }
     }
 
     /// Counts one more entry as removed.
