@@ -22,6 +22,8 @@ use crate::wal::{
 use std::mem::size_of;
 use std::time::{Duration, Instant};
 
+/// Bytes of a ring from the reserve, of which that has room for dozens.
+const SMALL_RING_BYTES: u64 = 1 << 16;
 /// Bytes of one piece of a redo record that does not fit the ring.
 const PIECE_BYTES: usize = 60_000;
 /// How long a commit waits for room before it looks again whether the log still takes anything.
@@ -104,14 +106,26 @@ impl Session {
     fn own_ring(&mut self) -> Result<RingPlace, TxnError> {
         match self.ring {
             Some(ring) => Ok(ring),
-            None => self.make_ring(Reserve::No),
+            None => self.first_ring(),
+        }
+    }
+
+    /// A small one, if there is no room but the reserve: else a full database could not be emptied by who has not committed before.
+    #[cold]
+    fn first_ring(&mut self) -> Result<RingPlace, TxnError> {
+        let bytes = self.store.ring_bytes;
+        match self.make_ring(Reserve::No, bytes) {
+            Err(error) if error.is_out_of_space() => {
+                self.make_ring(Reserve::Yes, bytes.min(SMALL_RING_BYTES))
+            }
+            made => made,
         }
     }
 
     #[cold]
-    pub(super) fn make_ring(&mut self, reserve: Reserve) -> Result<RingPlace, TxnError> {
+    pub(super) fn make_ring(&mut self, reserve: Reserve, data_bytes: u64) -> Result<RingPlace, TxnError> {
         let word_offset = self.ring_word_offset();
-        let bytes = size_of::<RingHeader>() + usize::try_from(self.store.ring_bytes).unwrap_or(usize::MAX);
+        let bytes = size_of::<RingHeader>() + usize::try_from(data_bytes).unwrap_or(usize::MAX);
         let Self { store, participant, heap, limbo, .. } = self;
         let slot = participant.slot();
         if slot.ring.load(Ordering::Acquire) == 0 {
