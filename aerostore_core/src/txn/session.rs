@@ -71,14 +71,15 @@ struct Idle {
 }
 
 impl Idle {
-    /// One more look, when so many fences are passed; true when others may need the session's memory.
-    fn is_long(&mut self, fences: u64, clock: u64) -> bool {
+    /// One more look, when so many fences are passed; true when others may need the session's memory, or say so.
+    fn is_long(&mut self, fences: u64, clock: u64, others_are_short: bool) -> bool {
         if self.looks == 0 || fences != self.fences {
             *self = Self { fences, looks: 1, clock, has_handed_over: false };
             return false;
         }
         self.looks = self.looks.saturating_add(1);
-        !self.has_handed_over && self.looks > IDLE_LOOKS && clock.saturating_sub(self.clock) >= IDLE_COMMITS
+        let others_go_on = self.looks > IDLE_LOOKS && clock.saturating_sub(self.clock) >= IDLE_COMMITS;
+        !self.has_handed_over && (others_go_on || others_are_short)
     }
 }
 
@@ -207,7 +208,7 @@ impl Session {
         // What that one leaves behind would be held by what this one has reserved.
         self.participant.rest();
         let mut session = Box::new(Self::new(Arc::clone(&self.store))?);
-        match session.make_ring(Reserve::Yes) {
+        match session.make_ring(Reserve::Yes, self.store.ring_bytes) {
             Ok(_) => Ok(session),
             Err(error) => session.close().and(Err(error)),
         }
@@ -284,15 +285,21 @@ impl Session {
     }
 
     /// Gives back what an idle session does not need. Called again and again, it does something only if the session, or another
-    /// that freed what this one owns, has been at work since, or others have been for long.
+    /// that freed what this one owns, has been at work since, or others have been for long, or find no room.
     pub(crate) fn tidy_idle(&mut self) -> Result<(), TxnError> {
-        let is_long = self.idle.is_long(self.participant.fences(), self.store.clock().now());
+        let others_are_short = self.heap.others_are_short();
+        let is_long =
+            self.idle.is_long(self.participant.fences(), self.store.clock().now(), others_are_short);
         if self.tidied_at == self.events() && !is_long {
             return Ok(());
         }
         self.prune(0)?;
         self.shed_intents(KEPT_BLOCKS)?;
         self.out_of_line.release(self.store.log().durable_ts(), &mut self.heap);
+        if is_long {
+            // Few as they are, each keeps a slab.
+            self.records.close(&self.participant, &mut self.limbo)?;
+        }
         self.limbo.collect_now(&self.participant, &mut self.heap)?;
         // One that was used since the last look may be again at once. What waits for the log is RESERVED.
         let leaves_slabs = self.idle.looks > 1 && self.out_of_line.is_empty();

@@ -5,6 +5,7 @@ use crate::common::{Place, flight};
 use aerostore_core::db::{ErrorKind, OpenMode, TxnOptions};
 use aerostore_core::row::{Column, ColumnType, Schema, Value};
 use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 #[test]
 fn keys_that_come_and_go_for_ever_fit_in_a_small_mapping() {
@@ -173,5 +174,62 @@ fn a_transaction_writes_one_row_more_often_than_there_is_room_for() {
     assert_eq!(txn.get(&table, Value::I64(1), |row| row.get(1).as_i64()).unwrap(), Some(Some(UPDATES)));
     drop(txn);
     verified(&db);
+    db.close().unwrap();
+}
+
+#[test]
+fn a_full_database_can_be_emptied_by_a_session_that_has_not_committed_before() {
+    const ROWS: u64 = 1000;
+    let place = Place::new("bounded-ring");
+    let (db, table) = open(&place, SMALL);
+    let mut next = 0;
+    while insert(&db, &table, next..next + ROWS).is_ok() {
+        next += ROWS;
+    }
+    // They keep the session that has filled it from being used.
+    let others: Vec<_> = (0..10).map(|_| db.begin(TxnOptions::default()).unwrap()).collect();
+    for number in 0..ROWS {
+        delete(&db, &table, number..number + 1).unwrap();
+    }
+    drop(others);
+    db.close().unwrap();
+}
+
+/// Every second one, so that no slab is empty: what is free stays with the session that has deleted.
+#[test]
+fn what_an_idle_session_has_deleted_serves_one_that_finds_no_room() {
+    const BATCH: u64 = 100;
+    let place = Place::new("bounded-idle-room");
+    let (db, table) = open(&place, SMALL);
+    // Each thread has a session of its own.
+    let filled = std::thread::scope(|scope| {
+        let fill = || {
+            let mut filled = 0;
+            while insert(&db, &table, filled..filled + BATCH).is_ok() {
+                filled += BATCH;
+            }
+            for first in (0..filled).step_by(usize::try_from(BATCH).unwrap()) {
+                db.transaction(TxnOptions::default(), |txn| {
+                    let mut some = (first..first + BATCH).step_by(2);
+                    some.try_for_each(|number| txn.delete(&table, Value::Str(&id(number))).map(drop))
+                })
+                .unwrap();
+            }
+            filled
+        };
+        let filling = scope.spawn(fill);
+        filling.join().unwrap()
+    });
+    let (mut fitted, begun) = (0, Instant::now());
+    while fitted * 4 < filled {
+        match insert(&db, &table, filled + fitted..filled + fitted + 10) {
+            Ok(()) => fitted += 10,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Space, "{error}");
+                let waited = begun.elapsed() > Duration::from_mins(1);
+                assert!(!waited, "{fitted} rows fitted where {} were deleted", filled / 2);
+            }
+        }
+    }
     db.close().unwrap();
 }
