@@ -19,9 +19,11 @@ pub struct GarbageControl {
     snapshots_revoked: AtomicU64,
     /// Bytes of versions that snapshots held back when a walk last looked.
     held_bytes: AtomicU64,
-    /// 1 while a write waits for a walk, for want of room.
+    /// The newest request of a write that waits for a walk, for want of room.
     pressed: AtomicU64,
-    _reserved: [u64; 6],
+    /// The requests that were made when the last walk began that is over.
+    walked: AtomicU64,
+    _reserved: [u64; 5],
 }
 
 const _: () = assert!(size_of::<GarbageControl>() == 128);
@@ -49,8 +51,13 @@ pub struct VacuumStats {
 impl GarbageControl {
     /// Asks for a walk.
     pub fn want(&self) {
+        self.request();
+    }
+
+    /// The number of the request.
+    fn request(&self) -> u64 {
         // Release: what was left lies there for whoever sees the count.
-        self.wanted.fetch_add(1, Ordering::Release);
+        self.wanted.fetch_add(1, Ordering::Release) + 1
     }
 
     /// The requests so far, if any is open.
@@ -71,20 +78,26 @@ impl GarbageControl {
         self.versions_pruned.fetch_add(versions_pruned, Ordering::Relaxed);
     }
 
-    /// Asks for a walk at once: a write finds no room.
-    pub fn press(&self) {
-        self.want();
-        self.pressed.store(1, Ordering::Release);
+    /// Asks for a walk at once: a write finds no room. The number of the request.
+    pub fn press(&self) -> u64 {
+        let request = self.request();
+        self.pressed.fetch_max(request, Ordering::Release);
+        request
     }
 
     /// Does a write wait for a walk?
     pub fn is_pressed(&self) -> bool {
-        self.pressed.load(Ordering::Acquire) != 0
+        !self.is_walked(self.pressed.load(Ordering::Acquire))
     }
 
-    /// A walk that began after the press, and all that followed from it, is over.
-    pub fn relieve(&self) {
-        self.pressed.store(0, Ordering::Release);
+    /// Is a walk that began after that request over, with all that follows from it?
+    pub fn is_walked(&self, request: u64) -> bool {
+        self.walked.load(Ordering::Acquire) >= request
+    }
+
+    /// A walk that began after so many requests, and all that followed from it, is over.
+    pub fn relieve(&self, requests: u64) {
+        self.walked.fetch_max(requests, Ordering::Release);
     }
 
     /// Counts a snapshot that was revoked.

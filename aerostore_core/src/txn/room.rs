@@ -11,8 +11,10 @@ use std::time::Duration;
 const WAIT_NS: u64 = 5_000_000_000;
 /// The same while no process runs the vacuum.
 const WAIT_FOR_HOLDER_NS: u64 = 500_000_000;
-/// How long a session that has waited does not wait again while nothing is committed and no reader ends: a mapping full of rows is full.
-/// What a transaction of another session gives back when it aborts is found after that.
+/// How long a session that has waited does not wait again while nothing is committed and no reader ends, which is some times as long as
+/// it waited: a mapping full of rows is full. What others give back unseen is found after that: who aborts, or stops reading at the clock.
+const PAUSES: u64 = 8;
+/// At most.
 const PAUSE_NS: u64 = 1_000_000_000;
 const POLL: Duration = Duration::from_millis(1);
 
@@ -43,15 +45,17 @@ impl Session {
             return Ok(()); // what the session itself had may be enough
         }
         let garbage = self.store.garbage();
-        garbage.press();
-        while garbage.is_pressed() {
+        let request = garbage.press();
+        while !garbage.is_walked(request) {
             let limit_ns = if garbage.role().holder() == 0 { WAIT_FOR_HOLDER_NS } else { WAIT_NS };
             if monotonic_ns() - begun_ns > limit_ns {
                 break;
             }
             std::thread::sleep(POLL);
         }
-        self.looked_for_room = Some(Looked { until_ns: monotonic_ns() + PAUSE_NS, live });
+        let now_ns = monotonic_ns();
+        let pause_ns = (PAUSES * (now_ns - begun_ns)).min(PAUSE_NS);
+        self.looked_for_room = Some(Looked { until_ns: now_ns + pause_ns, live });
         self.collect_all()
     }
 

@@ -97,7 +97,7 @@ impl Vacuum {
             heap.trim();
         }
         if !revoke_for_room(&store)? && self.is_pressed {
-            store.garbage().relieve();
+            store.garbage().relieve(self.requests);
         }
         Ok(true)
     }
