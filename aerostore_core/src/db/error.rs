@@ -146,7 +146,7 @@ pub enum Error {
         /// The last conflict.
         last: Box<Error>,
     },
-    /// A transaction was not used for longer than the setting `idle_in_transaction_timeout` allows; it was rolled back.
+    /// A transaction was not used for longer than the setting `idle_in_transaction_timeout` allows; it is rolled back now.
     IdleTimeout {
         /// Milliseconds between two uses.
         idle_ms: u64,

@@ -306,6 +306,7 @@ mod tests {
             TxnError::ForcedAbort,
             TxnError::Deadlock { table: table() },
             TxnError::LockTimeout { table: table() },
+            TxnError::SnapshotRevoked,
         ];
         assert!(conflicts.iter().all(TxnError::is_retryable));
         let others = [
