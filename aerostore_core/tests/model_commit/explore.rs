@@ -6,8 +6,9 @@
 use crate::check;
 use crate::protocol::{Label, Model};
 use crate::state::State;
-use foldhash::quality::FixedState;
-use std::hash::{BuildHasher, Hash};
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use xxhash_rust::xxh3::xxh3_128;
 
 /// What a search has seen.
 pub(crate) struct Outcome {
@@ -27,7 +28,7 @@ struct Frame {
 /// Visits every state reachable from the beginning, or stops at the first violation.
 pub(crate) fn explore(model: &Model, forced_aborts: u8, log_rounds: u8) -> Outcome {
     let initial = State::initial(forced_aborts, log_rounds);
-    let mut seen = foldhash::HashSet::default();
+    let mut seen: HashSet<u128, ByItself> = HashSet::default();
     seen.insert(fingerprint(&initial));
     let mut outcome = Outcome { states: 1, steps: 0, depth: 0, violation: None };
     let mut path = vec![frame(model, &initial, None)];
@@ -61,8 +62,70 @@ fn frame(model: &Model, state: &State, arrived_by: Option<Label>) -> Frame {
     Frame { arrived_by, successors }
 }
 
-/// Tells states apart.
+/// Tells states apart: what they hash, byte after byte, and those bytes at once.
 pub(crate) fn fingerprint(state: &impl Hash) -> u128 {
-    let half = |seed| u128::from(FixedState::with_seed(seed).hash_one(state));
-    half(1) << 64 | half(2)
+    let mut image = Image { bytes: [0; IMAGE_BYTES], length: 0 };
+    state.hash(&mut image);
+    xxh3_128(&image.bytes[..image.length])
+}
+
+/// No state writes more.
+const IMAGE_BYTES: usize = 512;
+
+/// Takes down what a state hashes. Numbers and variants in it are small: a byte each.
+struct Image {
+    bytes: [u8; IMAGE_BYTES],
+    length: usize,
+}
+
+impl Image {
+    fn push(&mut self, number: Option<u8>) {
+        self.bytes[self.length] = number.expect("numbers in a state are small");
+        self.length += 1;
+    }
+}
+
+impl Hasher for Image {
+    fn write(&mut self, bytes: &[u8]) {
+        let end = self.length + bytes.len();
+        self.bytes[self.length..end].copy_from_slice(bytes);
+        self.length = end;
+    }
+
+    fn write_u8(&mut self, number: u8) {
+        self.push(Some(number));
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.push(number.try_into().ok());
+    }
+
+    fn write_isize(&mut self, variant: isize) {
+        self.push(variant.try_into().ok());
+    }
+
+    fn finish(&self) -> u64 {
+        unreachable!("the bytes are what is asked for")
+    }
+}
+
+/// Fingerprints are as good as any hash of them.
+pub(crate) type ByItself = BuildHasherDefault<Fingerprint>;
+
+/// The hash of a fingerprint.
+#[derive(Default)]
+pub(crate) struct Fingerprint(u64);
+
+impl Hasher for Fingerprint {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("a fingerprint is a number")
+    }
+
+    fn write_u128(&mut self, fingerprint: u128) {
+        self.0 = u64::try_from(fingerprint >> 64).expect("that leaves half of it");
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }

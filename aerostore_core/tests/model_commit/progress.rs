@@ -1,8 +1,7 @@
 //! Breadth-first search through every reachable state that remembers the steps between them, so that progress can be checked as
 //! well: from everywhere there has to be a way to an end. A shortest way to what is broken is reported.
 
-use crate::explore::fingerprint;
-use foldhash::fast::FixedState;
+use crate::explore::{ByItself, fingerprint};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Debug;
@@ -36,7 +35,7 @@ pub(crate) struct Outcome {
 
 /// Visits every reachable state, or stops at the first that is broken; then looks for those from which no end can be reached.
 pub(crate) fn search<W: World>(world: &W) -> Outcome {
-    let mut numbers: HashMap<u128, u32, FixedState> = HashMap::default();
+    let mut numbers: HashMap<u128, u32, ByItself> = HashMap::default();
     let first = world.initial();
     numbers.insert(fingerprint(&first), 0);
     // By whom and from where each state was reached first.
