@@ -168,7 +168,7 @@ fn a_panic_of_the_visitor_ends_the_scan_and_nothing_else() {
         txn.search_count(&table, &plan(&table, "", THREADS)).unwrap();
         db.status().unwrap().slots.len()
     };
-    for query in ["altitude between 1000 3000", "altitude > 20000 sort lat"] {
+    for query in ["altitude between 1000 3000", "altitude > 20000 sort lat"].repeat(10) {
         let mut txn = db.begin(TxnOptions::default()).unwrap();
         let plan = plan(&table, query, THREADS);
         let mut seen = 0;
@@ -183,7 +183,9 @@ fn a_panic_of_the_visitor_ends_the_scan_and_nothing_else() {
         assert!(found.len() > 1000, "{}", found.len());
         txn.commit().unwrap();
     }
-    assert_eq!(db.status().unwrap().slots.len(), slots);
+    // But for those that the database's own threads have taken meanwhile.
+    let slots_after = db.status().unwrap().slots.len();
+    assert!(slots_after < slots + 10, "{slots_after} slots, {slots} before");
     assert!(db.verify().unwrap().is_clean());
     db.close().unwrap();
 }
