@@ -65,10 +65,15 @@ need() {
         sudo=(sudo)
     fi
     printf 'installing with apt: %s\n' "${missing[*]}" >&2
-    if ! DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -q "${missing[@]}" >"$(log_file apt)" 2>&1; then
-        "${sudo[@]}" apt-get update -q >>"$(log_file apt)" 2>&1 || true
-        DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -q "${missing[@]}" >>"$(log_file apt)" 2>&1 ||
-            fail "apt-get could not install ${missing[*]}; see $(log_file apt)"
+    # One after the other: stages run beside each other, and apt does not wait for itself.
+    if ! (
+        flock 9
+        export DEBIAN_FRONTEND=noninteractive
+        "${sudo[@]}" apt-get install -y -q "${missing[@]}" && exit
+        "${sudo[@]}" apt-get update -q
+        "${sudo[@]}" apt-get install -y -q "${missing[@]}"
+    ) >>"$(log_file apt)" 2>&1 9>"$(log_file apt).lock"; then
+        fail "apt-get could not install ${missing[*]}; see $(log_file apt)"
     fi
     for package in "${missing[@]}"; do
         have_package "$package" || fail "$package is installed, but what we need of it is not there"

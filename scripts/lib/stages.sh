@@ -1,5 +1,6 @@
-# Running stages one after the other, each with a log, a time limit and a line of progress; then a table of all.
-# Sourced after common.sh by scripts that define stage_NAME functions, all_stages and limit_minutes.
+# Running stages, each with a log, a time limit and lines of progress; then a table of all, in the order they were asked for.
+# Sourced after common.sh by scripts that define stage_NAME functions, all_stages and limit_minutes. One runs after the other, unless the
+# script sets stages_at_once; then those that have the same build_folder still do, and start_order says who comes first.
 # The variables not set here are those of common.sh and of the script.
 # shellcheck shell=bash disable=SC2154
 
@@ -51,48 +52,106 @@ what_failed() {
     grep -nE -A 5 'panicked at |^error(\[|:)|^==== .* FAILED|^test .*(FAILED|failed)$|line [0-9]+:| WRONG ' "$1" | cut -c 1-2000 | head -n 60 || true
 }
 
-run_stages() {
-    local name log status outcome detail text passed failed ignored rows=() number=0 total_passed=0 total_failed=0
-    local started stage_started took script=$root/scripts/${0##*/}
-    started=$(now_ms)
-    for name in "${stages[@]}"; do
-        number=$((number + 1))
-        log=$(log_file "$name")
-        printf '[%2d/%d] %-9s ' $number ${#stages[@]} "$name"
-        stage_started=$(now_ms)
-        status=0
-        # In a group of its own, which timeout ends whole.
-        timeout --kill-after=10 "${limit_minutes[$name]}m" "$script" --stage "$name" >"$log" 2>&1 </dev/null || status=$?
-        took=$(duration $(($(now_ms) - stage_started)))
-        read -r passed failed ignored < <(count "$log")
-        outcome=ok
-        if ((status)); then
-            outcome=FAILED
-            ((failed)) || failed=1
-        elif ((passed + failed == 0)); then
-            # A check that counts nothing is one check.
-            passed=1
-        fi
-        ((status != 124)) || outcome="TIMED OUT"
-        detail="$passed passed"
-        ((failed == 0)) || detail+=", $failed failed"
-        ((ignored == 0)) || detail+=", $ignored IGNORED"
-        text=$(highlight "$name" "$log" || true)
-        rows+=("$(printf '%-9s  %-9s  %14s  %s' "$name" "$outcome" "$took" "$detail${text:+; $text}")")
-        total_passed=$((total_passed + passed))
-        total_failed=$((total_failed + failed))
-        printf '%-9s  %14s\n' "$outcome" "$took"
-        if ((status)); then
-            printf '%s\n' "---- end of $log ----"
-            tail -n 30 "$log"
-            printf '%s\n' "---- what failed in it ----"
-            what_failed "$log"
-            printf '%s\n' "---- $script $name runs this stage alone ----"
+declare -A build_folder=() name_of=() started_at=() row_of=()
+stages_at_once=1
+start_order=()
+total_passed=0
+total_failed=0
+
+# The stages to run, as start_order has them, and then the others.
+in_start_order() {
+    local name
+    for name in "${start_order[@]}" "${stages[@]}"; do
+        [[ " ${stages[*]} " != *" $name "* ]] || echo "$name"
+    done | awk '!seen[$0]++'
+}
+
+# The first stage that waits and whose build folder nobody uses.
+next_stage() {
+    local name busy=" "
+    for name in "${name_of[@]}"; do
+        busy+="${build_folder[$name]:-$name} "
+    done
+    for name in "${waiting[@]}"; do
+        if [[ $busy != *" ${build_folder[$name]:-$name} "* ]]; then
+            echo "$name"
+            return
         fi
     done
+}
+
+start_stage() {
+    local name=$1 index
+    begun=$((begun + 1))
+    printf '[%2d/%d] %-9s begins\n' "$begun" ${#stages[@]} "$name"
+    # In a group of its own, which timeout ends whole.
+    timeout --kill-after=10 "${limit_minutes[$name]}m" "$script" --stage "$name" >"$(log_file "$name")" 2>&1 </dev/null &
+    name_of[$!]=$name
+    started_at[$name]=$(now_ms)
+    for index in "${!waiting[@]}"; do
+        [ "${waiting[index]}" != "$name" ] || unset "waiting[index]"
+    done
+}
+
+# end_stage NAME STATUS: says how it ended, and keeps its row of the table.
+end_stage() {
+    local name=$1 status=$2 log took outcome detail text passed failed ignored
+    log=$(log_file "$name")
+    took=$(duration $(($(now_ms) - started_at[$name])))
+    read -r passed failed ignored < <(count "$log")
+    outcome=ok
+    if ((status)); then
+        outcome=FAILED
+        ((failed)) || failed=1
+    elif ((passed + failed == 0)); then
+        # A check that counts nothing is one check.
+        passed=1
+    fi
+    ((status != 124)) || outcome="TIMED OUT"
+    detail="$passed passed"
+    ((failed == 0)) || detail+=", $failed failed"
+    ((ignored == 0)) || detail+=", $ignored IGNORED"
+    text=$(highlight "$name" "$log" || true)
+    row_of[$name]=$(printf '%-9s  %-9s  %14s  %s' "$name" "$outcome" "$took" "$detail${text:+; $text}")
+    total_passed=$((total_passed + passed))
+    total_failed=$((total_failed + failed))
+    printf '        %-9s %-9s  %14s\n' "$name" "$outcome" "$took"
+    if ((status)); then
+        printf '%s\n' "---- end of $log ----"
+        tail -n 30 "$log"
+        printf '%s\n' "---- what failed in it ----"
+        what_failed "$log"
+        printf '%s\n' "---- $script $name runs this stage alone ----"
+    fi
+}
+
+run_stages() {
+    local name pid status started begun=0 waiting=() script=$root/scripts/${0##*/}
+    started=$(now_ms)
+    mapfile -t waiting < <(in_start_order)
+    # Whoever ends this ends what it has started.
+    trap 'kill "${!name_of[@]}" 2>/dev/null || true' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    while ((${#waiting[@]} + ${#name_of[@]})); do
+        name=
+        ((${#name_of[@]} >= stages_at_once)) || name=$(next_stage)
+        if [ -n "$name" ]; then
+            start_stage "$name"
+            continue
+        fi
+        status=0
+        wait -n -p pid "${!name_of[@]}" || status=$?
+        name=${name_of[$pid]}
+        unset "name_of[$pid]"
+        end_stage "$name" "$status"
+    done
+    trap - EXIT
 
     printf '\n%-9s  %-9s  %14s  %s\n' stage outcome time result
-    printf '%s\n' "${rows[@]}"
+    for name in "${stages[@]}"; do
+        printf '%s\n' "${row_of[$name]}"
+    done
     local positions
     positions=$(real_positions)
     if [ -n "$positions" ]; then
