@@ -61,11 +61,21 @@ impl Role {
     }
 }
 
-/// Says one line in one piece, so that a death leaves whole lines.
+/// Says one line in one piece, so that a death seldom cuts it; see [`whole_lines`].
 pub(crate) fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     out.write_all(format!("{line}\n").as_bytes()).unwrap();
     out.flush().unwrap();
+}
+
+/// The lines of a process that may be killed. What has no end was cut: a kernel may end a write in the middle for a signal that kills, though
+/// it is short enough for a pipe to take it whole.
+pub(crate) fn whole_lines(mut from: impl BufRead) -> impl Iterator<Item = String> {
+    std::iter::from_fn(move || {
+        let mut line = String::new();
+        from.read_line(&mut line).ok()?;
+        line.ends_with('\n').then(|| line.trim_end_matches('\n').to_owned())
+    })
 }
 
 fn variable(name: &str) -> String {
@@ -150,7 +160,7 @@ impl Fleet {
         let pipe = BufReader::new(child.stdout.take().unwrap());
         let listener = Arc::clone(&self.listener);
         let thread = std::thread::spawn(move || {
-            for line in pipe.lines().map_while(Result::ok) {
+            for line in whole_lines(pipe) {
                 listener(seat, serial, &line);
             }
         });

@@ -17,7 +17,7 @@ mod worker;
 use adya::Valid;
 use aerostore_core::db::OpenMode;
 use checker::verdict;
-use common::fleet::{Fleet, now_ns, seconds};
+use common::fleet::{Fleet, now_ns, seconds, whole_lines};
 use common::{Place, Watchdog};
 use record::{Events, Record};
 use std::sync::{Arc, Mutex};
@@ -114,4 +114,10 @@ fn snapshot_isolation_has_write_skew_and_nothing_worse() {
         "{}",
         checker::explain(&report)
     );
+}
+
+#[test]
+fn a_line_that_a_death_has_cut_is_not_heard() {
+    let heard: Vec<String> = whole_lines(&b"o 7 r:0.1:5,6\no 8 r:0.1:5,6,70"[..]).collect();
+    assert_eq!(heard, ["o 7 r:0.1:5,6"]);
 }
