@@ -5,8 +5,9 @@
 
 use super::garbage_tests::{Scene, run};
 use super::secondary_tests::{FIRST, PLAIN, assert_clean, schema, vacuum};
-use crate::mvcc::StallPolicy;
+use crate::mvcc::{BeginWord, StallPolicy, VersionRef, resolve_begin};
 use crate::row::Value;
+use crate::shm::{BlockKind, BlockState, BlockWord};
 use crate::sync::{interrupted_at, survives};
 use crate::txn::{
     Newest, Session, TableRef, Transaction, TxnError, TxnOptions, drop_table, reap_dead_processes,
@@ -154,6 +155,44 @@ fn a_row_whose_change_is_committed_meanwhile_does_not_seem_to_be_missing() {
             || look(&mut reader, &table, KEY).unwrap(),
         );
         assert!(matches!(found, Seen::Unsettled | Seen::Row(1 | 2)), "access {point}: {found:?}");
+        if !was_interrupted {
+            assert!(point > 5, "{point} accesses");
+            return;
+        }
+    }
+}
+
+/// Another reader, who has had the first intent at hand since before the second, learns from the record that it has committed, and
+/// stamps what he has.
+#[test]
+fn what_a_transaction_has_written_over_itself_is_not_shown_however_late_it_is_stamped() {
+    for point in 1_u64.. {
+        let (scene, mut reader, rival, table) = scene("newest-overwritten", point);
+        let late = scene.process();
+        let mut txn = Transaction::begin(rival, TxnOptions::default());
+        write(&mut txn, &table, KEY, 2);
+        let place = table.clone();
+        let (was_interrupted, found) = interrupted_at(
+            point,
+            move || {
+                let guard = late.participant().pin();
+                let arena = guard.arena();
+                let versions = arena.slabs().flat_map(|slab| slab.blocks(arena).collect::<Vec<_>>());
+                let live =
+                    |word: &BlockWord| word.kind() == BlockKind::VERSION && word.state() == BlockState::Live;
+                let mut intents = versions.filter(|(_, word)| live(word)).filter_map(|(offset, _)| {
+                    let version = VersionRef::resolve(&guard, offset).unwrap();
+                    matches!(version.begin(&guard), BeginWord::Intent(_)).then_some(version)
+                });
+                let first = intents.next().unwrap();
+                write(&mut txn, &place, KEY, 3);
+                txn.commit(false).unwrap();
+                let clock = late.store().clock();
+                resolve_begin(&guard, clock, &first, clock.now(), 0, StallPolicy::default()).unwrap();
+            },
+            || look(&mut reader, &table, KEY).unwrap(),
+        );
+        assert!(matches!(found, Seen::Unsettled | Seen::Row(1 | 3)), "access {point}: {found:?}");
         if !was_interrupted {
             assert!(point > 5, "{point} accesses");
             return;

@@ -11,6 +11,7 @@
 //! Ordering    linking is a Release CAS of `RowHeader::head`; every reader loads it with Acquire.
 
 use crate::epoch::Guard;
+use crate::mvcc::RowHeader;
 use crate::row::{DirtyMask, MAX_COLUMNS, MAX_IMAGE_BYTES, MAX_TEMPLATE_BYTES, StoredImage};
 use crate::shm::{Known, LARGE_PAYLOAD_BYTES_MAX, RelPtr, Shared, ShmError};
 use crate::sync::{AtomicU64, Ordering};
@@ -250,6 +251,13 @@ impl<'g> VersionRef<'g> {
     pub fn is_stamped(&self) -> bool {
         // Acquire: as in `Guard::protect`. Nothing is followed, so no guard is asked.
         matches!(BeginWord::from_word(self.header.begin.load(Ordering::Acquire)), BeginWord::Stamped(timestamp) if timestamp != NEVER)
+    }
+
+    /// Is it the newest version of `row`, of which it has been that under the guard?
+    #[inline]
+    pub fn is_head_of(&self, row: &RowHeader) -> bool {
+        // Acquire: comes after what was seen of the version before.
+        row.head.load(Ordering::Acquire) == self.offset
     }
 
     /// Asks the processor to fetch all of a version at `offset` with a payload of so many bytes: for who will copy it.

@@ -5,6 +5,8 @@
 //!             again. Z2: the head is loaded once, and is the version whose key was compared. A key for which no row has a head when
 //!             the end of its probe path is found EMPTY is missing. Z3: state of the table, entry, head and image are looked at in one
 //!             operation (I2). It publishes nothing else, so a death in it leaves nothing but its interval, and nothing can be revoked.
+//!             Z4: after its stamp was seen, the version still is the head. A transaction that writes a row twice pushes its first intent out;
+//!             who has that at hand since before may learn from the record that it has committed, and stamp it.
 //! Why     it sees what a snapshot S would have seen that lies within its time. Let t be what the clock showed when the head was loaded. What
 //!         is linked over it later is ACTIVE after that (R2), so its timestamp is above t (R3); and above c, as the row had another
 //!         owner before (W2). If c <= t, S is t: the head counts at it. If not, c was drawn since, and S is c. Who had committed before the
@@ -45,13 +47,13 @@ impl Session {
         let hash = hash_key(key, &mut self.buffers.key);
         let guard = self.participant.pin();
         let mut head = None;
-        table.primary(&guard)?.find(&guard, hash, |row| {
+        let found = table.primary(&guard)?.find(&guard, hash, |row| {
             head = head_with_key(&guard, table, row, key, hash)?;
             Ok::<_, TxnError>(head.is_some())
         })?;
-        let Some(version) = head else { return Ok(Newest::Known(None)) };
-        if !version.is_stamped() {
-            return Ok(Newest::Unsettled(f)); // Z1
+        let (Some(version), Some(found)) = (head, found) else { return Ok(Newest::Known(None)) };
+        if !version.is_stamped() || !version.is_head_of(guard.resolve(found.row)?) {
+            return Ok(Newest::Unsettled(f)); // Z1, Z4
         }
         if version.is_tombstone() {
             return Ok(Newest::Known(None));
