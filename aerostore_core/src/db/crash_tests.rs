@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use crate::db::{Database, OpenMode, Table};
-use crate::row::{Column, ColumnType, Schema, Value};
+use crate::row::{Column, ColumnType, RowView, Schema, Value};
 use crate::shm::OwnerId;
 use crate::sync::{point_stride, survives};
 use crate::txn::{Session, Transaction, TxnError, TxnOptions, Vacuum, create_table, drop_table};
@@ -439,4 +439,35 @@ fn a_death_in_a_drop_or_in_what_follows_it_is_the_same_after_a_cold_start() {
             return;
         }
     }
+}
+
+/// Its redo is more than the ring has places for pieces of the usual size.
+#[test]
+fn a_small_ring_takes_a_large_transaction() {
+    const ROWS: i64 = 45;
+    let mut scene = Scene::new("large");
+    scene.table = None;
+    scene.db.take().unwrap().close().unwrap();
+    std::fs::remove_file(&scene.shm).unwrap();
+    let open =
+        || Database::builder(&scene.dir).shm_path(&scene.shm).max_bytes(128 << 20).ring_bytes(4096).open();
+    let db = open().unwrap();
+    let schema = Schema::builder("Text").column(Column::new("id", ColumnType::I64));
+    let schema = schema.column(Column::new("text", ColumnType::String(200_000))).key("id").build().unwrap();
+    let table = db.create_table(&schema).unwrap();
+    let text = "x".repeat(200_000);
+    db.transaction(TxnOptions::default(), |txn| {
+        (0..ROWS).try_for_each(|id| txn.set(&table, Value::I64(id), &[(1, Value::Str(&text))]).map(drop))
+    })
+    .unwrap();
+    db.close().unwrap();
+    std::fs::remove_file(&scene.shm).unwrap();
+    let db = open().unwrap();
+    assert_eq!(db.boot().mode, OpenMode::Cold);
+    let table = db.table("Text").unwrap().unwrap();
+    for id in 0..ROWS {
+        let is_whole = |row: RowView<'_>| row.get(1) == Value::Str(&text);
+        assert_eq!(db.get(&table, Value::I64(id), is_whole).unwrap(), Some(true));
+    }
+    scene.db = Some(db);
 }

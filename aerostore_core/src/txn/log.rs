@@ -22,10 +22,14 @@ use crate::wal::{
 use std::mem::size_of;
 use std::time::{Duration, Instant};
 
-/// Bytes of a ring from the reserve, of which that has room for dozens.
+/// Bytes of a ring from the reserve, of which that has room for about a dozen.
 const SMALL_RING_BYTES: u64 = 1 << 16;
-/// Bytes of one piece of a redo record that does not fit the ring.
+/// Bytes of one piece of a redo record that does not fit the ring, if the ring has room for the places of all.
 const PIECE_BYTES: usize = 60_000;
+/// The same where that, which may be a small one, has not: four slabs.
+const LARGE_PIECE_BYTES: usize = 4 * 65_536 - 64;
+/// Bytes of a piece's place in the ring.
+const PLACE_BYTES: u64 = 16;
 /// How long a commit waits for room before it looks again whether the log still takes anything.
 const ROOM_WAIT: Duration = Duration::from_millis(2);
 
@@ -171,10 +175,11 @@ impl Session {
         if is_inline {
             return stage_waiting(store.log(), participant, ring, EntryBody::Inline(redo));
         }
-        let pieces = copy_out_of_line(participant, heap, redo)?;
+        let piece_bytes = piece_bytes(ring, redo.len());
+        let pieces = copy_out_of_line(participant, heap, redo, piece_bytes)?;
         let ranges: Vec<(u64, u64)> = pieces
             .iter()
-            .zip(redo.chunks(PIECE_BYTES))
+            .zip(redo.chunks(piece_bytes))
             .map(|(block, chunk): (&BlockRef, _)| (block.offset, chunk.len() as u64))
             .collect();
         out_of_line.staged.extend(pieces);
@@ -337,15 +342,25 @@ pub(super) fn copy_bytes(arena: &Arena, offset: u64, length: u64, into: &mut Vec
     true
 }
 
+/// Bytes of each piece of so much redo, so that the ring has room for the places of all.
+fn piece_bytes(ring: Ring<'_>, redo_bytes: usize) -> usize {
+    let count_max = usize::try_from(ring.payload_bytes_max() / PLACE_BYTES).unwrap_or(usize::MAX).max(1);
+    match redo_bytes.div_ceil(count_max) {
+        0..=PIECE_BYTES => PIECE_BYTES,
+        least => least.max(LARGE_PIECE_BYTES),
+    }
+}
+
 fn copy_out_of_line(
     participant: &Participant,
     heap: &mut Heap,
     redo: &[u8],
+    piece_bytes: usize,
 ) -> Result<Vec<BlockRef>, TxnError> {
-    let mut pieces = Vec::with_capacity(redo.len().div_ceil(PIECE_BYTES));
-    for chunk in redo.chunks(PIECE_BYTES) {
+    let mut pieces = Vec::with_capacity(redo.len().div_ceil(piece_bytes));
+    for chunk in redo.chunks(piece_bytes) {
         // RESERVED for as long as they are needed: after a death they go back with their slab, once the ring is drained.
-        let block = match heap.alloc(PIECE_BYTES, BlockKind::RAW, participant.epoch(), Reserve::No) {
+        let block = match heap.alloc(piece_bytes, BlockKind::RAW, participant.epoch(), Reserve::No) {
             Ok(block) => block,
             Err(error) => {
                 for piece in pieces {
