@@ -37,6 +37,8 @@ impl Session {
     #[cold]
     pub(super) fn make_room(&mut self) -> Result<(), TxnError> {
         self.prune(0)?;
+        // Else one that fails for want of a record never gets as many as it takes to look which can be used again.
+        self.retire_records()?;
         self.collect_all()?;
         let begun_ns = monotonic_ns();
         let mut live = LiveSnapshots::default();

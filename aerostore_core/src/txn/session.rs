@@ -263,6 +263,11 @@ impl Session {
         Ok(block)
     }
 
+    /// Gives back the records that wait to be used again: each keeps a slab from others, and they are looked through when they have become more.
+    pub(super) fn retire_records(&mut self) -> Result<(), TxnError> {
+        Ok(self.records.close(&self.participant, &mut self.limbo)?)
+    }
+
     /// The slot's record is settled: says so in the log entry, forgets the record, and keeps it for a later transaction (R5).
     pub(super) fn end_record(&mut self, record: BlockRef, committed: bool) {
         let Self { participant, intents, ring, logged, records, .. } = self;
@@ -298,7 +303,7 @@ impl Session {
         self.out_of_line.release(self.store.log().durable_ts(), &mut self.heap);
         if is_long {
             // Few as they are, each keeps a slab.
-            self.records.close(&self.participant, &mut self.limbo)?;
+            self.retire_records()?;
         }
         self.limbo.collect_now(&self.participant, &mut self.heap)?;
         // One that was used since the last look may be again at once. What waits for the log is RESERVED.

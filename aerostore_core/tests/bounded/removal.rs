@@ -233,3 +233,34 @@ fn what_an_idle_session_has_deleted_serves_one_that_finds_no_room() {
     }
     db.close().unwrap();
 }
+
+/// By one session that is never idle: what it needs beside the rows, it has to find in what it has had.
+#[test]
+fn a_database_that_was_full_takes_what_fits_in_many_small_transactions() {
+    const BATCH: u64 = 10;
+    let place = Place::new("bounded-records");
+    let (db, table) = open(&place, 32 << 20);
+    let mut filled = 0;
+    while insert(&db, &table, filled..filled + 10 * BATCH).is_ok() {
+        filled += 10 * BATCH;
+    }
+    for first in (0..filled).step_by(100) {
+        db.transaction(TxnOptions::default(), |txn| {
+            let mut some = (first..first + 100).step_by(2);
+            some.try_for_each(|number| txn.delete(&table, Value::Str(&id(number))).map(drop))
+        })
+        .unwrap();
+    }
+    let (mut fitted, begun) = (0, Instant::now());
+    while fitted * 4 < filled {
+        match insert(&db, &table, filled + fitted..filled + fitted + BATCH) {
+            Ok(()) => fitted += BATCH,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Space, "{error}");
+                let waited = begun.elapsed() > Duration::from_mins(1);
+                assert!(!waited, "{fitted} rows fitted where {} were deleted", filled / 2);
+            }
+        }
+    }
+    db.close().unwrap();
+}
