@@ -60,10 +60,11 @@ impl GarbageControl {
         self.wanted.fetch_add(1, Ordering::Release) + 1
     }
 
-    /// The requests so far, if any is open.
+    /// The requests so far, if any is open: also one that was done by a walk that has not told the write that waits for it, because it
+    /// began before the request was pressed, or who walked died before it could.
     pub fn open_requests(&self) -> Option<u64> {
         let wanted = self.wanted.load(Ordering::Acquire);
-        (wanted != self.done.load(Ordering::Relaxed)).then_some(wanted)
+        (wanted != self.done.load(Ordering::Relaxed) || self.is_pressed()).then_some(wanted)
     }
 
     /// Who runs it: one process at a time; two at once would only do work twice.
@@ -133,5 +134,23 @@ impl GarbageControl {
             held_bytes: self.held_bytes(),
             is_wanted: self.open_requests().is_some(),
         }
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))] // atomics outside of a model
+mod tests {
+    use super::*;
+
+    /// It was made before a walk began and said to be urgent after that; or who walked died before it said that it was over.
+    #[test]
+    fn a_request_that_a_walk_has_done_and_not_answered_is_open() {
+        // SAFETY: repr(C), atomics only; all-zero is one that nobody has used.
+        let control: GarbageControl = unsafe { std::mem::zeroed() };
+        let request = control.press();
+        control.count_pass(control.open_requests().unwrap(), true);
+        assert!(control.is_pressed());
+        control.relieve(control.open_requests().expect("somebody waits"));
+        assert!(control.is_walked(request) && control.open_requests().is_none());
     }
 }
