@@ -342,12 +342,12 @@ pub(super) fn copy_bytes(arena: &Arena, offset: u64, length: u64, into: &mut Vec
     true
 }
 
-/// Bytes of each piece of so much redo, so that the ring has room for the places of all.
+/// Bytes of each piece of so much redo, so that the ring has room for the places of all, if it can have. Larger runs of slabs are hard to find.
 fn piece_bytes(ring: Ring<'_>, redo_bytes: usize) -> usize {
     let count_max = usize::try_from(ring.payload_bytes_max() / PLACE_BYTES).unwrap_or(usize::MAX).max(1);
     match redo_bytes.div_ceil(count_max) {
         0..=PIECE_BYTES => PIECE_BYTES,
-        least => least.max(LARGE_PIECE_BYTES),
+        _ => LARGE_PIECE_BYTES,
     }
 }
 

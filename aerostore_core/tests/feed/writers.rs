@@ -8,7 +8,7 @@ use aerostore_core::row::{Column, ColumnType, RowImage, Schema, Value};
 use std::sync::mpsc;
 
 /// Rows of a transaction whose old rows take more than the smallest ring can name, though its own redo does not.
-const MANY: i64 = 5000;
+const MANY: i64 = 20_000;
 
 fn wide() -> Schema {
     Schema::builder("Wide")
