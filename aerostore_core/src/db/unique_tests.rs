@@ -361,6 +361,45 @@ fn nobody_is_refused_for_the_sake_of_a_dead_maker() {
     assert!(given_up > 20 && complete > 0, "{given_up} given up, {complete} complete");
 }
 
+/// Somebody looks after him at every access of a commit that would give two rows one key.
+#[test]
+fn a_dead_maker_who_is_reaped_while_others_commit_refuses_nobody() {
+    let died = |name: &str, point: u64, death: u64| {
+        let (scene, one, other, table) = scene(name, point, false);
+        let (one, given) = give_alone(one, &table, TxnOptions::default(), (1, KEY));
+        given.unwrap();
+        // Its first transaction has to find memory.
+        let (other, given) = give_alone(other, &table, TxnOptions::default(), (3, KEY + 1));
+        given.unwrap();
+        let mut dead = scene.process();
+        let survived = survives(death, || dead.make_unlogged(&table, TAIL, IndexSpec::UNIQUE));
+        drop(dead);
+        let is_building = states(&one, &table).contains(&IndexState::Building);
+        (scene, one, other, table, survived, is_building)
+    };
+    // The last point at which it is in the way.
+    let deaths = (1..).map(|death| (death, died("unique-last", death, death)));
+    let deaths = deaths.take_while(|(_, scene)| !scene.4);
+    let last = deaths.filter(|(_, scene)| scene.5).map(|(death, _)| death).last().unwrap();
+    for point in 1.. {
+        let (_scene, mut one, other, table, ..) = died("unique-reaped", point, last);
+        let (was_interrupted, (mut other, second)) = interrupted_at(
+            point,
+            move || drop(reap_dead_processes(&mut one).unwrap()),
+            || give_alone(other, &table, TxnOptions::default(), (2, KEY)),
+        );
+        assert!(!is_refused(&second), "access {point}: {second:?}");
+        assert!(second.as_ref().map_or_else(TxnError::is_retryable, |()| true), "access {point}: {second:?}");
+        if !was_interrupted {
+            assert!(point > 20, "{point} accesses");
+            break;
+        }
+        reap_dead_processes(&mut other).unwrap();
+        other.finish_indexes().unwrap();
+        assert_clean(&mut other, &format!("access {point}"));
+    }
+}
+
 #[test]
 fn who_meets_an_index_that_the_dead_had_to_log_leaves_no_session_behind() {
     let (scene, one, other, table) = scene("unique-logged", 0, false);

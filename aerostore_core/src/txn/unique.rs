@@ -307,8 +307,9 @@ impl Session {
                 let (table, at) = (given.root, commit_ts);
                 let key = Key { guard, store, table, index, place, entry: &entry_key, at, own };
                 if key.is_held(&bytes, given.row)? {
-                    if self.give_up_for_dead(index.root)? {
-                        return Err(changed("the maker of a unique index died"));
+                    // Or somebody else has done so since the index was kept.
+                    if self.give_up_for_dead(index.root)? || !index.root.word().is_kept() {
+                        return Err(changed("the maker of a unique index died, or it was dropped"));
                     }
                     still_has(&self.participant, snapshot)?;
                     // What was seen is nothing to go by once another owner may have changed the rows.
