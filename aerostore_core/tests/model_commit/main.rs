@@ -9,7 +9,8 @@
 //! - R4 the log record lies in the ring before the commit point;
 //! - a reader waits for a PREPARED writer of its past, validation at C does the same, and the log writer keeps its
 //!   watermark below what is undecided;
-//! - Z1 who reads without a snapshot reads a head that is stamped, as of what the clock showed when it was loaded, or of the stamp;
+//! - Z1 who reads without a snapshot reads a head that is stamped, as of what the clock showed when it was loaded, or of the stamp; Z4 and
+//!   that still is the head after that: a transaction pushes out what it has written to a row before;
 //! - R5, G5 a record is used again only when its log entry bears the decision, and a log writer that has asked a record
 //!   looks at the entry again.
 //!
@@ -54,7 +55,7 @@ struct Scenario {
     programs: [&'static [Operation]; 3],
 }
 
-const SCENARIOS: [Scenario; 8] = [
+const SCENARIOS: [Scenario; 9] = [
     Scenario {
         name: "two-row writer with readers",
         programs: [&[Read(X), Write(X), Write(Y)], &[Read(X), Read(Y)], &[Read(Y), Read(X)]],
@@ -62,6 +63,10 @@ const SCENARIOS: [Scenario; 8] = [
     Scenario {
         name: "a look without a snapshot",
         programs: [&[Read(X), Write(X), Write(Y)], &[Read(Y), Write(X)], &[Look(X)]],
+    },
+    Scenario {
+        name: "a row that is written twice",
+        programs: [&[Write(X), Write(X)], &[Read(X), Write(X)], &[Look(X)]],
     },
     Scenario {
         name: "blind writers with a reader",

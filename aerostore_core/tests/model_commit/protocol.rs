@@ -42,10 +42,12 @@ pub(crate) enum Mutation {
     LogLooksOnce,
     /// Who reads without a snapshot passes over versions that are not committed.
     LooksBelowIntents,
+    /// Who reads without a snapshot believes a stamp, whatever has become of the head.
+    BelievesStamps,
 }
 
 /// Every mistake there is.
-pub(crate) const MUTATIONS: [Mutation; 16] = [
+pub(crate) const MUTATIONS: [Mutation; 17] = [
     Mutation::NoPending,
     Mutation::TimestampBeforePending,
     Mutation::PendingSkipped,
@@ -62,6 +64,7 @@ pub(crate) const MUTATIONS: [Mutation; 16] = [
     Mutation::ReuseBeforeNote,
     Mutation::LogLooksOnce,
     Mutation::LooksBelowIntents,
+    Mutation::BelievesStamps,
 ];
 
 /// Who does something, and what: for traces.
@@ -142,12 +145,14 @@ impl Model {
     fn is_private(&self, s: &State, t: usize) -> bool {
         match s.transactions[t].step {
             Step::Walk(walk) if walk.version == NONE => false,
-            Step::Walk(walk) if walk.version == 0 || walk.version == version_of(t) => true,
+            Step::Walk(walk) if walk.version == 0 || is_of(t, walk.version) => true,
             Step::Walk(Walk { purpose: Purpose::Look { .. }, row, version }) => {
                 s.stamps[usize::from(version - 1)][usize::from(row)] != 0
             }
-            Step::Walk(walk) => match s.records[usize::from(walk.version - 1)] {
-                Record::Committed(_) | Record::Aborted => true,
+            Step::Walk(walk) => match s.records[writer_of(walk.version)] {
+                // Else it stamps it.
+                Record::Committed(_) => s.stamps[usize::from(walk.version - 1)][usize::from(walk.row)] != 0,
+                Record::Aborted => true,
                 Record::Prepared(timestamp) => timestamp > Self::bound(s, t, walk),
                 _ => false,
             },
@@ -182,6 +187,7 @@ impl Model {
             }
             Step::Operation(index) => return self.operation(s, t, index),
             Step::Walk(walk) => return self.walk(s, t, walk),
+            Step::LookAgain(walk) => self.look_again(s, t, walk),
             Step::HelpTake(walk, whom) => {
                 s.transactions[t].step = Step::HelpPrepare(walk, whom, take_timestamp(s));
                 "takes a timestamp for a PENDING peer"
@@ -196,14 +202,17 @@ impl Model {
             }
             Step::LoadHead(index) => {
                 let row = self.row(t, index);
-                s.older[t][row] = s.heads[row];
-                s.transactions[t].step = Step::Link(index, s.heads[row]);
+                let head = s.heads[row];
+                // Its own is pushed out.
+                let below = if is_of(t, head) { s.older[usize::from(head - 1)][row] } else { head };
+                s.older[usize::from(self.written(t, index) - 1)][row] = below;
+                s.transactions[t].step = Step::Link(index, head);
                 "loads the head"
             }
             Step::Link(index, expected) => {
                 let row = self.row(t, index);
                 if s.heads[row] == expected {
-                    s.heads[row] = version_of(t);
+                    s.heads[row] = self.written(t, index);
                     self.go_on(s, t, index);
                 } else {
                     s.transactions[t].step = Step::LoadHead(index);
@@ -241,8 +250,8 @@ impl Model {
             }
             Step::CleanUp => {
                 for row in 0..ROWS {
-                    if s.heads[row] == version_of(t) {
-                        s.heads[row] = s.older[t][row];
+                    if is_of(t, s.heads[row]) {
+                        s.heads[row] = s.older[usize::from(s.heads[row] - 1)][row];
                     }
                 }
                 finish_aborted(s, t);
@@ -250,6 +259,12 @@ impl Model {
             }
             Step::Finished => return None,
         })
+    }
+
+    /// The version that operation `index` links: another than the last if it writes the row once more.
+    fn written(&self, t: usize, index: u8) -> u8 {
+        let (this, later) = self.programs[t][usize::from(index)..].split_first().expect("an operation");
+        version_of(t) + if later.contains(this) { small(TRANSACTIONS) } else { 0 }
     }
 
     fn row(&self, t: usize, index: u8) -> usize {
@@ -347,7 +362,8 @@ impl Model {
         if let Purpose::Look { index } = walk.purpose {
             return Some(self.look(s, t, walk, index));
         }
-        match self.sight(s, t, walk, Self::bound(s, t, walk)) {
+        let bound = Self::bound(s, t, walk);
+        match self.sight(s, t, walk, bound) {
             Sight::Wait => None,
             Sight::Older => {
                 let version = s.older[usize::from(walk.version - 1)][row];
@@ -367,42 +383,56 @@ impl Model {
         let row = usize::from(walk.row);
         let stamp = match walk.version {
             0 => Some(0),
-            writer => Some(s.stamps[usize::from(writer - 1)][row]).filter(|stamp| *stamp != 0),
+            version => Some(s.stamps[usize::from(version - 1)][row]).filter(|stamp| *stamp != 0),
         };
-        if let Some(stamp) = stamp {
-            s.transactions[t].reads[row] = walk.version;
-            s.transactions[t].snapshot = s.transactions[t].snapshot.max(stamp + 1);
-            self.go_on(s, t, index);
-            return "reads a head that is stamped";
+        if stamp.is_some() {
+            s.transactions[t].step = Step::LookAgain(walk);
+            return "finds a head stamped";
         }
         if self.is(Mutation::LooksBelowIntents) {
             let version = s.older[usize::from(walk.version - 1)][row];
             s.transactions[t].step = Step::Walk(Walk { version, ..walk });
             return "passes over a head";
         }
-        s.transactions[t].snapshot = s.clock;
-        let purpose = Purpose::Read { index };
-        s.transactions[t].step = Step::Walk(Walk { purpose, version: NONE, ..walk });
-        "takes a snapshot after all"
+        take_snapshot_after_all(s, t, walk, index)
     }
 
-    fn sight(&self, s: &State, t: usize, walk: Walk, bound: u8) -> Sight {
+    /// Z4: shows it if it still is the head.
+    fn look_again(&self, s: &mut State, t: usize, walk: Walk) -> &'static str {
+        let Purpose::Look { index } = walk.purpose else { unreachable!("only a look ends with it") };
+        let row = usize::from(walk.row);
+        // What lies below is no head, and he does not ask.
+        let believes = self.is(Mutation::BelievesStamps) || self.is(Mutation::LooksBelowIntents);
+        if s.heads[row] != walk.version && !believes {
+            return take_snapshot_after_all(s, t, walk, index);
+        }
+        let stamp = if walk.version == 0 { 0 } else { s.stamps[usize::from(walk.version - 1)][row] };
+        s.transactions[t].reads[row] = walk.version;
+        s.transactions[t].snapshot = s.transactions[t].snapshot.max(stamp + 1);
+        self.go_on(s, t, index);
+        "reads a head that is stamped"
+    }
+
+    fn sight(&self, s: &mut State, t: usize, walk: Walk, bound: u8) -> Sight {
         if walk.version == 0 {
             return Sight::Visible;
         }
-        let writer = usize::from(walk.version - 1);
+        let (writer, at) = (writer_of(walk.version), usize::from(walk.version - 1));
         if writer == t {
             let reads = matches!(walk.purpose, Purpose::Read { .. });
             return if reads { Sight::Visible } else { Sight::Older };
         }
         let before = |timestamp| if timestamp < bound { Sight::Visible } else { Sight::Older };
-        let stamp = s.stamps[writer][usize::from(walk.row)];
+        let stamp = s.stamps[at][usize::from(walk.row)];
         if stamp != 0 {
             return before(stamp);
         }
         let blind = walk.purpose == Purpose::Validate && self.is(Mutation::ValidationBlind);
         match s.records[writer] {
-            Record::Committed(timestamp) => before(timestamp),
+            Record::Committed(timestamp) => {
+                s.stamps[at][usize::from(walk.row)] = timestamp;
+                before(timestamp)
+            }
             Record::Pending if blind || self.is(Mutation::PendingSkipped) => Sight::Older,
             Record::Pending => Sight::Help(small(writer)),
             Record::Prepared(_) if blind || self.is(Mutation::PreparedSkipped) => Sight::Older,
@@ -415,7 +445,7 @@ impl Model {
     fn arrived(&self, s: &mut State, t: usize, walk: Walk) -> &'static str {
         let row = usize::from(walk.row);
         if let Purpose::Read { index } = walk.purpose {
-            if walk.version != version_of(t) {
+            if !is_of(t, walk.version) {
                 s.transactions[t].reads[row] = walk.version;
             }
             self.go_on(s, t, index);
@@ -535,6 +565,24 @@ fn finish_aborted(s: &mut State, t: usize) {
     s.staged[t] = 0;
 }
 
+/// For want of one that alone tells.
+fn take_snapshot_after_all(s: &mut State, t: usize, walk: Walk, index: u8) -> &'static str {
+    s.transactions[t].snapshot = s.clock;
+    let purpose = Purpose::Read { index };
+    s.transactions[t].step = Step::Walk(Walk { purpose, version: NONE, ..walk });
+    "takes a snapshot after all"
+}
+
+/// Whose version is it? Not that with which a row begins.
+fn writer_of(version: u8) -> usize {
+    usize::from(version - 1) % TRANSACTIONS
+}
+
+fn is_of(t: usize, version: u8) -> bool {
+    version != 0 && writer_of(version) == t
+}
+
+/// The last version that a transaction writes of a row.
 fn version_of(t: usize) -> u8 {
     small(t) + 1
 }

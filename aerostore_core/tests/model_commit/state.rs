@@ -6,6 +6,8 @@
 
 /// Transactions in the model.
 pub(crate) const TRANSACTIONS: usize = 3;
+/// Versions that they may have of a row: two each, of which the first has been pushed out by the second (see [`State::older`]).
+pub(crate) const VERSIONS: usize = 2 * TRANSACTIONS;
 /// Rows in the model.
 pub(crate) const ROWS: usize = 2;
 /// "Not there": no version, nothing read.
@@ -58,7 +60,8 @@ pub(crate) enum Purpose {
 pub(crate) struct Walk {
     pub(crate) purpose: Purpose,
     pub(crate) row: u8,
-    /// The version about to be examined: 0 is the row's first, `t + 1` transaction `t`'s; `NONE`: head not loaded yet.
+    /// The version about to be examined: 0 is the row's first, `t + 1` the last that transaction `t` writes, `t + 1 + TRANSACTIONS` one that it
+    /// writes over; `NONE`: head not loaded yet.
     pub(crate) version: u8,
 }
 
@@ -68,6 +71,8 @@ pub(crate) enum Step {
     Begin,
     Operation(u8),
     Walk(Walk),
+    /// Is the version whose stamp was seen without a snapshot still the head (Z4)?
+    LookAgain(Walk),
     /// Take a timestamp for the PENDING record of another transaction met on a walk.
     HelpTake(Walk, u8),
     /// CAS that timestamp in.
@@ -148,9 +153,9 @@ pub(crate) struct State {
     pub(crate) owners: [u8; ROWS],
     pub(crate) heads: [u8; ROWS],
     /// The version below transaction `t`'s version of a row; `NONE` before it is built.
-    pub(crate) older: [[u8; ROWS]; TRANSACTIONS],
+    pub(crate) older: [[u8; ROWS]; VERSIONS],
     /// The begin word of transaction `t`'s version of a row: a timestamp, or 0 while it names the record.
-    pub(crate) stamps: [[u8; ROWS]; TRANSACTIONS],
+    pub(crate) stamps: [[u8; ROWS]; VERSIONS],
     /// Log records in the rings, by their timestamp; 0: none.
     pub(crate) staged: [u8; TRANSACTIONS],
     /// Bit `t`: the log entry of transaction `t` bears its decision.
@@ -171,8 +176,8 @@ impl State {
             records: [Record::Active; TRANSACTIONS],
             owners: [0; ROWS],
             heads: [0; ROWS],
-            older: [[NONE; ROWS]; TRANSACTIONS],
-            stamps: [[0; ROWS]; TRANSACTIONS],
+            older: [[NONE; ROWS]; VERSIONS],
+            stamps: [[0; ROWS]; VERSIONS],
             staged: [0; TRANSACTIONS],
             noted: 0,
             reused: 0,
@@ -189,10 +194,11 @@ impl State {
         self.reused & 1 << t != 0
     }
 
-    /// The timestamp of a version if its writer has committed; the rows' first versions have 0.
+    /// The timestamp of a version if its writer has committed; the rows' first versions have 0. One that its writer has written over never counts.
     pub(crate) fn committed_at(&self, version: u8) -> Option<u8> {
         match version {
             0 => Some(0),
+            version if usize::from(version) > TRANSACTIONS => None,
             writer => match self.records[usize::from(writer - 1)] {
                 Record::Committed(timestamp) => Some(timestamp),
                 _ => None,
@@ -223,7 +229,7 @@ impl State {
             visit(&mut transaction.snapshot);
             visit(&mut transaction.timestamp);
             let walk = match &mut transaction.step {
-                Step::Walk(walk) | Step::HelpTake(walk, _) => Some(walk),
+                Step::Walk(walk) | Step::LookAgain(walk) | Step::HelpTake(walk, _) => Some(walk),
                 Step::HelpPrepare(walk, _, timestamp) => {
                     visit(timestamp);
                     Some(walk)
