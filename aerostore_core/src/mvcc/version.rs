@@ -253,7 +253,7 @@ impl<'g> VersionRef<'g> {
         matches!(BeginWord::from_word(self.header.begin.load(Ordering::Acquire)), BeginWord::Stamped(timestamp) if timestamp != NEVER)
     }
 
-    /// Is it the newest version of `row`, of which it has been that under the guard?
+    /// Is it still the head of `row`, as it was when the operation loaded it?
     #[inline]
     pub fn is_head_of(&self, row: &RowHeader) -> bool {
         // Acquire: comes after what was seen of the version before.

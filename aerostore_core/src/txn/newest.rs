@@ -2,12 +2,12 @@
 //!
 //! Rules   Z1: what is shown is the head of a row, stamped with a commit timestamp c. Nothing is passed over: where the head is an intent,
 //!             whatever its record says, or `NEVER`, nobody holds what lies below it for this reader, which takes a snapshot and looks
-//!             again. Z2: the head is loaded once, and is the version whose key was compared. A key for which no row has a head when
+//!             again. Z2: what is shown is the head that was loaded first, and whose key was compared. A key for which no row has a head when
 //!             the end of its probe path is found EMPTY is missing. Z3: state of the table, entry, head and image are looked at in one
 //!             operation (I2). It publishes nothing else, so a death in it leaves nothing but its interval, and nothing can be revoked.
 //!             Z4: after its stamp was seen, the version still is the head. A transaction that writes a row twice pushes its first intent out;
 //!             who has that at hand since before may learn from the record that it has committed, and stamp it.
-//! Why     it sees what a snapshot S would have seen that lies within its time. Let t be what the clock showed when the head was loaded. What
+//! Why     it sees what a snapshot S would have seen that lies within its time: by Z4 the version is both committed and the head at one time. Let t be what the clock showed when the head was loaded. What
 //!         is linked over it later is ACTIVE after that (R2), so its timestamp is above t (R3); and above c, as the row had another
 //!         owner before (W2). If c <= t, S is t: the head counts at it. If not, c was drawn since, and S is c. Who had committed before the
 //!         operation began has a timestamp of t at most, and who begins after its end draws one above S: the order is that in which
