@@ -385,7 +385,9 @@ fn a_dead_maker_who_is_reaped_while_others_commit_refuses_nobody() {
         let (_scene, mut one, other, table, ..) = died("unique-reaped", point, last);
         let (was_interrupted, (mut other, second)) = interrupted_at(
             point,
-            move || drop(reap_dead_processes(&mut one).unwrap()),
+            move || {
+                reap_dead_processes(&mut one).unwrap();
+            },
             || give_alone(other, &table, TxnOptions::default(), (2, KEY)),
         );
         assert!(!is_refused(&second), "access {point}: {second:?}");
