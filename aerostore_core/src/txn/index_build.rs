@@ -233,6 +233,7 @@ impl<'a, 'g> Batch<'a, 'g> {
             let header: &RowHeader = guard.resolve(*row)?;
             let seen = VersionRef::resolve(guard, *version)?;
             // As most are, and then it counts, whatever the column has.
+            // In this order: a writer marks its first intent before it pushes that out, so whoever finds it stamped finds it marked.
             let is_head = guard.protect(&header.head) == *version;
             if is_head && seen.is_stamped() && !seen.next_word(guard).is_marked() {
                 continue;
